@@ -1,0 +1,1 @@
+//! Configuration: schema, parse, validate, and every problem reported at once.

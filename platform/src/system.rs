@@ -1,0 +1,125 @@
+//! The operating system's sockets and clock.
+
+#![allow(clippy::disallowed_methods)] // the one place that may
+
+use crate::{
+    io::Io,
+    net::{Accepted, Address, BindOptions, BoxFuture, Listener, Net},
+};
+use std::{
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixSocket, UnixStream};
+
+pub(crate) fn wall_clock() -> SystemTime {
+    SystemTime::now()
+}
+
+/// The operating system's network.
+#[derive(Debug, Default)]
+pub struct SystemNet;
+
+impl Net for SystemNet {
+    fn bind<'a>(
+        &'a self,
+        address: &'a Address,
+        options: BindOptions,
+    ) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
+        Box::pin(async move {
+            Ok(match address {
+                Address::Tcp(address) => {
+                    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+                    // Else a restart fails while old connections linger in TIME_WAIT.
+                    socket.set_reuseaddr(true)?;
+                    socket.bind(*address)?;
+                    Box::new(Tcp(socket.listen(options.backlog)?)) as Box<dyn Listener>
+                }
+                Address::Unix(path) => Box::new(bind_unix(path, options)?),
+            })
+        })
+    }
+
+    fn connect<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, io::Result<Io>> {
+        Box::pin(async move {
+            match address {
+                Address::Tcp(address) => {
+                    let stream = TcpStream::connect(address).await?;
+                    // Every write of ours is a whole batch: Nagle's algorithm could only delay it.
+                    stream.set_nodelay(true)?;
+                    Ok(Io::Tcp(stream))
+                }
+                Address::Unix(path) => UnixStream::connect(path).await.map(Io::Unix),
+            }
+        })
+    }
+}
+
+/// Binds, then sets the mode, then listens: nobody can connect before the mode is right.
+fn bind_unix(path: &Path, options: BindOptions) -> io::Result<Unix> {
+    let socket = UnixSocket::new_stream()?;
+    socket.bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(options.unix_mode))?;
+    Ok(Unix { listener: socket.listen(options.backlog)?, path: path.to_owned() })
+}
+
+struct Tcp(TcpListener);
+
+impl Listener for Tcp {
+    fn accept(&self) -> BoxFuture<'_, io::Result<Accepted>> {
+        Box::pin(async {
+            let (stream, peer) = self.0.accept().await?;
+            stream.set_nodelay(true)?;
+            Ok(Accepted { io: Io::Tcp(stream), peer: Some(peer) })
+        })
+    }
+
+    fn local_address(&self) -> io::Result<Address> {
+        self.0.local_addr().map(Address::Tcp)
+    }
+}
+
+struct Unix {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Listener for Unix {
+    fn accept(&self) -> BoxFuture<'_, io::Result<Accepted>> {
+        Box::pin(async {
+            let (stream, _) = self.listener.accept().await?;
+            Ok(Accepted { io: Io::Unix(stream), peer: None })
+        })
+    }
+
+    fn local_address(&self) -> io::Result<Address> {
+        Ok(Address::Unix(self.path.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Platform;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn a_connection_survives_the_move_to_another_reactor() {
+        let platform = Platform::system();
+        let listener = platform.bind(&"127.0.0.1:0".parse().unwrap(), BindOptions::default()).await.unwrap();
+        let mut client = platform.connect(&listener.local_address().unwrap()).await.unwrap();
+        let detached = listener.accept().await.unwrap().io.detach().unwrap();
+        let served = std::thread::spawn(move || {
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+                let mut io = detached.attach().unwrap();
+                io.write_all(b"hello").await.unwrap();
+            });
+        });
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        served.join().unwrap();
+        assert_eq!(text, "hello");
+    }
+}

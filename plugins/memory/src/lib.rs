@@ -1,0 +1,1 @@
+//! The embedded default backend: prism.kv.v1 in bounded memory.

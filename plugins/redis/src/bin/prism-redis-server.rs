@@ -1,0 +1,2 @@
+//! The Redis plugin as a standalone gRPC server.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Redis as a prism.kv.v1 backend, as a library and as a sidecar.

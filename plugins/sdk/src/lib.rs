@@ -1,0 +1,1 @@
+//! Write a backend once: the BackendPlugin trait and the adapters that host it.

@@ -1,0 +1,1 @@
+//! The contracts: .proto files and the Rust generated from them.

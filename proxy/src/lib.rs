@@ -1,0 +1,1 @@
+//! Prism Edge: an L7 proxy for data access.

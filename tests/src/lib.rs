@@ -1,0 +1,1 @@
+//! Acceptance, end-to-end and torture tests on real parts.
