@@ -1,2 +1,45 @@
-//! `cargo xtask`
-fn main() {}
+//! `cargo xtask`: everything a person types that is more than one command.
+// Talking to the person at the terminal is what this program is for.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod drill;
+mod step;
+mod test;
+mod tools;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Prism Edge's chores.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Install what the tests need, build, and run every test.
+    Test(test::Options),
+    /// Install what the tests need, and stop there.
+    Tools,
+    /// Kill, restart and drain under load, and print how long each took. Asserts nothing.
+    Drill(drill::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().chore {
+        Chore::Test(options) => test::run(&options),
+        Chore::Tools => tools::install(),
+        Chore::Drill(options) => drill::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
