@@ -3,7 +3,9 @@
 //! Every `bytes` field is a [`bytes::Bytes`], also in [`google::protobuf::Any`], so that a decoded message
 //! shares its buffer with whatever it was decoded from.
 
+pub mod envelope;
 mod interface;
+pub mod scan;
 
 pub use generated::{google, prism::*};
 pub use interface::{INTERFACES, Interface, Method, interface};
