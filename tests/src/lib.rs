@@ -1,1 +1,23 @@
-//! Acceptance, end-to-end and torture tests on real parts.
+//! The harness of the tests: real processes, real sockets, and clients that can be told to misbehave.
+//!
+//! Everything here fails by panicking with what a person needs to know; nothing is skipped. Waits have
+//! generous bounds that only keep a broken run from hanging.
+
+pub mod admin;
+pub mod client;
+mod config;
+pub mod plugin;
+mod process;
+mod proxy;
+mod redis;
+mod sidecar;
+pub mod tools;
+pub mod wait;
+pub mod wire;
+
+pub use config::{DEMO, example};
+pub use process::Process;
+pub use proxy::{Proxy, Start};
+pub use redis::Redis;
+pub use rustix::process::Signal;
+pub use sidecar::Sidecar;

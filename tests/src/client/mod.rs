@@ -1,0 +1,5 @@
+//! Clients: one that behaves, and some that can be told not to.
+
+pub mod curl;
+pub mod grpc;
+pub mod http2;

@@ -1,0 +1,206 @@
+//! The proxy as a process.
+
+use crate::{Process, admin::Admin, tools, wait};
+use rustix::process::Signal;
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::Command,
+};
+use tempfile::TempDir;
+
+/// How often a start is repeated when somebody took a port between choosing it and binding it.
+const TRIES: usize = 5;
+
+/// What to start, and how. In the configuration, `@listen@`, `@listen2@` and `@admin@` become free ports,
+/// and `@dir@` the proxy's own folder.
+#[derive(Debug, Clone)]
+pub struct Start {
+    template: String,
+    arguments: Vec<String>,
+    open_files: Option<u32>,
+    ready: bool,
+}
+
+impl Start {
+    /// A start with this configuration.
+    #[must_use]
+    pub fn new(template: &str) -> Self {
+        Self { template: template.to_owned(), arguments: Vec::new(), open_files: None, ready: true }
+    }
+
+    /// One more command line argument.
+    #[must_use]
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// At most so many descriptors (`ulimit -n`).
+    #[must_use]
+    pub fn open_files(mut self, limit: u32) -> Self {
+        self.open_files = Some(limit);
+        self
+    }
+
+    /// Waits for `/healthz` only, where no namespace can be ready.
+    #[must_use]
+    pub fn without_ready(mut self) -> Self {
+        self.ready = false;
+        self
+    }
+
+    /// Starts it and waits until it serves.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn run(&self) -> Proxy {
+        for _ in 1..TRIES {
+            let mut proxy = self.spawn();
+            if proxy.came_up(self.ready) {
+                return proxy;
+            }
+            let log = proxy.process.log();
+            assert!(log.to_lowercase().contains("in use"), "the proxy ended at its start:\n{log}");
+        }
+        panic!("no free port in {TRIES} tries");
+    }
+
+    /// Starts it and does not wait for anything.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn spawn(&self) -> Proxy {
+        let folder = tempfile::Builder::new().prefix("prism-").tempdir().unwrap();
+        let [listen, listen2, admin] = free_ports();
+        let ports = Ports { listen, listen2, admin };
+        let file = folder.path().join("prism.yaml");
+        fs::write(&file, ports.fill(&self.template, folder.path())).unwrap();
+        let program = tools::own("prism-edge");
+        let mut command = match self.open_files {
+            None => Command::new(program),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]).arg(program);
+                shell
+            }
+        };
+        command.arg("-c").arg(&file).args(&self.arguments).current_dir(folder.path());
+        let process = Process::spawn("prism-edge", &mut command, &folder.path().join("prism-edge.log"));
+        Proxy { process, ports, file, folder }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    listen: u16,
+    listen2: u16,
+    admin: u16,
+}
+
+impl Ports {
+    fn fill(self, template: &str, folder: &Path) -> String {
+        template
+            .replace("@listen@", &self.listen.to_string())
+            .replace("@listen2@", &self.listen2.to_string())
+            .replace("@admin@", &self.admin.to_string())
+            .replace("@dir@", folder.to_str().unwrap())
+    }
+}
+
+/// A running proxy. It is killed when it is dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    /// Its process.
+    pub process: Process,
+    ports: Ports,
+    file: PathBuf,
+    folder: TempDir,
+}
+
+impl Proxy {
+    /// Starts a proxy with this configuration and waits until it is ready.
+    #[must_use]
+    pub fn start(template: &str) -> Self {
+        Start::new(template).run()
+    }
+
+    /// Its first listener's port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.ports.listen
+    }
+
+    /// The port of a second listener, where the configuration has one.
+    #[must_use]
+    pub fn second_port(&self) -> u16 {
+        self.ports.listen2
+    }
+
+    /// An address under its first listener.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.ports.listen)
+    }
+
+    /// Its folder, where its sockets lie.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Its admin endpoints.
+    #[must_use]
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.ports.admin, self.folder.path().join("admin.sock"))
+    }
+
+    /// A configuration with this proxy's ports and folder filled in.
+    #[must_use]
+    pub fn fill(&self, template: &str) -> String {
+        self.ports.fill(template, self.folder.path())
+    }
+
+    /// Writes the configuration file anew, in one step, as an editor or a deployment does.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write(&self, template: &str) {
+        let next = self.file.with_extension("next");
+        fs::write(&next, self.fill(template)).unwrap();
+        fs::rename(next, &self.file).unwrap();
+    }
+
+    /// Writes the configuration file anew and sends SIGHUP.
+    pub fn hang_up(&self, template: &str) {
+        self.write(template);
+        self.process.signal(Signal::HUP);
+    }
+
+    fn came_up(&mut self, ready: bool) -> bool {
+        let admin = self.admin();
+        let path = if ready { "/ready" } else { "/healthz" };
+        wait::until("the proxy should become ready", || {
+            if self.process.ended().is_some() {
+                return Some(false);
+            }
+            let reachable = TcpStream::connect(("127.0.0.1", self.ports.admin)).is_ok();
+            (reachable && admin.get(path).status == 200).then_some(true)
+        })
+    }
+}
+
+/// Ports that nobody listens on right now, all different.
+fn free_ports<const N: usize>() -> [u16; N] {
+    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    held.map(|listener| listener.local_addr().unwrap().port())
+}
+
+/// A port that nobody listens on right now.
+pub(crate) fn free_port() -> u16 {
+    let [port] = free_ports();
+    port
+}

@@ -1,0 +1,81 @@
+//! Where the programs are that the tests run. A missing one is an error that says what to do.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+/// The repository's folder.
+#[must_use]
+pub fn repository() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().unwrap().to_path_buf()
+}
+
+/// Where cargo put the program that is running: `target/<profile>`.
+fn profile() -> PathBuf {
+    let own = env::current_exe().expect("a program knows its own path");
+    let folder = own.parent().unwrap();
+    if folder.ends_with("deps") { folder.parent().unwrap().to_path_buf() } else { folder.to_path_buf() }
+}
+
+/// One of the project's own programs, built in the profile of the program that is running.
+///
+/// # Panics
+/// When it was not built.
+#[must_use]
+pub fn own(name: &str) -> PathBuf {
+    let path = profile().join(name);
+    assert!(path.exists(), "{} is not built: run `cargo xtask test`", path.display());
+    path
+}
+
+/// A program that `cargo xtask test` installs, or one of the system's.
+///
+/// # Panics
+/// When it is nowhere.
+#[must_use]
+pub fn tool(name: &str) -> PathBuf {
+    let installed = profile().parent().unwrap().join("tools/bin").join(name);
+    let on_path = env::var_os("PATH").unwrap_or_default();
+    std::iter::once(installed)
+        .chain(env::split_paths(&on_path).map(|folder| folder.join(name)))
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| panic!("`{name}` is not installed: run `cargo xtask test`"))
+}
+
+/// The Python that has the stock gRPC client.
+///
+/// # Panics
+/// When it was not installed.
+#[must_use]
+pub fn python() -> PathBuf {
+    let path = profile().parent().unwrap().join("venv/bin/python");
+    assert!(path.exists(), "{} is not installed: run `cargo xtask test`", path.display());
+    path
+}
+
+/// Runs a command to its end.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn output(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"))
+}
+
+/// Runs a command to its end; its output as text.
+///
+/// # Panics
+/// When it fails.
+pub fn succeed(command: &mut Command) -> String {
+    let output = output(command);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?} failed ({}):\n{text}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text
+}
