@@ -132,7 +132,7 @@ fn an_operation_may_not_hide() {
     // In front of the operation many small fields are no better than a large one.
     let many = [field(META, &[]).repeat(OPERATION_WITHIN / 2), get.clone()].concat();
     assert_eq!(scan(&many), Err(ScanError::OperationHidden));
-    let varints = [vec![0x28, 0x00].repeat(OPERATION_WITHIN / 2), get.clone()].concat();
+    let varints = [[0x28, 0x00].repeat(OPERATION_WITHIN / 2), get.clone()].concat();
     assert_eq!(scan(&varints), Err(ScanError::OperationHidden));
     // Behind it, any size will do, and is still checked to the end.
     let large = [get.clone(), payload(OPERATION_WITHIN * 3)].concat();
