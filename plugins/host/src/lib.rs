@@ -1,10 +1,26 @@
 //! The proxy's side of a plugin: channels, transports, instances and their supervision.
+//!
+//! A request takes a [`Backend`] out of its namespace's [`NamespaceSlot`] and forwards through the
+//! [`PluginChannel`] it finds there. The control plane applies an [`InstanceSpec`] to the slot; a supervisor
+//! per backend describes, initializes and watches the plugin, and never stands in a request's way.
 
 mod channel;
+pub mod envelope;
+mod grpc;
+mod in_process;
+mod instance;
+mod status;
+mod supervisor;
 mod worker;
 
 pub use channel::{
     BoxError, ForwardError, Forwarding, PluginChannel, ReplyBody, ReplySource, Rpc, WireBody, WireReply,
     WireSource,
 };
+pub use in_process::InProcessChannel;
+pub use instance::{
+    Applied, Backend, InFlight, InstanceSpec, NamespaceSlot, OperationTable, PluginSpec, Retired, State, Status,
+    SupervisionOptions, Transport,
+};
+pub use status::{error_trailers, ok_trailers};
 pub use worker::WorkerLocal;

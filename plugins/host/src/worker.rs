@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 pub struct WorkerLocal {
     platform: Platform,
     slots: RefCell<HashMap<usize, Slot>>,
-    tasks: RefCell<JoinSet<()>>,
+    tasks: Rc<RefCell<JoinSet<()>>>,
 }
 
 struct Slot {
@@ -28,7 +28,7 @@ impl WorkerLocal {
     /// An empty store.
     #[must_use]
     pub fn new(platform: Platform) -> Self {
-        Self { platform, slots: RefCell::default(), tasks: RefCell::new(JoinSet::new()) }
+        Self { platform, slots: RefCell::default(), tasks: Rc::default() }
     }
 
     /// Sockets, clock and chance.
@@ -67,7 +67,24 @@ impl WorkerLocal {
     /// # Panics
     /// Outside a [`tokio::task::LocalSet`], on which every worker runs.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        let mut tasks = self.tasks.borrow_mut();
+        self.spawner().spawn(task);
+    }
+
+    /// A handle for what outlives the borrow of this store: a call that has to dial again.
+    pub(crate) fn spawner(&self) -> Spawner {
+        Spawner(Rc::downgrade(&self.tasks))
+    }
+}
+
+/// Runs tasks that end with their worker. Weak, or a task that holds one would keep itself alive.
+#[derive(Clone)]
+pub(crate) struct Spawner(std::rc::Weak<RefCell<JoinSet<()>>>);
+
+impl Spawner {
+    /// Runs a task; drops it at once when the worker is gone.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let Some(tasks) = self.0.upgrade() else { return };
+        let mut tasks = tasks.borrow_mut();
         while tasks.try_join_next().is_some() {}
         tasks.spawn_local(task);
     }

@@ -1,0 +1,70 @@
+//! gRPC's length-prefixed messages (gRPC over HTTP/2, "Length-Prefixed-Message"): one byte of flags,
+//! four bytes of length, the message.
+
+use super::ProtocolError;
+use bytes::{Buf, Bytes};
+use prism_plugin_abi::Payload;
+use prism_proto::envelope::{PREFIX_LEN, Prefix};
+
+
+/// Cuts a byte stream into messages. Holds no more than what it was given and did not hand out yet.
+#[derive(Debug, Default)]
+pub struct Deframer {
+    buffer: Payload,
+    /// The length of the message whose prefix is read already.
+    wanted: Option<usize>,
+}
+
+impl Deframer {
+    /// Appends a piece as it arrived.
+    pub fn push(&mut self, piece: Bytes) {
+        self.buffer.push(piece);
+    }
+
+    /// The next whole message without its prefix; `None` until more bytes come.
+    ///
+    /// # Errors
+    /// The message is compressed, or its flags are unknown.
+    pub fn next_message(&mut self) -> Result<Option<Payload>, ProtocolError> {
+        let wanted = match self.wanted {
+            Some(wanted) => wanted,
+            None if self.buffer.len() < PREFIX_LEN => return Ok(None),
+            None => {
+                let wanted = read_prefix(&mut self.buffer)?;
+                self.wanted = Some(wanted);
+                wanted
+            }
+        };
+        if self.buffer.len() < wanted {
+            return Ok(None);
+        }
+        self.wanted = None;
+        Ok(Some(self.buffer.split_to(wanted)))
+    }
+
+    /// Nothing of a message is left over: the stream may end here.
+    #[must_use]
+    pub fn is_between_messages(&self) -> bool {
+        self.wanted.is_none() && self.buffer.is_empty()
+    }
+}
+
+/// Takes the prefix off a body that must be exactly one message.
+pub(crate) fn single(mut body: Payload) -> Result<Payload, ProtocolError> {
+    if body.len() < PREFIX_LEN {
+        return Err(ProtocolError::Truncated { declared: PREFIX_LEN, got: body.len() });
+    }
+    let declared = read_prefix(&mut body)?;
+    match body.len() {
+        got if got == declared => Ok(body),
+        got if got < declared => Err(ProtocolError::Truncated { declared, got }),
+        _ => Err(ProtocolError::Trailing),
+    }
+}
+
+fn read_prefix(buffer: &mut Payload) -> Result<usize, ProtocolError> {
+    let mut bytes = [0; PREFIX_LEN];
+    buffer.copy_to_slice(&mut bytes);
+    let prefix = Prefix::parse(bytes)?;
+    if prefix.compressed { Err(ProtocolError::Compressed) } else { Ok(prefix.length as usize) }
+}

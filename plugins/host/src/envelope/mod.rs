@@ -1,0 +1,57 @@
+//! The envelope around a payload: `ExecuteRequest`, `ExecuteResponse`, `StreamRequest` and
+//! `StreamResponse` as gRPC frames, to and from the call types of `prism-plugin-abi`.
+//!
+//! Only the envelope is read and written; the payload inside stays in the pieces that it came in.
+
+mod framing;
+mod reply;
+mod request;
+mod wire;
+#[cfg(test)]
+mod tests;
+
+pub use framing::Deframer;
+pub use reply::{StreamReply, decode_reply, decode_stream_reply, encode_reply, encode_stream_reply};
+pub use request::{decode_message, decode_request, encode_request, raw_request_head};
+
+/// An answer that does not follow the plugin protocol, or a message that cannot be framed.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// The compressed flag is set. The proxy never negotiates compression with a plugin.
+    #[error("the message is compressed, which was not negotiated")]
+    Compressed,
+    /// Not a gRPC message at all.
+    #[error(transparent)]
+    Prefix(#[from] prism_proto::envelope::BadPrefix),
+    /// Fewer bytes came than were announced.
+    #[error("a message of {declared} bytes ended after {got}")]
+    Truncated {
+        /// Bytes announced.
+        declared: usize,
+        /// Bytes that came.
+        got: usize,
+    },
+    /// More than one message where there must be one.
+    #[error("bytes follow the only message that may be there")]
+    Trailing,
+    /// gRPC's length has 32 bits.
+    #[error(transparent)]
+    TooLong(#[from] prism_proto::envelope::TooLong),
+    /// Not the protobuf message it should be.
+    #[error("malformed {message}: {problem}")]
+    Malformed {
+        /// Which message.
+        message: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A field that may occur once occurs twice.
+    #[error("malformed {message}: `{field}` occurs twice")]
+    Duplicate {
+        /// Which message.
+        message: &'static str,
+        /// Which field.
+        field: &'static str,
+    },
+}

@@ -1,0 +1,90 @@
+//! Protobuf's wire format over a chain of pieces: just enough to take an envelope apart without touching
+//! the payload inside.
+
+use bytes::Buf;
+use bytestring::ByteString;
+use prism_plugin_abi::Payload;
+
+/// Not protobuf, or not protobuf that we accept.
+pub(crate) type Malformed = &'static str;
+
+/// A field's value, by wire type.
+pub(crate) enum Value {
+    Varint(u64),
+    /// Fixed 32 or 64 bits: no envelope has one, so only their place matters.
+    Fixed,
+    Bytes(Payload),
+}
+
+/// The next field of a message, taken off the front; `None` at its end.
+pub(crate) fn next_field(message: &mut Payload) -> Result<Option<(u32, Value)>, Malformed> {
+    if message.is_empty() {
+        return Ok(None);
+    }
+    let key = u32::try_from(varint(message)?).map_err(|_| "a field number above 2^29")?;
+    let number = key >> 3;
+    if number == 0 {
+        return Err("field number 0");
+    }
+    let value = match key & 7 {
+        0 => Value::Varint(varint(message)?),
+        1 => fixed(message, 8)?,
+        2 => {
+            let length = usize::try_from(varint(message)?).map_err(|_| "a length beyond the message")?;
+            if length > message.len() {
+                return Err("a length beyond the message");
+            }
+            Value::Bytes(message.split_to(length))
+        }
+        5 => fixed(message, 4)?,
+        3 | 4 => return Err("a group (groups are not part of proto3)"),
+        _ => return Err("an unknown wire type"),
+    };
+    Ok(Some((number, value)))
+}
+
+fn fixed(message: &mut Payload, size: usize) -> Result<Value, Malformed> {
+    if message.len() < size {
+        return Err("a truncated fixed-size field");
+    }
+    message.advance(size);
+    Ok(Value::Fixed)
+}
+
+fn varint(message: &mut Payload) -> Result<u64, Malformed> {
+    let mut value = 0_u64;
+    for shift in (0..70).step_by(7) {
+        if message.is_empty() {
+            return Err("a truncated number");
+        }
+        let byte = message.get_u8();
+        if shift == 63 && byte > 1 {
+            return Err("a number above 2^64");
+        }
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Ok(value);
+        }
+    }
+    Err("a number of more than ten bytes")
+}
+
+impl Value {
+    pub(crate) fn bytes(self) -> Result<Payload, Malformed> {
+        match self {
+            Self::Bytes(payload) => Ok(payload),
+            Self::Varint(_) | Self::Fixed => Err("a number where bytes belong"),
+        }
+    }
+
+    pub(crate) fn text(self) -> Result<ByteString, Malformed> {
+        ByteString::try_from(self.bytes()?.into_bytes()).map_err(|_| "text that is not UTF-8")
+    }
+
+    pub(crate) fn number(self) -> Result<u64, Malformed> {
+        match self {
+            Self::Varint(number) => Ok(number),
+            Self::Fixed | Self::Bytes(_) => Err("bytes where a number belongs"),
+        }
+    }
+}
