@@ -6,6 +6,8 @@
 pub mod admin;
 pub mod client;
 mod config;
+pub mod load;
+pub mod memory;
 pub mod plugin;
 mod process;
 mod proxy;

@@ -14,14 +14,19 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts one and waits until it answers.
-    ///
-    /// # Panics
-    /// When it does not.
+    /// Starts one on a free port and waits until it answers.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_on(free_port())
+    }
+
+    /// Starts one on a port of the test's choice.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[must_use]
+    pub fn start_on(port: u16) -> Self {
         let folder = tempfile::Builder::new().prefix("prism-redis-").tempdir().unwrap();
-        let port = free_port();
         let mut command = Command::new(tools::tool("redis-server"));
         command
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])

@@ -1,0 +1,78 @@
+//! Clients that call without pause until they are told to stop.
+
+use crate::client::grpc::Client;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+use tokio::task::JoinSet;
+
+/// Running clients. Each sets a key of its own, reads it back and compares.
+#[derive(Debug)]
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    calls: Arc<AtomicU64>,
+    clients: JoinSet<Vec<String>>,
+}
+
+/// What they saw.
+#[derive(Debug)]
+pub struct Outcome {
+    /// How many calls they made.
+    pub calls: u64,
+    /// What failed.
+    pub failures: Vec<String>,
+}
+
+impl Load {
+    /// Starts so many clients, each on a connection of its own.
+    #[must_use]
+    pub fn start(port: u16, namespace: &str, clients: usize) -> Self {
+        let mut load = Self { stop: Arc::default(), calls: Arc::default(), clients: JoinSet::new() };
+        for number in 0..clients {
+            let client = Client::new(port, namespace);
+            let (stop, calls) = (Arc::clone(&load.stop), Arc::clone(&load.calls));
+            load.clients.spawn(async move {
+                let key = format!("load-{number}");
+                let mut failures = Vec::new();
+                for round in 0_u64.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    if let Err(failure) = round_trip(&client, &key, round).await {
+                        failures.push(failure);
+                    }
+                    calls.fetch_add(2, Ordering::Relaxed);
+                }
+                failures
+            });
+        }
+        load
+    }
+
+    /// How many calls were made so far.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Lets the clients finish their call and stops them.
+    ///
+    /// # Panics
+    /// When a client does.
+    pub async fn stop(mut self) -> Outcome {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut failures = Vec::new();
+        while let Some(client) = self.clients.join_next().await {
+            failures.extend(client.unwrap());
+        }
+        Outcome { calls: self.calls(), failures }
+    }
+}
+
+async fn round_trip(client: &Client, key: &str, round: u64) -> Result<(), String> {
+    let value = round.to_string();
+    client.set(key, value.clone()).await.map_err(|status| format!("set: {status:?}"))?;
+    let found = client.get(key).await.map_err(|status| format!("get: {status:?}"))?;
+    if found.as_deref() == Some(value.as_bytes()) { Ok(()) } else { Err(format!("{found:?}, not {value}")) }
+}

@@ -1,0 +1,97 @@
+//! What other people's programs say of us: h2spec, promtool, grpcurl.
+
+use prism_tests::{DEMO, Proxy, client::grpc::Client, tools};
+use std::{
+    fs::File,
+    process::{Command, Stdio},
+};
+
+#[test]
+fn h2spec_passes_every_case() {
+    let proxy = Proxy::start(DEMO);
+    let port = proxy.port().to_string();
+    let mut command = Command::new(tools::tool("h2spec"));
+    command.args(["--strict", "--host", "127.0.0.1", "--port", &port, "--timeout", "5"]);
+    let report = tools::succeed(&mut command);
+    let sum = report.lines().rev().find(|line| line.contains("tests,")).unwrap_or_default();
+    assert!(sum.contains("0 skipped, 0 failed"), "{report}");
+    assert!(!sum.starts_with("0 tests"), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promtool_accepts_the_metrics() {
+    let proxy = Proxy::start(DEMO);
+    let client = Client::new(proxy.port(), "demo");
+    client.set("key", "value").await.unwrap();
+    client.set("", "value").await.unwrap_err();
+    Client::new(proxy.port(), "nobody").get("key").await.unwrap_err();
+    let answer = proxy.admin().get("/metrics").expect(200);
+    let file = proxy.folder().join("metrics");
+    std::fs::write(&file, &answer.body).unwrap();
+    assert!(answer.text().lines().filter(|line| !line.starts_with('#')).count() > 5, "{}", answer.text());
+    let mut command = Command::new(tools::tool("promtool"));
+    command.args(["check", "metrics"]).stdin(Stdio::from(File::open(file).unwrap()));
+    let output = tools::output(&mut command);
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && complaints.is_empty(), "{complaints}\n{}", answer.text());
+}
+
+/// Runs grpcurl against a proxy.
+fn grpcurl(proxy: &Proxy, before: &[&str], after: &[&str]) -> String {
+    let mut command = Command::new(tools::tool("grpcurl"));
+    command.args(["-plaintext", "-max-time", "30"]).args(before);
+    command.arg(format!("127.0.0.1:{}", proxy.port())).args(after);
+    tools::succeed(&mut command)
+}
+
+#[test]
+fn reflection_shows_what_can_be_called_and_nothing_else() {
+    let proxy = Proxy::start(DEMO);
+    let services = grpcurl(&proxy, &[], &["list"]);
+    let services: Vec<&str> = services.lines().collect();
+    assert!(services.contains(&"prism.data.v1.DataService"), "{services:?}");
+    assert!(services.contains(&"grpc.health.v1.Health"), "{services:?}");
+    assert!(!services.iter().any(|name| name.starts_with("prism.plugin.")), "{services:?}");
+    let service = grpcurl(&proxy, &[], &["describe", "prism.data.v1.DataService"]);
+    assert!(service.contains("rpc Execute ( .prism.plugin.ExecuteRequest )"), "{service}");
+    let message = grpcurl(&proxy, &[], &["describe", "prism.plugin.ExecuteRequest"]);
+    assert!(message.contains("string operation = 1"), "{message}");
+}
+
+#[test]
+fn grpcurl_sets_and_gets() {
+    let proxy = Proxy::start(DEMO);
+    let call = |message: &str| {
+        let namespace = "x-prism-namespace: demo";
+        grpcurl(&proxy, &["-H", namespace, "-d", message], &["prism.data.v1.DataService/Execute"])
+    };
+    // `hello` and `greeting` in base64, as protobuf's JSON mapping has bytes.
+    call(r#"{"operation": "set", "rawParams": "aGVsbG8=", "metadata": {"key": "greeting"}}"#);
+    let answer = call(r#"{"operation": "get", "rawParams": "Z3JlZXRpbmc="}"#);
+    assert!(answer.contains("aGVsbG8="), "{answer}");
+}
+
+#[test]
+fn grpcurl_calls_with_typed_parameters() {
+    let proxy = Proxy::start(DEMO);
+    let call = |message: &str| {
+        let namespace = "x-prism-namespace: demo";
+        grpcurl(&proxy, &["-H", namespace, "-d", message], &["prism.data.v1.DataService/Execute"])
+    };
+    call(
+        r#"{"operation": "set", "typedParams":
+            {"@type": "type.googleapis.com/prism.kv.v1.SetRequest", "key": "greeting", "value": "aGVsbG8="}}"#,
+    );
+    let answer = call(
+        r#"{"operation": "get", "typedParams":
+            {"@type": "type.googleapis.com/prism.kv.v1.GetRequest", "key": "greeting"}}"#,
+    );
+    assert!(answer.contains("aGVsbG8="), "{answer}");
+}
+
+#[test]
+fn the_health_service_answers() {
+    let proxy = Proxy::start(DEMO);
+    let health = grpcurl(&proxy, &[], &["grpc.health.v1.Health/Check"]);
+    assert!(health.contains("SERVING"), "{health}");
+}

@@ -1,0 +1,296 @@
+//! Messages that lie, namespaces that are not there, headers that claim: each is refused with a precise
+//! error, and a plugin that records everything shows that none of it arrived.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+use prism_tests::{
+    Proxy,
+    client::{
+        curl,
+        grpc::reason,
+        http2::{self, Answer, Connection},
+    },
+    plugin::Plugin,
+    wire::{claimed, claimed_field, field, framed, varint},
+};
+use tempfile::TempDir;
+use tonic::Code;
+
+const EXECUTE: &str = "/prism.data.v1.DataService/Execute";
+const STREAM: &str = "/prism.data.v1.DataService/ExecuteStream";
+const NAMESPACE: (&str, &str) = ("x-prism-namespace", "victim");
+
+struct Scene {
+    plugin: Plugin,
+    proxy: Proxy,
+    _folder: TempDir,
+}
+
+fn scene() -> Scene {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("plugin.sock");
+    let plugin = Plugin::start(&socket);
+    let proxy = Proxy::start(&format!(
+        "
+admin: {{ address: '127.0.0.1:@admin@', socket: '@dir@/admin.sock' }}
+listeners:
+  - {{ name: edge, address: '127.0.0.1:@listen@' }}
+plugins:
+  - {{ name: recorder, type: sidecar, socket: '{}' }}
+namespaces:
+  - {{ name: victim, backend: test, plugin: recorder }}
+",
+        socket.display()
+    ));
+    Scene { plugin, proxy, _folder: folder }
+}
+
+/// A whole `ExecuteRequest` of the plugin's `echo`.
+fn echo() -> Vec<u8> {
+    [field(1, b"echo"), field(3, b"hello")].concat()
+}
+
+async fn execute(connection: &Connection, body: Bytes) -> Answer {
+    connection.call(http2::head(EXECUTE, &[NAMESPACE]), body).await.expect("an answer, not a reset")
+}
+
+fn refused(name: &str, answer: &Answer, code: Code, why: &str) {
+    let status = answer.grpc();
+    assert_eq!((status.code(), reason(&status).as_deref()), (code, Some(why)), "{name}: {status:?}");
+    assert!(!status.message().is_empty(), "{name}");
+}
+
+/// Every message that a plugin must never see, and what the client is told.
+fn lies() -> Vec<(&'static str, Bytes, Code, &'static str)> {
+    let malformed =
+        |name, message: Vec<u8>| (name, framed(&message), Code::InvalidArgument, "MALFORMED_MESSAGE");
+    let large = vec![b'x'; 1 << 20];
+    let hidden = vec![b'x'; 66 << 10];
+    vec![
+        malformed("two operations", [echo(), field(1, b"sink")].concat()),
+        malformed("the same operation twice", [echo(), field(1, b"echo")].concat()),
+        malformed(
+            "a second operation behind a large payload",
+            [field(1, b"echo"), field(3, &large), field(1, b"sink")].concat(),
+        ),
+        malformed("an operation hidden behind a payload", [field(3, &hidden), field(1, b"echo")].concat()),
+        malformed(
+            "an operation hidden behind an unknown field",
+            [field(99, &hidden), field(1, b"echo")].concat(),
+        ),
+        malformed("raw parameters twice", [echo(), field(3, b"again")].concat()),
+        malformed(
+            "a field longer than its message",
+            [field(1, b"echo"), claimed_field(3, 100, b"short")].concat(),
+        ),
+        malformed("an operation longer than its message", claimed_field(1, 100, b"echo")),
+        malformed("a field of 2^63 bytes", [field(1, b"echo"), claimed_field(3, 1 << 63, b"")].concat()),
+        malformed("a tag that never ends", [field(1, b"echo"), vec![0xff; 12]].concat()),
+        malformed("a tag cut short", [field(1, b"echo"), vec![0x80]].concat()),
+        malformed("field number 0", [field(1, b"echo"), varint(2), varint(0)].concat()),
+        malformed("wire type 6", [field(1, b"echo"), varint(5 << 3 | 6)].concat()),
+        malformed("an unopened group's end", [field(1, b"echo"), varint(5 << 3 | 4)].concat()),
+        malformed("an operation that is a number", [varint(1 << 3), varint(7)].concat()),
+        malformed("an operation that is no text", field(1, &[0xff, 0xfe])),
+        ("no operation", framed(&field(3, b"hello")), Code::InvalidArgument, "MISSING_OPERATION"),
+        ("an empty operation", framed(&field(1, b"")), Code::InvalidArgument, "MISSING_OPERATION"),
+        ("an empty message", framed(b""), Code::InvalidArgument, "MISSING_OPERATION"),
+        ("no message", Bytes::new(), Code::InvalidArgument, "MALFORMED_MESSAGE"),
+        ("half a prefix", Bytes::from_static(&[0, 0, 0]), Code::InvalidArgument, "MALFORMED_MESSAGE"),
+        ("a prefix that says more", claimed(0, 1000, &echo()), Code::InvalidArgument, "MALFORMED_MESSAGE"),
+        ("a prefix that says less", claimed(0, 6, &echo()), Code::InvalidArgument, "MALFORMED_MESSAGE"),
+        (
+            "two messages",
+            [framed(&echo()), framed(&echo())].concat().into(),
+            Code::InvalidArgument,
+            "MALFORMED_MESSAGE",
+        ),
+        ("a prefix of 4 GiB", claimed(0, u32::MAX, &echo()), Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
+        (
+            "a prefix above the limit",
+            claimed(0, (4 << 20) + 1, &echo()),
+            Code::ResourceExhausted,
+            "MESSAGE_TOO_LARGE",
+        ),
+        ("a compressed message", claimed(1, 13, &echo()), Code::Unimplemented, "COMPRESSED_MESSAGE"),
+        ("a flag that is none", claimed(2, 13, &echo()), Code::InvalidArgument, "MALFORMED_MESSAGE"),
+        ("an unknown operation", framed(&field(1, b"fly")), Code::Unimplemented, "UNKNOWN_OPERATION"),
+        ("a stream's operation", framed(&field(1, b"echo_stream")), Code::Unimplemented, "WRONG_METHOD"),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_lie_reaches_the_plugin() {
+    let scene = scene();
+    let connection = http2::connect(scene.proxy.port()).await;
+    for (name, body, code, why) in lies() {
+        let answer = execute(&connection, body).await;
+        refused(name, &answer, code, why);
+        assert!(scene.plugin.recorder.complete().is_empty(), "{name} reached the plugin");
+    }
+    // The same connection still serves, and the recorder does record.
+    let answer = execute(&connection, framed(&echo())).await;
+    assert_eq!(answer.code(), Code::Ok);
+    let calls = scene.plugin.recorder.complete();
+    assert_eq!(calls.len(), 1);
+    assert_eq!(calls[0].operation(), "echo");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_lies_do_not_even_open_a_call() {
+    let scene = scene();
+    let connection = http2::connect(scene.proxy.port()).await;
+    for (name, body, ..) in lies().into_iter().filter(|(_, body, ..)| body.len() < 4096) {
+        let _ = execute(&connection, body).await;
+        assert!(scene.plugin.recorder.calls().is_empty(), "{name} reached the plugin in part");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compressed_message_says_what_is_understood() {
+    let scene = scene();
+    let connection = http2::connect(scene.proxy.port()).await;
+    let head = http2::head(EXECUTE, &[NAMESPACE, ("grpc-encoding", "gzip")]);
+    let answer = connection.call(head, claimed(1, 13, &echo())).await.unwrap();
+    refused("compressed", &answer, Code::Unimplemented, "COMPRESSED_MESSAGE");
+    assert_eq!(answer.headers["grpc-accept-encoding"], "identity");
+    assert!(scene.plugin.recorder.calls().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn namespaces_are_named_once_and_exist() {
+    let scene = scene();
+    let connection = http2::connect(scene.proxy.port()).await;
+    let cases: [(&str, &[&str], Code, &str); 9] = [
+        ("none", &[], Code::NotFound, "MISSING_NAMESPACE"),
+        ("unknown", &["nobody"], Code::NotFound, "UNKNOWN_NAMESPACE"),
+        ("twice the same", &["victim", "victim"], Code::InvalidArgument, "INVALID_NAMESPACE"),
+        ("two", &["victim", "nobody"], Code::InvalidArgument, "INVALID_NAMESPACE"),
+        ("a list", &["victim, nobody"], Code::InvalidArgument, "INVALID_NAMESPACE"),
+        ("capitals", &["Victim"], Code::InvalidArgument, "INVALID_NAMESPACE"),
+        ("empty", &[""], Code::InvalidArgument, "INVALID_NAMESPACE"),
+        ("a path", &["../victim"], Code::InvalidArgument, "INVALID_NAMESPACE"),
+        (
+            "64 letters",
+            &["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"],
+            Code::InvalidArgument,
+            "INVALID_NAMESPACE",
+        ),
+    ];
+    for (name, namespaces, code, why) in cases {
+        let headers: Vec<(&str, &str)> = namespaces.iter().map(|value| (NAMESPACE.0, *value)).collect();
+        let answer = connection.call(http2::head(EXECUTE, &headers), framed(&echo())).await.unwrap();
+        refused(name, &answer, code, why);
+    }
+    assert!(scene.plugin.recorder.calls().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_plugin_protocol_is_not_reachable() {
+    let scene = scene();
+    let connection = http2::connect(scene.proxy.port()).await;
+    for method in
+        ["Describe", "Initialize", "HealthCheck", "Execute", "ExecuteStream", "GetMetrics", "Shutdown"]
+    {
+        let path = format!("/prism.plugin.BackendPlugin/{method}");
+        let answer = connection.call(http2::head(&path, &[NAMESPACE]), framed(&echo())).await.unwrap();
+        assert_eq!(answer.code(), Code::Unimplemented, "{method}");
+    }
+    let answer =
+        connection.call(http2::head("/nobody.Service/Call", &[NAMESPACE]), framed(&echo())).await.unwrap();
+    refused("no route", &answer, Code::Unimplemented, "NO_ROUTE");
+    assert!(scene.plugin.recorder.calls().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_keeps_its_operation() {
+    let scene = scene();
+    let connection = http2::connect(scene.proxy.port()).await;
+    let first = framed(&[field(1, b"echo_stream"), field(3, b"one")].concat());
+    let unnamed = framed(&field(3, b"two"));
+    let other = framed(&[field(1, b"sink"), field(3, b"three")].concat());
+    let honest = [first.clone(), unnamed.clone()].concat();
+    let lying = [first, unnamed, other].concat();
+
+    let answer = connection.call(http2::head(STREAM, &[NAMESPACE]), lying.into()).await.unwrap();
+    refused("another operation", &answer, Code::InvalidArgument, "OPERATION_CHANGED");
+    let unary = framed(&echo());
+    let answer = connection.call(http2::head(STREAM, &[NAMESPACE]), unary).await.unwrap();
+    refused("a unary operation", &answer, Code::Unimplemented, "WRONG_METHOD");
+    assert!(scene.plugin.recorder.complete().is_empty());
+
+    let answer = connection.call(http2::head(STREAM, &[NAMESPACE]), honest.into()).await.unwrap();
+    assert_eq!(answer.code(), Code::Ok);
+    assert_eq!(scene.plugin.recorder.complete().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_cannot_speak_for_the_proxy() {
+    let scene = scene();
+    let connection = http2::connect(scene.proxy.port()).await;
+    let head = http2::head(
+        EXECUTE,
+        &[
+            NAMESPACE,
+            ("x-prism-principal", "spiffe://example.org/admin"),
+            ("x-prism-principal", "spiffe://example.org/root"),
+            ("x-prism-instance", "1"),
+            ("x-prism-anything", "at all"),
+            ("x-prism-", "nothing"),
+        ],
+    );
+    let mut trailers = HeaderMap::new();
+    trailers.append("x-prism-principal", HeaderValue::from_static("spiffe://example.org/admin"));
+    trailers.append("x-prism-namespace", HeaderValue::from_static("other"));
+    let answer = connection.call_with_trailers(head, framed(&echo()), Some(trailers)).await.unwrap();
+    assert_eq!(answer.code(), Code::Ok);
+
+    let calls = scene.plugin.recorder.complete();
+    assert_eq!(calls.len(), 1);
+    untouched(&calls[0]);
+}
+
+#[test]
+fn nor_can_one_over_http1() {
+    let scene = scene();
+    let url = scene.proxy.url("/v1/victim/echo?x-prism-principal=me");
+    let answer = curl::run(&[
+        "--http1.1",
+        "-d",
+        "hello",
+        "-H",
+        "content-type: application/octet-stream",
+        "-H",
+        "X-Prism-Principal: spiffe://example.org/admin",
+        "-H",
+        "x-PRISM-principal: spiffe://example.org/root",
+        "-H",
+        "X-PRISM-INSTANCE: 1",
+        "-H",
+        "Connection: x-prism-namespace, x-prism-instance",
+        "-H",
+        "X-Prism-Anything: at all",
+        &url,
+    ])
+    .expect(200);
+    assert_eq!(answer.text(), "hello");
+    let calls = scene.plugin.recorder.complete();
+    assert_eq!(calls.len(), 1);
+    untouched(&calls[0]);
+}
+
+/// The call carries what the proxy vouches for, and nothing that the client claimed.
+fn untouched(call: &prism_tests::plugin::Call) {
+    assert_eq!(call.header("x-prism-namespace"), ["victim"]);
+    assert_eq!(call.header("x-prism-principal"), [""; 0]);
+    let instance = call.header("x-prism-instance");
+    assert_eq!(instance.len(), 1, "{instance:?}");
+    assert_ne!(instance, ["1"]);
+    assert_eq!(call.header("x-request-id").len(), 1);
+    let own = ["x-prism-namespace", "x-prism-instance"];
+    let named: Vec<&str> = call.headers.keys().map(http::HeaderName::as_str).collect();
+    let strange: Vec<&&str> =
+        named.iter().filter(|name| name.starts_with("x-prism") && !own.contains(name)).collect();
+    assert!(strange.is_empty(), "{strange:?}");
+    assert!(call.trailers.is_empty(), "{:?}", call.trailers);
+}
