@@ -23,13 +23,20 @@ impl Process {
     /// # Panics
     /// When it cannot be started.
     pub fn spawn(name: impl Into<String>, command: &mut Command, log: &Path) -> Self {
+        command.stdout(append(log));
+        Self::spawn_with_stdout(name, command, log)
+    }
+
+    /// As [`Process::spawn`], with a standard output that `command` already has. A piped one is held open and
+    /// never read.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn spawn_with_stdout(name: impl Into<String>, command: &mut Command, log: &Path) -> Self {
         let name = name.into();
-        let output: File = OpenOptions::new().create(true).append(true).open(log).unwrap();
-        let errors = output.try_clone().unwrap();
         let child = command
             .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(errors)
+            .stderr(append(log))
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         Self { child, name, log: log.to_path_buf() }
@@ -78,6 +85,10 @@ impl Process {
     pub fn log(&self) -> String {
         fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
+}
+
+fn append(log: &Path) -> File {
+    OpenOptions::new().create(true).append(true).open(log).unwrap()
 }
 
 impl Drop for Process {

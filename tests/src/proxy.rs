@@ -6,7 +6,7 @@ use std::{
     fs,
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 use tempfile::TempDir;
 
@@ -21,13 +21,20 @@ pub struct Start {
     arguments: Vec<String>,
     open_files: Option<u32>,
     ready: bool,
+    stdout_unread: bool,
 }
 
 impl Start {
     /// A start with this configuration.
     #[must_use]
     pub fn new(template: &str) -> Self {
-        Self { template: template.to_owned(), arguments: Vec::new(), open_files: None, ready: true }
+        Self {
+            template: template.to_owned(),
+            arguments: Vec::new(),
+            open_files: None,
+            ready: true,
+            stdout_unread: false,
+        }
     }
 
     /// One more command line argument.
@@ -48,6 +55,13 @@ impl Start {
     #[must_use]
     pub fn without_ready(mut self) -> Self {
         self.ready = false;
+        self
+    }
+
+    /// Its standard output is a pipe that nobody reads.
+    #[must_use]
+    pub fn stdout_unread(mut self) -> Self {
+        self.stdout_unread = true;
         self
     }
 
@@ -89,7 +103,12 @@ impl Start {
             }
         };
         command.arg("-c").arg(&file).args(&self.arguments).current_dir(folder.path());
-        let process = Process::spawn("prism-edge", &mut command, &folder.path().join("prism-edge.log"));
+        let log = folder.path().join("prism-edge.log");
+        let process = if self.stdout_unread {
+            Process::spawn_with_stdout("prism-edge", command.stdout(Stdio::piped()), &log)
+        } else {
+            Process::spawn("prism-edge", &mut command, &log)
+        };
         Proxy { process, ports, file, folder }
     }
 }

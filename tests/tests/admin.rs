@@ -32,6 +32,26 @@ fn config_says_what_runs_and_from_where() {
 }
 
 #[test]
+fn secrets_are_shown_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("absent.sock");
+    let plugin = format!("  - {{ name: cache, type: sidecar, socket: '{}' }}\nnamespaces:", socket.display());
+    let template = DEMO.replace("namespaces:", &plugin)
+        + "  - { name: cached, backend: redis, plugin: cache, config: { url: 'redis://me:hunter2@127.0.0.1:1' },
+      credentials: { username: me, password: hunter2 } }\n";
+    let proxy = Proxy::start(&template);
+    for path in ["/ready", "/healthz", "/metrics", "/config", "/namespaces"] {
+        let shown = proxy.admin().get(path).text();
+        assert!(!shown.contains("hunter2"), "{path}: {shown}");
+    }
+    assert!(proxy.admin().get("/config").text().contains("cached"));
+    let refused = proxy.fill(&template.replace("backend: redis", "backend: redis, colour: red"));
+    let answer = proxy.admin().over_socket("PUT", "/config", &refused).expect(400).text();
+    assert!(answer.contains("colour") && !answer.contains("hunter2"), "{answer}");
+    assert!(!proxy.process.log().contains("hunter2"));
+}
+
+#[test]
 fn nothing_changes_over_tcp() {
     let proxy = Proxy::start(DEMO);
     let admin = proxy.admin();

@@ -74,28 +74,25 @@ fn a_body_that_stops_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_beyond_the_limit_are_refused_and_others_served() {
+async fn connections_beyond_the_limit_wait_and_the_others_are_served() {
     let proxy = Proxy::start(&with("limits: { max_connections: 2 }"));
     let call = async |connection: &http2::Connection| {
-        connection.call(http2::head("/nowhere/Call", &[]), bytes::Bytes::new()).await
+        connection.call(http2::head("/nowhere/Call", &[]), bytes::Bytes::new()).await.unwrap()
     };
     let first = http2::connect(proxy.port()).await;
     let second = http2::connect(proxy.port()).await;
-    call(&first).await.unwrap();
-    call(&second).await.unwrap();
-    for _ in 0..3 {
-        raw::until_closed(&mut raw::connect(proxy.port()));
+    call(&first).await;
+    call(&second).await;
+    let third = http2::connect(proxy.port()).await;
+    let waiting = tokio::spawn(async move { call(&third).await });
+    for _ in 0..50 {
+        call(&first).await;
+        call(&second).await;
     }
-    call(&first).await.unwrap();
+    assert!(!waiting.is_finished(), "a third connection was served beside two");
     drop(second.send);
     second.driver.await.unwrap().ok();
-    wait::until_async("a place should be free again", || async {
-        let socket = tokio::net::TcpStream::connect(("127.0.0.1", proxy.port())).await.ok()?;
-        let (send, connection) = h2::client::handshake(socket).await.ok()?;
-        let third = http2::Connection { send, driver: tokio::spawn(connection) };
-        call(&third).await.ok()
-    })
-    .await;
+    wait::guard("the third connection's turn", waiting).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

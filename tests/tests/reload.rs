@@ -17,7 +17,7 @@ fn variant(state: [bool; 4]) -> String {
         text += "  - { name: second, backend: memory, plugin: memory }\n";
     }
     if filter {
-        text = text.replace("trace: {}", "trace: { access_log: { format: text, path: off } }");
+        text = text.replace("trace: {}", "trace: { access_log: { format: text, path: 'off' } }");
     }
     if listener {
         text =
