@@ -100,6 +100,12 @@ pub enum ForwardError {
     Refused(#[from] prism_plugin_abi::Error),
 }
 
+impl From<crate::envelope::ProtocolError> for ForwardError {
+    fn from(error: crate::envelope::ProtocolError) -> Self {
+        Self::Protocol(error.to_string())
+    }
+}
+
 /// A call until its answer's headers are there. Dropping it cancels the call.
 pub type Forwarding = Pin<Box<dyn Future<Output = Result<WireReply, ForwardError>>>>;
 

@@ -11,6 +11,7 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_core::Stream;
+use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 use http_body::Frame;
 use prism_plugin_abi::{
@@ -19,6 +20,7 @@ use prism_plugin_abi::{
 use std::{
     fmt,
     future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
@@ -47,15 +49,19 @@ impl PluginChannel for InProcessChannel {
     fn forward(&self, _: &WorkerLocal, rpc: Rpc, context: CallContext, body: WireBody) -> Forwarding {
         match (rpc, body) {
             // The common case: all of the message is here, so the plugin is called at once.
-            (Rpc::Execute, WireBody::Whole(body)) => match envelope::decode_request(body) {
-                Ok(request) => Box::pin(answer(self.plugin.execute(context, request))),
-                Err(error) => Box::pin(std::future::ready(Err(ForwardError::Refused(error)))),
-            },
+            (Rpc::Execute, WireBody::Whole(body)) => {
+                let call = envelope::decode_request(body)
+                    .and_then(|request| contain(|| self.plugin.execute(context, request)));
+                match call {
+                    Ok(call) => Box::pin(answer(call)),
+                    Err(error) => Box::pin(std::future::ready(Err(ForwardError::Refused(error)))),
+                }
+            }
             (Rpc::Execute, WireBody::Stream(source)) => {
                 let plugin = Arc::clone(&self.plugin);
                 Box::pin(async move {
                     let request = envelope::decode_request(collect(source).await?)?;
-                    answer(plugin.execute(context, request)).await
+                    answer(contain(|| plugin.execute(context, request))?).await
                 })
             }
             (Rpc::ExecuteStream, body) => {
@@ -76,17 +82,22 @@ async fn collect(mut source: Box<dyn WireSource>) -> Result<Payload, ForwardErro
     Ok(body)
 }
 
+/// A panic of the plugin is the failure of one call, not of the connection that it came on.
+fn contain<T>(run: impl FnOnce() -> T) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|_| panicked())
+}
+
+fn panicked() -> Error {
+    Error::channel(Code::Internal, "the plugin panicked; its message is in the proxy's standard error")
+}
+
 async fn answer(call: Call) -> Result<WireReply, ForwardError> {
-    let outcome = match call.await {
+    let outcome = match AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| Err(panicked())) {
         Err(error) if error.scope == Scope::Channel => return Err(ForwardError::Refused(error)),
         outcome => outcome,
     };
-    let messages = envelope::encode_reply(outcome).map_err(too_long)?;
+    let messages = envelope::encode_reply(outcome)?;
     Ok(whole(messages))
-}
-
-fn too_long(error: envelope::ProtocolError) -> ForwardError {
-    ForwardError::Protocol(error.to_string())
 }
 
 fn whole(messages: Payload) -> WireReply {
@@ -115,7 +126,8 @@ async fn open(
         Err(Error::channel(Code::InvalidArgument, message))
     })?;
     let rest: RequestStream = Box::pin(requests);
-    let opened = plugin.execute_stream(context, first, rest).await;
+    let opening = contain(|| plugin.execute_stream(context, first, rest))?;
+    let opened = AssertUnwindSafe(opening).catch_unwind().await.unwrap_or_else(|_| Err(panicked()));
     if let Some(error) = failure.take() {
         return Err(ForwardError::Source(error));
     }
@@ -125,7 +137,7 @@ async fn open(
             Ok(WireReply { headers: headers(), body: ReplyBody::Stream(Box::new(replies)) })
         }
         Err(error) if error.scope == Scope::Channel => Err(ForwardError::Refused(error)),
-        Err(error) => Ok(whole(envelope::encode_stream_reply(Err(error)).map_err(too_long)?)),
+        Err(error) => Ok(whole(envelope::encode_stream_reply(Err(error))?)),
     }
 }
 
@@ -197,7 +209,8 @@ impl Stream for Requests {
                 Some(Ok(piece)) => this.deframer.push(piece),
                 Some(Err(error)) => {
                     this.failure.set(error);
-                    return this.fail(Error::channel(Code::Cancelled, "the client's side of the call failed"));
+                    return this
+                        .fail(Error::channel(Code::Cancelled, "the client's side of the call failed"));
                 }
                 None => {
                     this.source = None;
@@ -228,7 +241,7 @@ impl Replies {
     }
 
     fn take_message(&mut self, outcome: Result<Data, Error>) -> Result<(), ForwardError> {
-        self.pending = envelope::encode_stream_reply(outcome).map_err(too_long)?;
+        self.pending = envelope::encode_stream_reply(outcome)?;
         Ok(())
     }
 }
@@ -240,7 +253,8 @@ impl ReplySource for Replies {
                 return Poll::Ready(Some(Ok(Frame::data(piece))));
             }
             let Some(responses) = &mut self.responses else { return Poll::Ready(None) };
-            let next = responses.as_mut().poll_next(cx);
+            let next = contain(|| responses.as_mut().poll_next(cx))
+                .unwrap_or_else(|panicked| Poll::Ready(Some(Err(panicked))));
             if let Some(error) = self.failure.take() {
                 self.responses = None;
                 return Poll::Ready(Some(Err(ForwardError::Source(error))));

@@ -19,8 +19,8 @@ pub use channel::{
 };
 pub use in_process::InProcessChannel;
 pub use instance::{
-    Applied, Backend, InFlight, InstanceSpec, NamespaceSlot, OperationTable, PluginSpec, Retired, State, Status,
-    SupervisionOptions, Transport,
+    Applied, Backend, InFlight, InstanceSpec, NamespaceSlot, OperationTable, PluginSpec, Retired, State,
+    Status, SupervisionOptions, Transport,
 };
 pub use status::{error_trailers, ok_trailers};
 pub use worker::WorkerLocal;

@@ -6,7 +6,6 @@ use bytes::{Buf, Bytes};
 use prism_plugin_abi::Payload;
 use prism_proto::envelope::{PREFIX_LEN, Prefix};
 
-
 /// Cuts a byte stream into messages. Holds no more than what it was given and did not hand out yet.
 #[derive(Debug, Default)]
 pub struct Deframer {

@@ -6,9 +6,9 @@
 mod framing;
 mod reply;
 mod request;
-mod wire;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 pub use framing::Deframer;
 pub use reply::{StreamReply, decode_reply, decode_stream_reply, encode_reply, encode_stream_reply};

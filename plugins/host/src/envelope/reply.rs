@@ -133,7 +133,13 @@ fn decode(layout: &Layout, mut message: Payload) -> Result<Fields, ProtocolError
         };
         if seen {
             let field = match number {
-                n if n == layout.flag => if layout.flag == UNARY.flag { "success" } else { "is_final" },
+                n if n == layout.flag => {
+                    if layout.flag == UNARY.flag {
+                        "success"
+                    } else {
+                        "is_final"
+                    }
+                }
                 n if n == layout.error => "error",
                 n if n == layout.code => "error_code",
                 _ => "result",

@@ -19,7 +19,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -89,7 +89,7 @@ impl Endpoint {
             spawner: worker.spawner(),
             state: RefCell::new(State::Idle),
             failures: Cell::new(0),
-            active: Cell::new(0),
+            active: Arc::default(),
             dialled: Notify::new(),
         })
     }
@@ -131,23 +131,24 @@ pub(crate) struct Upstream {
     /// Dials that failed in a row.
     failures: Cell<u32>,
     /// Calls under way or waiting.
-    active: Cell<usize>,
+    /// (Atomic only because answers are `Send`; the count never leaves the worker.)
+    active: Arc<AtomicUsize>,
     dialled: Notify,
 }
 
 /// One call's place among the active ones.
-pub(crate) struct Admitted(Rc<Upstream>);
+pub(crate) struct Admitted(Arc<AtomicUsize>);
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.0.active.set(self.0.active.get() - 1);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Upstream {
     /// Takes a place for one call.
-    pub(crate) fn admit(self: &Rc<Self>) -> Result<Admitted, ForwardError> {
-        let active = self.active.get();
+    pub(crate) fn admit(&self) -> Result<Admitted, ForwardError> {
+        let active = self.active.load(Ordering::Relaxed);
         // What the peer takes at once does not wait. Asking for it costs a lock, so only when it matters.
         if active >= MAX_WAITING {
             let at_once = match &*self.state.borrow() {
@@ -158,8 +159,8 @@ impl Upstream {
                 return Err(ForwardError::Overloaded(format!("{MAX_WAITING} for {}", self.address)));
             }
         }
-        self.active.set(active + 1);
-        Ok(Admitted(Rc::clone(self)))
+        self.active.fetch_add(1, Ordering::Relaxed);
+        Ok(Admitted(Arc::clone(&self.active)))
     }
 
     /// The open connection, or the outcome of the dial that all callers share.

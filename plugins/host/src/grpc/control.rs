@@ -5,10 +5,7 @@ use super::{
     peer::PeerIdentity,
     reply::{self, broken},
 };
-use crate::{
-    envelope::Deframer,
-    status,
-};
+use crate::{envelope::Deframer, status};
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::{Reason, client::SendRequest};
 use http::{HeaderValue, Method, Request, Version, header};
@@ -65,7 +62,8 @@ impl Control {
             let result = driver.await;
             let goodbye = poll_fn(|cx| probe.poll_ready(cx)).await.err();
             let graceful = result.is_ok()
-                && goodbye.is_some_and(|error| error.is_go_away() && error.reason() == Some(Reason::NO_ERROR));
+                && goodbye
+                    .is_some_and(|error| error.is_go_away() && error.reason() == Some(Reason::NO_ERROR));
             let reason = match result {
                 Ok(()) if graceful => format!("{shown}: the plugin closed the connection"),
                 Ok(()) => format!("{shown}: the connection was lost"),

@@ -7,8 +7,8 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
     header::{CONTENT_TYPE, TE},
 };
-use prism_plugin_abi::{CallContext, Code, Error};
 use prism_platform::time::Instant;
+use prism_plugin_abi::{CallContext, Code, Error};
 use std::time::Duration;
 
 const NAMESPACE: HeaderName = HeaderName::from_static("x-prism-namespace");

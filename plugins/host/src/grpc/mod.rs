@@ -7,10 +7,11 @@ mod forward;
 mod head;
 mod peer;
 mod reply;
-mod upload;
 #[cfg(test)]
 mod tests;
+mod upload;
 
 pub(crate) use connection::Endpoint;
-pub(crate) use control::Control;
+pub(crate) use control::{Control, Lost};
 pub(crate) use forward::{GrpcChannel, Link};
+pub(crate) use peer::PeerIdentity;

@@ -79,8 +79,7 @@ mod tests {
         assert!(format!("{identity:?}").starts_with(&format!("pid {} started", std::process::id())));
         assert_ne!(start_ticks(std::process::id()), None);
 
-        let listener =
-            platform.bind(&"127.0.0.1:0".parse().unwrap(), BindOptions::default()).await.unwrap();
+        let listener = platform.bind(&"127.0.0.1:0".parse().unwrap(), BindOptions::default()).await.unwrap();
         let io = platform.connect(&listener.local_address().unwrap()).await.unwrap();
         assert_eq!(PeerIdentity::of(&io), None);
     }

@@ -177,7 +177,8 @@ impl Reply {
 }
 
 fn checked(trailers: Option<HeaderMap>) -> Result<HeaderMap, ForwardError> {
-    let mut trailers = trailers.filter(|trailers| trailers.contains_key(GRPC_STATUS)).ok_or_else(no_status)?;
+    let mut trailers =
+        trailers.filter(|trailers| trailers.contains_key(GRPC_STATUS)).ok_or_else(no_status)?;
     strip(&mut trailers);
     Ok(trailers)
 }

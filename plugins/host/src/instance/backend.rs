@@ -1,0 +1,248 @@
+//! One instance of a plugin for one namespace, as requests and the control plane see it.
+
+use super::{InstanceSpec, Status};
+use crate::{
+    channel::PluginChannel,
+    grpc::{GrpcChannel, Link},
+    in_process::InProcessChannel,
+    instance::Transport,
+};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use prism_platform::{Platform, time, time::Instant};
+use prism_plugin_abi::{InstanceId, Metrics};
+use std::{
+    fmt,
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+use tokio::sync::{Notify, watch};
+
+/// One instance of a plugin for one namespace. It never blocks a request: when it does not serve, its status
+/// says why.
+pub struct Backend {
+    spec: InstanceSpec,
+    instance: InstanceId,
+    status: ArcSwap<Status>,
+    /// Counts status changes.
+    changed: watch::Sender<u64>,
+    metrics: ArcSwapOption<Metrics>,
+    channel: Arc<dyn PluginChannel>,
+    link: Arc<Link>,
+    was_ready: AtomicBool,
+    retiring: AtomicBool,
+    /// Set once the drain's deadline is known.
+    drain_until: watch::Sender<Option<Instant>>,
+    /// The drain's deadline has passed with calls still open.
+    cut: watch::Sender<bool>,
+    in_flight: AtomicUsize,
+    idle: Notify,
+}
+
+impl Backend {
+    pub(crate) fn new(spec: InstanceSpec, platform: &Platform) -> Self {
+        let link = Arc::new(Link::default());
+        let channel: Arc<dyn PluginChannel> = match (spec.plugin.transport(), spec.plugin.endpoint()) {
+            (Transport::Grpc { .. }, Some(endpoint)) => {
+                Arc::new(GrpcChannel::new(Arc::clone(endpoint), Arc::clone(&link)))
+            }
+            (Transport::Grpc { address }, None) => {
+                let endpoint = Arc::new(crate::grpc::Endpoint::new(address.clone()));
+                Arc::new(GrpcChannel::new(endpoint, Arc::clone(&link)))
+            }
+            (Transport::Builtin(plugin), _) => Arc::new(InProcessChannel::new(Arc::clone(plugin))),
+        };
+        // 0 stands for "no instance named".
+        let instance = InstanceId(platform.random_u64().max(1));
+        Self {
+            spec,
+            instance,
+            status: ArcSwap::from_pointee(Status::new()),
+            changed: watch::Sender::new(0),
+            metrics: ArcSwapOption::empty(),
+            channel,
+            link,
+            was_ready: AtomicBool::new(false),
+            retiring: AtomicBool::new(false),
+            drain_until: watch::Sender::new(None),
+            cut: watch::Sender::new(false),
+            in_flight: AtomicUsize::new(0),
+            idle: Notify::new(),
+        }
+    }
+
+    /// What it was built from.
+    #[must_use]
+    pub fn spec(&self) -> &InstanceSpec {
+        &self.spec
+    }
+
+    /// How it is.
+    #[must_use]
+    pub fn status(&self) -> Arc<Status> {
+        self.status.load_full()
+    }
+
+    /// How it is, for a request: cheaper than [`Backend::status`], to be held for a moment only.
+    #[must_use]
+    pub fn load_status(&self) -> Guard<Arc<Status>> {
+        self.status.load()
+    }
+
+    /// It serves.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.status.load().state.serves()
+    }
+
+    /// It has served at some time.
+    #[must_use]
+    pub fn was_ready(&self) -> bool {
+        self.was_ready.load(Ordering::Relaxed)
+    }
+
+    /// What it counted since it began, as of the last health check; `None` when the plugin does not count.
+    #[must_use]
+    pub fn metrics(&self) -> Option<Arc<Metrics>> {
+        self.metrics.load_full()
+    }
+
+    pub(crate) fn set_metrics(&self, metrics: Option<Metrics>) {
+        self.metrics.store(metrics.map(Arc::new));
+    }
+
+    /// The way to it.
+    #[must_use]
+    pub fn channel(&self) -> &Arc<dyn PluginChannel> {
+        &self.channel
+    }
+
+    /// Its number, for [`CallContext::instance`](prism_plugin_abi::CallContext::instance).
+    #[must_use]
+    pub fn instance(&self) -> InstanceId {
+        self.instance
+    }
+
+    /// Calls that hold an [`InFlight`].
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Counts a call in; `None` when the instance is being retired, which means that there is another.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>) -> Option<InFlight> {
+        // Counted before `retiring` is read, and `retire` sets it before it counts: one of the two sees the
+        // other, so no call begins on an instance that is shut down.
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
+        let call = InFlight(Arc::clone(self));
+        (!self.retiring.load(Ordering::SeqCst)).then_some(call)
+    }
+
+    /// Resolves when calls still open must end: with UNAVAILABLE, reason `reloaded`.
+    pub async fn cut(&self) {
+        let mut cut = self.cut.subscribe();
+        if cut.wait_for(|cut| *cut).await.is_err() {
+            // The sender is in `self`.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits until the status satisfies `wanted`. Without a deadline of its own.
+    pub async fn wait_until(&self, mut wanted: impl FnMut(&Status) -> bool) -> Arc<Status> {
+        let mut changed = self.changed.subscribe();
+        loop {
+            changed.borrow_and_update();
+            let status = self.status();
+            if wanted(&status) || changed.changed().await.is_err() {
+                return status;
+            }
+        }
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Changes the status; `since` moves with the state.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Status)) {
+        let mut status = Status::clone(&self.status.load());
+        let before = status.state;
+        change(&mut status);
+        if status.state != before {
+            status.since = Instant::now();
+        }
+        if status.state.serves() {
+            self.was_ready.store(true, Ordering::Relaxed);
+        }
+        self.status.store(Arc::new(status));
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Takes no more calls; those under way may end until `deadline`. Its supervisor does the rest.
+    pub(crate) fn retire(&self, deadline: Instant) {
+        self.retiring.store(true, Ordering::SeqCst);
+        self.drain_until
+            .send_modify(|until| *until = Some(until.map_or(deadline, |known| known.min(deadline))));
+    }
+
+    /// Resolves when it is being retired.
+    pub(crate) async fn retired(&self) {
+        let mut until = self.drain_until.subscribe();
+        if until.wait_for(Option::is_some).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits for the calls under way, at most until the deadline; then tells them to end.
+    pub(crate) async fn drained(&self) {
+        let mut until = self.drain_until.subscribe();
+        loop {
+            let deadline = (*until.borrow_and_update()).unwrap_or_else(Instant::now);
+            if self.in_flight() == 0 {
+                return;
+            }
+            tokio::select! {
+                () = self.idle.notified() => {}
+                _ = until.changed() => {}
+                () = time::sleep_until(deadline) => {
+                    self.cut.send_replace(true);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backend")
+            .field("spec", &self.spec)
+            .field("instance", &self.instance)
+            .field("state", &self.status.load().state)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A call on a backend, held until its response body ends or is dropped.
+#[derive(Debug)]
+pub struct InFlight(Arc<Backend>);
+
+impl Deref for InFlight {
+    type Target = Arc<Backend>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let last = self.0.in_flight.fetch_sub(1, Ordering::SeqCst) == 1;
+        if last && self.0.retiring.load(Ordering::SeqCst) {
+            self.0.idle.notify_one();
+        }
+    }
+}

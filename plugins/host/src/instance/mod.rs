@@ -1,0 +1,17 @@
+//! Instances of plugins: what they are built from, how they are, and the place that a namespace keeps for
+//! them across configuration changes.
+
+mod backend;
+mod operations;
+mod slot;
+mod spec;
+mod status;
+#[cfg(test)]
+mod tests;
+
+pub use backend::{Backend, InFlight};
+pub use operations::OperationTable;
+pub(crate) use operations::check_interfaces;
+pub use slot::{Applied, NamespaceSlot, Retired};
+pub use spec::{InstanceSpec, PluginSpec, SupervisionOptions, Transport};
+pub use status::{State, Status};

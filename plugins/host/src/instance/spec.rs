@@ -1,0 +1,173 @@
+//! What an instance is built from.
+
+use crate::grpc::Endpoint;
+use prism_platform::Address;
+use prism_plugin_abi::{Credentials, Kind, Plugin};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+/// How a plugin is reached.
+#[derive(Clone)]
+pub enum Transport {
+    /// It lives in this process.
+    Builtin(Arc<dyn Plugin>),
+    /// It listens somewhere and speaks gRPC.
+    Grpc {
+        /// Where.
+        address: Address,
+    },
+}
+
+impl PartialEq for Transport {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Builtin(one), Self::Builtin(another)) => Arc::ptr_eq(one, another),
+            (Self::Grpc { address: one }, Self::Grpc { address: another }) => one == another,
+            (Self::Builtin(_) | Self::Grpc { .. }, _) => false,
+        }
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Builtin(_) => f.write_str("Builtin"),
+            Self::Grpc { address } => write!(f, "Grpc({address})"),
+        }
+    }
+}
+
+/// A configured plugin. Namespaces that share one `Arc` of it share each worker's connection to it, so a
+/// reload hands on the `Arc` of a plugin that did not change.
+#[derive(Debug)]
+pub struct PluginSpec {
+    name: String,
+    transport: Transport,
+    operation_kinds: BTreeMap<String, Kind>,
+    endpoint: Option<Arc<Endpoint>>,
+}
+
+impl PluginSpec {
+    /// A plugin by its configured name. `operation_kinds` says what its operations do where the plugin
+    /// itself cannot say.
+    #[must_use]
+    pub fn new(name: String, transport: Transport, operation_kinds: BTreeMap<String, Kind>) -> Self {
+        let endpoint = match &transport {
+            Transport::Builtin(_) => None,
+            Transport::Grpc { address } => Some(Arc::new(Endpoint::new(address.clone()))),
+        };
+        Self { name, transport, operation_kinds, endpoint }
+    }
+
+    /// Its configured name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How it is reached.
+    #[must_use]
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    /// What its operations do where the plugin itself cannot say.
+    #[must_use]
+    pub fn operation_kinds(&self) -> &BTreeMap<String, Kind> {
+        &self.operation_kinds
+    }
+
+    pub(crate) fn endpoint(&self) -> Option<&Arc<Endpoint>> {
+        self.endpoint.as_ref()
+    }
+
+    /// On this host, where trying again costs next to nothing.
+    pub(crate) fn is_local(&self) -> bool {
+        match &self.transport {
+            Transport::Builtin(_) | Transport::Grpc { address: Address::Unix(_) } => true,
+            Transport::Grpc { address: Address::Tcp(address) } => address.ip().is_loopback(),
+        }
+    }
+}
+
+impl PartialEq for PluginSpec {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.transport == other.transport
+            && self.operation_kinds == other.operation_kinds
+    }
+}
+
+/// One instance of a plugin, as the configuration has it. Two that are equal need no new instance.
+#[derive(Clone, PartialEq)]
+pub struct InstanceSpec {
+    /// Whose it is.
+    pub namespace: String,
+    /// The namespace's `backend`.
+    pub backend_type: String,
+    /// The plugin.
+    pub plugin: Arc<PluginSpec>,
+    /// The namespace's `config`: a mapping, or null for none.
+    pub config: serde_json::Value,
+    /// Its secrets.
+    pub credentials: Credentials,
+    /// The namespace's `operations`: what they do, whatever the plugin says.
+    pub operation_kinds: BTreeMap<String, Kind>,
+}
+
+impl fmt::Debug for InstanceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without `config`, where URLs may hold passwords.
+        f.debug_struct("InstanceSpec")
+            .field("namespace", &self.namespace)
+            .field("backend_type", &self.backend_type)
+            .field("plugin", &self.plugin.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How instances are watched over. Every wait has its deadline here.
+#[derive(Clone, Debug)]
+pub struct SupervisionOptions {
+    /// Between two health checks. Default 5 s: connections report a dead process at once, so this is for
+    /// backends that fail behind a live one.
+    pub health_interval: Duration,
+    /// One health check. Default 2 s: it asks the backend itself.
+    pub health_deadline: Duration,
+    /// Checks that fail in a row before an instance counts as failed. Default 3: one may be chance.
+    pub health_misses: u32,
+    /// `Describe`. Default 5 s: it does no I/O, but a process may just be starting.
+    pub describe_deadline: Duration,
+    /// `Initialize`. Default 15 s: it may fill a connection pool to a far database.
+    pub initialize_deadline: Duration,
+    /// First pause after a failure; it doubles up to one of the next two. Default 50 ms.
+    pub first_pause: Duration,
+    /// Longest pause for a plugin on this host. Default 250 ms: it must serve within a second of its return.
+    pub longest_local_pause: Duration,
+    /// Longest pause for a plugin elsewhere. Default 5 s: trying costs its network and its host.
+    pub longest_remote_pause: Duration,
+    /// Pause after the plugin rejected its configuration or credentials. Default 5 s: that is for a person to
+    /// mend, or for a backend that learns of a credential late.
+    pub rejected_pause: Duration,
+    /// What calls on a replaced instance are given to end. Default 30 s.
+    pub drain: Duration,
+    /// `Shutdown`. Default 5 s.
+    pub shutdown_deadline: Duration,
+}
+
+impl Default for SupervisionOptions {
+    fn default() -> Self {
+        Self {
+            health_interval: Duration::from_secs(5),
+            health_deadline: Duration::from_secs(2),
+            health_misses: 3,
+            describe_deadline: Duration::from_secs(5),
+            initialize_deadline: Duration::from_secs(15),
+            first_pause: Duration::from_millis(50),
+            longest_local_pause: Duration::from_millis(250),
+            longest_remote_pause: Duration::from_secs(5),
+            rejected_pause: Duration::from_secs(5),
+            drain: Duration::from_secs(30),
+            shutdown_deadline: Duration::from_secs(5),
+        }
+    }
+}

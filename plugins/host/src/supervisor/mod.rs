@@ -1,0 +1,292 @@
+//! Keeps one instance alive: connect, describe, initialize, check; watch; begin again when it fails; and shut
+//! it down when it is retired.
+
+mod config;
+mod session;
+
+use crate::{
+    grpc::Lost,
+    instance::{Backend, OperationTable, State, SupervisionOptions},
+};
+use prism_platform::{
+    Platform,
+    time::{self, Instant},
+};
+use prism_plugin_abi::{Code, Error, Health, HealthStatus, Initialize, Initialized};
+use session::Session;
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
+
+/// Between two initializations that calls asked for: a plugin whose operations answer FAILED_PRECONDITION
+/// for reasons of their own must not be initialized once per call.
+const NUDGE_PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection that a plugin closes sooner was not closed for its age.
+const SHORT_LIVED: Duration = Duration::from_secs(1);
+
+/// Why an instance does not serve.
+struct Failure {
+    reason: String,
+    /// Somebody has to mend the configuration.
+    rejected: bool,
+}
+
+impl Failure {
+    fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), rejected: false }
+    }
+
+    fn of(step: &str, error: &Error) -> Self {
+        let rejected = matches!(
+            error.code,
+            Code::InvalidArgument | Code::Unauthenticated | Code::PermissionDenied | Code::Unimplemented
+        );
+        Self { reason: format!("{step} failed: {error}"), rejected }
+    }
+}
+
+/// Supervises `backend` until it is retired and shut down.
+pub(crate) async fn run(backend: Arc<Backend>, platform: Platform, options: Arc<SupervisionOptions>) {
+    let supervisor = Supervisor { backend: &backend, platform: &platform, options: &options };
+    let mut session = None;
+    tokio::select! {
+        () = supervisor.keep_alive(&mut session) => {}
+        () = backend.retired() => {}
+    }
+    supervisor.wind_up(session).await;
+}
+
+struct Supervisor<'a> {
+    backend: &'a Backend,
+    platform: &'a Platform,
+    options: &'a SupervisionOptions,
+}
+
+impl Supervisor<'_> {
+    async fn keep_alive(&self, session: &mut Option<Session>) {
+        let mut failures = 0;
+        loop {
+            *session = None;
+            let failure = match self.start(session).await {
+                Err(failure) => failure,
+                Ok(()) => {
+                    failures = 0;
+                    let Some(current) = session.as_ref() else { continue };
+                    let began = Instant::now();
+                    match self.watch(current).await {
+                        // It said goodbye in good order, as servers do that limit a connection's age. Where it
+                        // takes a new one, nobody should notice; where it does not, the next round says so.
+                        ControlFlow::Continue(()) if began.elapsed() >= SHORT_LIVED => continue,
+                        ControlFlow::Continue(()) => {
+                            Failure::new("the plugin closes its connections as soon as they are open")
+                        }
+                        ControlFlow::Break(failure) => failure,
+                    }
+                }
+            };
+            let pause = self.pause(&failure, failures);
+            failures = failures.saturating_add(1);
+            tracing::warn!(
+                namespace = self.backend.spec().namespace,
+                plugin = self.backend.spec().plugin.name(),
+                reason = failure.reason,
+                retry_in_ms = pause.as_millis(),
+                "plugin instance failed"
+            );
+            self.backend.update(|status| {
+                status.state = State::Failed;
+                status.reason = Some(failure.reason);
+                status.next_retry = Some(Instant::now() + pause);
+            });
+            time::sleep(pause).await;
+        }
+    }
+
+    /// Half of the pause is fixed, half is chance: many namespaces on one plugin must not all come at once.
+    fn pause(&self, failure: &Failure, failures: u32) -> Duration {
+        let options = self.options;
+        let longest = match self.backend.spec().plugin.is_local() {
+            true => options.longest_local_pause,
+            false => options.longest_remote_pause,
+        };
+        let pause = match failure.rejected {
+            true => options.rejected_pause,
+            false => longest.min(options.first_pause.saturating_mul(2_u32.saturating_pow(failures.min(16)))),
+        };
+        pause / 2 + self.platform.jitter(pause / 2)
+    }
+
+    /// Connect, Describe, Initialize, HealthCheck.
+    async fn start(&self, slot: &mut Option<Session>) -> Result<(), Failure> {
+        let options = self.options;
+        let session = Session::open(self.platform, self.backend.spec()).await.map_err(Failure::new)?;
+        let session = slot.insert(session);
+        self.backend.update(|status| {
+            if status.state == State::Loading {
+                status.state = State::Initializing;
+                status.reason = Some("the plugin is being initialized".to_owned());
+            }
+        });
+        let description = session
+            .describe(options.describe_deadline)
+            .await
+            .map_err(|error| Failure::of("Describe", &error))?;
+        if let Some(description) = &description {
+            crate::instance::check_interfaces(description).map_err(|reason| Failure {
+                reason: format!("the plugin is refused: {reason}"),
+                rejected: true,
+            })?;
+        }
+        let initialized = self.initialize(session).await?;
+        let health = session
+            .health(self.backend.instance(), options.health_deadline)
+            .await
+            .map_err(|error| Failure::of("HealthCheck", &error))?;
+        if health.status == HealthStatus::Unhealthy {
+            return Err(Failure::new(unhealthy(&health)));
+        }
+        let spec = self.backend.spec();
+        let operations = match &description {
+            Some(description) => OperationTable::described(description, &spec.operation_kinds),
+            None => OperationTable::supported(
+                &initialized.supported_operations,
+                spec.plugin.operation_kinds(),
+                &spec.operation_kinds,
+            ),
+        };
+        self.backend.update(|status| {
+            status.operations = Some(Arc::new(operations));
+            status.description = description;
+        });
+        // Workers may use the way before the state says so, never after.
+        self.open_the_way(session);
+        self.report(&health);
+        Ok(())
+    }
+
+    fn open_the_way(&self, session: &Session) {
+        self.backend.link().initialized_on(session.peer());
+        if let Some(endpoint) = self.backend.spec().plugin.endpoint() {
+            endpoint.is_up();
+        }
+    }
+
+    async fn initialize(&self, session: &Session) -> Result<Initialized, Failure> {
+        let spec = self.backend.spec();
+        let (config_type_url, config) = config::encode(&spec.config)
+            .map_err(|reason| Failure { reason: format!("the configuration: {reason}"), rejected: true })?;
+        let request = Initialize {
+            instance: self.backend.instance(),
+            namespace: spec.namespace.clone(),
+            backend_type: spec.backend_type.clone(),
+            config_type_url,
+            config,
+            credentials: spec.credentials.clone(),
+        };
+        session
+            .initialize(request, self.options.initialize_deadline)
+            .await
+            .map_err(|error| Failure::of("Initialize", &error))
+    }
+
+    fn report(&self, health: &Health) {
+        let (state, reason) = match health.status {
+            HealthStatus::Degraded => (State::Degraded, Some(format!("degraded: {}", health.message))),
+            HealthStatus::Healthy | HealthStatus::Unhealthy => (State::Ready, None),
+        };
+        let status = self.backend.load_status();
+        if status.state != state || status.reason != reason {
+            drop(status);
+            self.backend.update(|status| {
+                status.state = state;
+                status.reason = reason;
+                status.next_retry = None;
+            });
+        }
+    }
+
+    /// Serves until something breaks; `Continue` when the connection ended in good order.
+    async fn watch(&self, session: &Session) -> ControlFlow<Failure> {
+        let mut misses = 0;
+        let mut next_check = Instant::now() + self.options.health_interval;
+        let mut next_nudge = Instant::now();
+        loop {
+            tokio::select! {
+                biased;
+                Lost { reason, graceful } = session.lost() => {
+                    return match graceful {
+                        true => ControlFlow::Continue(()),
+                        false => ControlFlow::Break(Failure::new(reason)),
+                    };
+                }
+                () = self.nudged(next_nudge) => {
+                    if let Err(failure) = self.initialize(session).await {
+                        return ControlFlow::Break(failure);
+                    }
+                    self.open_the_way(session);
+                    next_nudge = Instant::now() + NUDGE_PAUSE;
+                }
+                () = time::sleep_until(next_check) => {
+                    match self.check(session).await {
+                        Ok(health) => {
+                            misses = 0;
+                            self.report(&health);
+                        }
+                        Err(reason) => {
+                            misses += 1;
+                            if misses >= self.options.health_misses {
+                                return ControlFlow::Break(Failure::new(reason));
+                            }
+                        }
+                    }
+                    next_check = Instant::now() + self.options.health_interval;
+                }
+            }
+        }
+    }
+
+    async fn nudged(&self, not_before: Instant) {
+        time::sleep_until(not_before).await;
+        self.backend.link().nudged().await;
+    }
+
+    async fn check(&self, session: &Session) -> Result<Health, String> {
+        let (instance, deadline) = (self.backend.instance(), self.options.health_deadline);
+        // A plugin that does not count serves all the same.
+        self.backend.set_metrics(session.metrics(instance, deadline).await.unwrap_or_default());
+        match session.health(instance, deadline).await {
+            Ok(health) if health.status == HealthStatus::Unhealthy => Err(unhealthy(&health)),
+            Ok(health) => Ok(health),
+            Err(error) => Err(format!("HealthCheck failed: {error}")),
+        }
+    }
+
+    /// Drains, then tells the plugin that the instance is over.
+    async fn wind_up(&self, session: Option<Session>) {
+        self.backend.update(|status| {
+            status.state = State::Draining;
+            status.reason = Some("replaced or removed by a configuration change".to_owned());
+            status.next_retry = None;
+        });
+        self.backend.drained().await;
+        // Without a session the plugin is away, and so is the instance.
+        if let Some(session) = session
+            && let Err(error) =
+                session.shutdown(self.backend.instance(), self.options.shutdown_deadline).await
+        {
+            tracing::warn!(
+                namespace = self.backend.spec().namespace,
+                plugin = self.backend.spec().plugin.name(),
+                %error,
+                "plugin instance could not be shut down"
+            );
+        }
+        self.backend.update(|status| status.state = State::Stopped);
+    }
+}
+
+fn unhealthy(health: &Health) -> String {
+    match health.message.is_empty() {
+        true => "unhealthy; the plugin gave no reason".to_owned(),
+        false => format!("unhealthy: {}", health.message),
+    }
+}

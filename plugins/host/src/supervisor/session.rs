@@ -1,0 +1,222 @@
+//! The control plane's way to a plugin, in this process or in another.
+
+use crate::{
+    grpc::{Control, Lost, PeerIdentity},
+    instance::{InstanceSpec, Transport},
+};
+use futures_util::FutureExt;
+use prism_platform::{Platform, time};
+use prism_plugin_abi::{
+    Code, Description, Error, Health, HealthStatus, Initialize, Initialized, InstanceId, Kind, Metrics,
+    OperationInfo, Plugin, Task,
+};
+use prism_proto::{google::protobuf::Any, plugin as wire};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+pub(super) enum Session {
+    Builtin(Arc<dyn Plugin>),
+    Grpc {
+        control: Control,
+        /// The plugin knows instances: it echoed the number of this one.
+        echoed: AtomicBool,
+    },
+}
+
+impl Session {
+    /// Connects.
+    ///
+    /// # Errors
+    /// Why not, with the address.
+    pub(super) async fn open(platform: &Platform, spec: &InstanceSpec) -> Result<Self, String> {
+        match spec.plugin.transport() {
+            Transport::Builtin(plugin) => Ok(Self::Builtin(Arc::clone(plugin))),
+            Transport::Grpc { address } => {
+                let control = Control::connect(platform, address).await?;
+                Ok(Self::Grpc { control, echoed: AtomicBool::new(false) })
+            }
+        }
+    }
+
+    /// The process at the other end, where that can be known.
+    pub(super) fn peer(&self) -> Option<PeerIdentity> {
+        match self {
+            Self::Builtin(_) => None,
+            Self::Grpc { control, .. } => control.peer(),
+        }
+    }
+
+    /// Resolves when the way is gone.
+    pub(super) async fn lost(&self) -> Lost {
+        match self {
+            Self::Builtin(_) => std::future::pending().await,
+            Self::Grpc { control, .. } => control.lost().await,
+        }
+    }
+
+    /// What the plugin is; `None` when it cannot say.
+    pub(super) async fn describe(&self, deadline: Duration) -> Result<Option<Arc<Description>>, Error> {
+        match self {
+            Self::Builtin(plugin) => Ok(Some(plugin.describe())),
+            Self::Grpc { control, .. } => Ok(control
+                .describe(deadline)
+                .await?
+                .map(|description| Arc::new(read_description(description)))),
+        }
+    }
+
+    pub(super) async fn initialize(
+        &self,
+        request: Initialize,
+        deadline: Duration,
+    ) -> Result<Initialized, Error> {
+        match self {
+            Self::Builtin(plugin) => within(deadline, "Initialize", || plugin.initialize(request)).await?,
+            Self::Grpc { control, echoed } => {
+                let instance = request.instance;
+                let answer = control.initialize(&write_initialize(request), deadline).await?;
+                if !answer.success {
+                    return Err(Error::operation(Code::from_number(answer.error_code), answer.error));
+                }
+                // A plugin that echoes nothing speaks the RFC's plain protocol: one instance for each
+                // namespace and process. It was initialized in place just now: calls under way on what it had
+                // before go on with what it has now.
+                if answer.instance != 0 && answer.instance != instance.0 {
+                    let message = format!("it answered for instance {}", InstanceId(answer.instance));
+                    return Err(Error::channel(Code::Internal, message));
+                }
+                echoed.store(answer.instance != 0, Ordering::Relaxed);
+                Ok(Initialized {
+                    plugin_version: answer.plugin_version,
+                    supported_operations: answer.supported_operations,
+                })
+            }
+        }
+    }
+
+    pub(super) async fn health(&self, instance: InstanceId, deadline: Duration) -> Result<Health, Error> {
+        match self {
+            Self::Builtin(plugin) => within(deadline, "HealthCheck", || plugin.health(instance)).await,
+            Self::Grpc { control, .. } => control.health(instance.0, deadline).await.map(read_health),
+        }
+    }
+
+    /// What the instance counted.
+    pub(super) async fn metrics(
+        &self,
+        instance: InstanceId,
+        deadline: Duration,
+    ) -> Result<Option<Metrics>, Error> {
+        match self {
+            Self::Builtin(plugin) => Ok(plugin.metrics(instance)),
+            // Without an instance to name, asking would reset what others count.
+            Self::Grpc { echoed, .. } if !echoed.load(Ordering::Relaxed) => Ok(None),
+            Self::Grpc { control, .. } => {
+                control.metrics(instance.0, deadline).await.map(|metrics| Some(read_metrics(&metrics)))
+            }
+        }
+    }
+
+    pub(super) async fn shutdown(&self, instance: InstanceId, deadline: Duration) -> Result<(), Error> {
+        match self {
+            Self::Builtin(plugin) => within(deadline, "Shutdown", || plugin.shutdown(instance)).await,
+            // A plugin that knows no instances would end altogether, and with it every other namespace's.
+            Self::Grpc { echoed, .. } if !echoed.load(Ordering::Relaxed) => Ok(()),
+            Self::Grpc { control, .. } => control.shutdown(instance.0, deadline).await,
+        }
+    }
+}
+
+/// A control call on a plugin in this process. A panic is its failure, not the supervisor's end.
+async fn within<T>(deadline: Duration, method: &str, call: impl FnOnce() -> Task<T>) -> Result<T, Error> {
+    let contained = AssertUnwindSafe(async { call().await }).catch_unwind();
+    match time::timeout(deadline, contained).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) => Err(Error::channel(Code::Internal, format!("{method}: the plugin panicked"))),
+        Err(_) => {
+            let message = format!("{method}: no answer within {} ms", deadline.as_millis());
+            Err(Error::channel(Code::DeadlineExceeded, message))
+        }
+    }
+}
+
+fn write_initialize(request: Initialize) -> wire::InitializeRequest {
+    wire::InitializeRequest {
+        namespace: request.namespace,
+        backend_type: request.backend_type,
+        config: Some(Any { type_url: request.config_type_url, value: request.config }),
+        credentials: request.credentials.0.into_iter().collect(),
+        capabilities: Some(wire::ProxyCapabilities {
+            supports_metrics_push: false,
+            supports_distributed_tracing: true,
+            supports_hot_reload: true,
+            proxy_version: env!("CARGO_PKG_VERSION").to_owned(),
+        }),
+        instance: request.instance.0,
+    }
+}
+
+fn read_description(description: wire::DescribeResponse) -> Description {
+    Description {
+        name: description.name,
+        version: description.version,
+        operations: description.operations.into_iter().map(read_operation).collect(),
+        interfaces: description.interfaces,
+        file_descriptor_set: description.file_descriptor_set,
+        config_type: description.config_type,
+    }
+}
+
+fn read_operation(operation: wire::OperationInfo) -> OperationInfo {
+    use wire::operation_info::Kind as Wire;
+    let kind = match Wire::try_from(operation.kind) {
+        Ok(Wire::Read) => Kind::Read,
+        Ok(Wire::Write) => Kind::Write,
+        Ok(Wire::Admin) => Kind::Admin,
+        // A kind of a later version is no kind that we could grant.
+        Ok(Wire::Unspecified) | Err(_) => Kind::Unspecified,
+    };
+    OperationInfo {
+        name: operation.name,
+        kind,
+        idempotent: operation.idempotent,
+        server_streaming: operation.server_streaming,
+        client_streaming: operation.client_streaming,
+        params_type: operation.params_type,
+        result_type: operation.result_type,
+        raw: operation.raw,
+        service_method: operation.service_method,
+    }
+}
+
+fn read_health(health: wire::HealthCheckResponse) -> Health {
+    use wire::health_check_response::Status as Wire;
+    let status = match Wire::try_from(health.status) {
+        Ok(Wire::Healthy) => HealthStatus::Healthy,
+        Ok(Wire::Degraded) => HealthStatus::Degraded,
+        Ok(Wire::Unhealthy) | Err(_) => HealthStatus::Unhealthy,
+    };
+    Health { status, message: health.message, details: health.details.into_iter().collect() }
+}
+
+fn read_metrics(metrics: &wire::PluginMetrics) -> Metrics {
+    // A count below zero is no count.
+    let count = |number: i64| u64::try_from(number).unwrap_or(0);
+    Metrics {
+        requests_total: count(metrics.requests_total),
+        requests_failed: count(metrics.requests_failed),
+        latency_ms: metrics.latency_ms,
+        connections_active: count(metrics.connections_active),
+        connections_idle: count(metrics.connections_idle),
+        queries_executed: count(metrics.queries_executed),
+        cache_hits: count(metrics.cache_hits),
+        cache_misses: count(metrics.cache_misses),
+        interval_start_ns: metrics.interval_start_ns,
+    }
+}
