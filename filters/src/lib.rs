@@ -1,1 +1,18 @@
-//! The filter chain: request and response bodies, rejections, the Filter trait and its registry.
+//! The filter chain: what flows through it, what a filter is, and how a refusal leaves it.
+//!
+//! To write a filter: a module of its own with a settings type, a type that implements [`Filter`] and
+//! [`FilterType`], its tests, and one line in [`registry::builtin`].
+
+pub mod body;
+mod context;
+mod filter;
+pub mod metrics;
+pub mod registry;
+mod reject;
+pub mod trace;
+
+pub use body::Body;
+pub use context::{Protocol, RequestContext, RequestStart, Rpc};
+pub use filter::{BuildContext, BuildError, Filter, FilterFuture, FilterType, Next, Terminal, run};
+pub use registry::Registry;
+pub use reject::{Code, Reason, Rejection, respond, trailers_of};

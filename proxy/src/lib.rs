@@ -1,1 +1,25 @@
 //! Prism Edge: an L7 proxy for data access.
+//!
+//! `prism-edge -c prism.yaml` is a thin shell around [`Proxy`]. A binary of one's own can add filters
+//! ([`prism_filters::Registry::with`]) and builtin plugins ([`Builtins::with`]). The path of a request is in
+//! `stack.rs`.
+
+mod admin;
+mod builtins;
+mod connection;
+mod control;
+mod dispatch;
+mod edge;
+mod head;
+mod listener;
+mod local;
+mod proxy;
+mod snapshot;
+mod stack;
+mod threads;
+mod worker;
+
+pub use builtins::Builtins;
+pub use control::{Accepted, ConfigFile, ControlHandle, Refusal, config_registry, watch};
+pub use proxy::{Options, Proxy, StartError};
+pub use threads::run_on_threads;

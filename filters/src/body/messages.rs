@@ -1,0 +1,269 @@
+//! Reading what passes, without copying it: every gRPC message of a `DataService` call is checked as it
+//! streams by, and the operation's name is read off its first bytes.
+//!
+//! What breaks a rule ends the body with an error *before* the piece that completes the message is
+//! handed on, so that a plugin never sees a complete message that was refused. For the same reason the
+//! last piece of a unary call is held until the client has ended its stream: a second message would
+//! otherwise come after the first was acted upon.
+
+use super::{Body, BodyError, Stall};
+use crate::{Reason, Rejection};
+use bytes::Bytes;
+use bytestring::ByteString;
+use http_body::Frame;
+use prism_proto::scan::{ScanError, Scanner};
+use std::{
+    collections::VecDeque,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+/// What a gRPC message must keep to.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageLimits {
+    /// The most that a message's length prefix may say.
+    pub max_message_bytes: usize,
+    /// Exactly one message.
+    pub unary: bool,
+    /// How long an unfinished message or body may stand still. Silence between the messages of a stream
+    /// is no stall.
+    pub stall_timeout: Duration,
+}
+
+/// A checked body.
+pub(crate) struct Messages {
+    inner: Body,
+    limits: MessageLimits,
+    /// Checked and not handed on yet.
+    ready: VecDeque<Bytes>,
+    state: State,
+    messages: usize,
+    operation: Option<ByteString>,
+    inner_ended: bool,
+    stall: Stall,
+}
+
+/// gRPC's framing (PROTOCOL-HTTP2.md, "Length-Prefixed-Message"): one byte that says whether the message is
+/// compressed, four with its length, big-endian, then the message.
+enum State {
+    Prefix { bytes: [u8; 5], have: usize },
+    Message { scanner: Scanner, remaining: usize },
+}
+
+impl State {
+    const START: Self = Self::Prefix { bytes: [0; 5], have: 0 };
+}
+
+impl Messages {
+    pub(crate) fn new(inner: Body, limits: MessageLimits) -> Self {
+        Self {
+            inner,
+            limits,
+            ready: VecDeque::new(),
+            state: State::START,
+            messages: 0,
+            operation: None,
+            inner_ended: false,
+            stall: Stall::new(limits.stall_timeout),
+        }
+    }
+
+    /// The operation that the first message names, read without handing anything on.
+    pub(crate) fn poll_operation(&mut self, cx: &mut Context<'_>) -> Poll<Result<ByteString, BodyError>> {
+        loop {
+            if let Some(operation) = &self.operation {
+                let operation = operation.clone();
+                // Often everything is here already; then it need not be looked at again.
+                while self.limits.unary && !self.inner_ended && self.at_boundary() {
+                    match self.poll_inner(cx) {
+                        Poll::Ready(result) => result?,
+                        Poll::Pending => break,
+                    }
+                }
+                return Poll::Ready(Ok(operation));
+            }
+            if self.inner_ended {
+                // A stream that ends without any message names no operation either.
+                return Poll::Ready(Err(missing_operation().into()));
+            }
+            ready!(self.poll_inner(cx))?;
+        }
+    }
+
+    /// What is left, as a body.
+    pub(crate) fn into_body(self) -> Body {
+        if self.inner_ended { Body::whole(self.ready, None) } else { Body::from_messages(Box::new(self)) }
+    }
+
+    pub(super) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            let held = usize::from(self.limits.unary && self.at_boundary() && !self.inner_ended);
+            if self.ready.len() > held {
+                return Poll::Ready(self.ready.pop_front().map(|piece| Ok(Frame::data(piece))));
+            }
+            if self.inner_ended {
+                return Poll::Ready(None);
+            }
+            if let Err(error) = ready!(self.poll_inner(cx)) {
+                self.inner_ended = true;
+                self.ready.clear();
+                self.inner = Body::empty();
+                return Poll::Ready(Some(Err(error)));
+            }
+        }
+    }
+
+    /// Takes and checks one more piece, or finds the end.
+    fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        let frame = match self.inner.poll_next(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                if self.limits.unary || !self.at_boundary() {
+                    ready!(self.stall.poll_waiting(cx));
+                    return Poll::Ready(Err(stalled(self.limits.stall_timeout).into()));
+                }
+                return Poll::Pending;
+            }
+        };
+        self.stall.progress();
+        match frame.transpose()?.map(Frame::into_data) {
+            Some(Ok(piece)) => {
+                self.check(&piece)?;
+                if !piece.is_empty() {
+                    self.ready.push_back(piece);
+                }
+                if self.inner.is_end() {
+                    self.check_end()?;
+                }
+            }
+            // A client's trailers say nothing that a plugin may hear.
+            Some(Err(_)) | None => self.check_end()?,
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn at_boundary(&self) -> bool {
+        matches!(self.state, State::Prefix { have: 0, .. }) && self.messages > 0
+    }
+
+    fn check(&mut self, piece: &Bytes) -> Result<(), Rejection> {
+        let mut rest = &piece[..];
+        while !rest.is_empty() {
+            match &mut self.state {
+                State::Prefix { bytes, have } => {
+                    let take = rest.len().min(5 - *have);
+                    bytes[*have..*have + take].copy_from_slice(&rest[..take]);
+                    *have += take;
+                    rest = &rest[take..];
+                    if *have == 5 {
+                        let prefix = *bytes;
+                        self.begin(prefix)?;
+                    }
+                }
+                State::Message { scanner, remaining } => {
+                    let take = rest.len().min(*remaining);
+                    let (now, later) = rest.split_at(take);
+                    scanner.push(now).map_err(malformed)?;
+                    *remaining -= take;
+                    rest = later;
+                    let done = *remaining == 0;
+                    if self.operation.is_none()
+                        && let Some(operation) = scanner.operation()
+                    {
+                        self.operation = Some(operation.into());
+                    }
+                    if done {
+                        self.finish()?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, prefix: [u8; 5]) -> Result<(), Rejection> {
+        if self.limits.unary && self.messages > 0 {
+            return Err(Rejection::new(Reason::MalformedMessage, "a unary call carries one message, not several"));
+        }
+        match prefix[0] {
+            0 => {}
+            1 => {
+                return Err(Rejection::new(
+                    Reason::CompressedMessage,
+                    "compressed messages are not accepted: send them with grpc-encoding identity",
+                )
+                .with_header("grpc-accept-encoding", "identity"));
+            }
+            other => {
+                return Err(Rejection::new(
+                    Reason::MalformedMessage,
+                    format!("the compression flag of a gRPC message is 0 or 1, not {other}"),
+                ));
+            }
+        }
+        let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
+        if length > self.limits.max_message_bytes {
+            return Err(Rejection::new(
+                Reason::MessageTooLarge,
+                format!(
+                    "a message of {length} bytes is above the namespace's limits.max_message_bytes of {}",
+                    self.limits.max_message_bytes
+                ),
+            ));
+        }
+        self.state = State::Message { scanner: Scanner::new(length), remaining: length };
+        if length == 0 { self.finish() } else { Ok(()) }
+    }
+
+    fn finish(&mut self) -> Result<(), Rejection> {
+        let State::Message { scanner, .. } = std::mem::replace(&mut self.state, State::START) else {
+            return Ok(());
+        };
+        let named = scanner.operation().map(ByteString::from);
+        scanner.finish().map_err(malformed)?;
+        self.messages += 1;
+        match (&self.operation, named) {
+            (None, _) => Err(missing_operation()),
+            (Some(fixed), Some(named)) if *fixed != named && !named.is_empty() => Err(Rejection::new(
+                Reason::OperationChanged,
+                format!("the stream's first message named operation `{fixed}`; a later one may not name another"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_end(&mut self) -> Result<(), Rejection> {
+        self.inner_ended = true;
+        match &self.state {
+            State::Prefix { have: 0, .. } if self.messages > 0 || !self.limits.unary => Ok(()),
+            State::Prefix { have: 0, .. } => {
+                Err(Rejection::new(Reason::MalformedMessage, "the call ended without a message"))
+            }
+            State::Prefix { .. } => {
+                Err(Rejection::new(Reason::MalformedMessage, "the call ended inside a message's length prefix"))
+            }
+            State::Message { remaining, .. } => Err(Rejection::new(
+                Reason::MalformedMessage,
+                format!("the call ended {remaining} bytes before the length that its message announced"),
+            )),
+        }
+    }
+}
+
+fn missing_operation() -> Rejection {
+    Rejection::new(Reason::MissingOperation, "the first message names no operation: set field 1, `operation`")
+}
+
+fn stalled(timeout: Duration) -> Rejection {
+    Rejection::new(
+        Reason::ClientStalled,
+        format!("the request stood still for {} s in the middle of a message", timeout.as_secs_f32()),
+    )
+}
+
+fn malformed(error: ScanError) -> Rejection {
+    Rejection::new(Reason::MalformedMessage, error.to_string())
+}

@@ -1,0 +1,63 @@
+//! Noticing that nothing moves.
+
+use prism_platform::time::{Instant, Sleep, sleep_until};
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+/// A timer for "this should have moved by now". It costs nothing until something has to wait, and one
+/// clock reading each time that something waits again after it moved.
+pub struct Stall {
+    timeout: Duration,
+    waiting_since: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stall {
+    /// Fires after `timeout` without progress.
+    #[must_use]
+    pub fn new(timeout: Duration) -> Self {
+        Self { timeout, waiting_since: None, timer: None }
+    }
+
+    /// Something moved.
+    pub fn progress(&mut self) {
+        self.waiting_since = None;
+    }
+
+    /// Called while something that should move waits. Ready when it has waited for too long.
+    pub fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let timeout = self.timeout;
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(since + timeout)));
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            let end = since + timeout;
+            if Instant::now() >= end {
+                return Poll::Ready(());
+            }
+            // It fired for an earlier wait that ended in time.
+            timer.as_mut().reset(end);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+
+    #[tokio::test(start_paused = true)]
+    async fn progress_starts_the_wait_anew() {
+        let mut stall = Stall::new(Duration::from_secs(30));
+        let start = Instant::now();
+        let waited = tokio::time::timeout(Duration::from_secs(20), poll_fn(|cx| stall.poll_waiting(cx))).await;
+        assert!(waited.is_err());
+        stall.progress();
+        poll_fn(|cx| stall.poll_waiting(cx)).await;
+        assert_eq!(start.elapsed().as_secs(), 50);
+    }
+}

@@ -1,0 +1,234 @@
+//! What is known about one request besides its bytes.
+
+use crate::{
+    Body, Reason, Rejection,
+    body::{BodyError, MessageLimits, Messages},
+    metrics::CallMetrics,
+};
+use bytestring::ByteString;
+use http::Request;
+use prism_platform::time::Instant;
+use std::{
+    cell::{Cell, OnceCell},
+    future::poll_fn,
+    net::SocketAddr,
+    sync::Arc,
+};
+
+/// How the answer, and above all a refusal, must look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// gRPC: the outcome is in trailers.
+    Grpc,
+    /// Plain HTTP: the outcome is the status.
+    Http,
+}
+
+/// Which of the two data methods a gRPC call uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rpc {
+    /// One message each way.
+    Unary,
+    /// Streams.
+    Streaming,
+}
+
+/// What the edge knows when a request arrives.
+#[derive(Clone, Debug)]
+pub struct RequestStart {
+    /// When its head had arrived.
+    pub at: Instant,
+    /// How to answer.
+    pub protocol: Protocol,
+    /// The peer's address, where it has one.
+    pub peer: Option<SocketAddr>,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The version of the configuration that this request is served by, from beginning to end.
+    pub config_version: u64,
+    /// The namespace that it is for; empty where none was named.
+    pub namespace: ByteString,
+    /// For calls of the data service: how messages are checked.
+    pub messages: Option<MessageLimits>,
+    /// When the caller stops waiting.
+    pub deadline: Option<Instant>,
+    /// What is counted of the namespace's calls; `None` for one that does not exist.
+    pub metrics: Option<Arc<CallMetrics>>,
+}
+
+/// One request, as the filters see it. It lives as long as the request's head is being worked on; what a
+/// response body needs of it is copied there.
+#[derive(Debug)]
+pub struct RequestContext {
+    start: RequestStart,
+    operation: OnceCell<ByteString>,
+    request_id: OnceCell<ByteString>,
+    traceparent: OnceCell<ByteString>,
+    principal: OnceCell<ByteString>,
+    plugin: OnceCell<ByteString>,
+    deadline: Cell<Option<Instant>>,
+}
+
+impl RequestContext {
+    /// The context of a request that just arrived.
+    #[must_use]
+    pub fn new(start: RequestStart) -> Self {
+        let deadline = Cell::new(start.deadline);
+        Self {
+            start,
+            operation: OnceCell::new(),
+            request_id: OnceCell::new(),
+            traceparent: OnceCell::new(),
+            principal: OnceCell::new(),
+            plugin: OnceCell::new(),
+            deadline,
+        }
+    }
+
+    /// When its head had arrived.
+    #[must_use]
+    pub fn started(&self) -> Instant {
+        self.start.at
+    }
+
+    /// How to answer.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.start.protocol
+    }
+
+    /// The peer's address, where it has one.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.start.peer
+    }
+
+    /// The listener's name.
+    #[must_use]
+    pub fn listener(&self) -> &Arc<str> {
+        &self.start.listener
+    }
+
+    /// The version of the configuration that serves this request.
+    #[must_use]
+    pub fn config_version(&self) -> u64 {
+        self.start.config_version
+    }
+
+    /// The namespace; empty where none was named. Not necessarily one that exists.
+    #[must_use]
+    pub fn namespace(&self) -> &ByteString {
+        &self.start.namespace
+    }
+
+    /// What is counted of the namespace's calls; `None` for one that does not exist.
+    #[must_use]
+    pub fn metrics(&self) -> Option<&Arc<CallMetrics>> {
+        self.start.metrics.as_ref()
+    }
+
+    /// When the caller stops waiting.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline.get()
+    }
+
+    /// Brings the deadline forward; one further away changes nothing.
+    pub fn limit_deadline(&self, deadline: Instant) {
+        self.deadline.set(Some(self.deadline.get().map_or(deadline, |known| known.min(deadline))));
+    }
+
+    /// The request's id; empty until `trace` assigned one.
+    #[must_use]
+    pub fn request_id(&self) -> &str {
+        self.request_id.get().map_or("", |id| id)
+    }
+
+    /// The W3C `traceparent` that the plugin continues; empty until `trace` set it.
+    #[must_use]
+    pub fn traceparent(&self) -> &str {
+        self.traceparent.get().map_or("", |id| id)
+    }
+
+    /// Sets the request's id and trace, once; a second call changes nothing.
+    pub fn set_trace(&self, request_id: ByteString, traceparent: ByteString) {
+        let _ = self.request_id.set(request_id);
+        let _ = self.traceparent.set(traceparent);
+    }
+
+    /// Who calls, as authentication established.
+    #[must_use]
+    pub fn principal(&self) -> Option<&ByteString> {
+        self.principal.get()
+    }
+
+    /// Sets who calls, once.
+    pub fn set_principal(&self, principal: ByteString) {
+        let _ = self.principal.set(principal);
+    }
+
+    /// The operation, if something has read it already.
+    #[must_use]
+    pub fn known_operation(&self) -> Option<&ByteString> {
+        self.operation.get()
+    }
+
+    /// States the operation of a call that names it outside its body.
+    pub fn set_operation(&self, operation: ByteString) {
+        let _ = self.operation.set(operation);
+    }
+
+    /// The plugin that answers, once it is known.
+    #[must_use]
+    pub fn plugin(&self) -> Option<&ByteString> {
+        self.plugin.get()
+    }
+
+    /// States which plugin answers.
+    pub fn set_plugin(&self, plugin: ByteString) {
+        let _ = self.plugin.set(plugin);
+    }
+
+    /// Handles for ids and names that outlive the context: request id and traceparent.
+    #[must_use]
+    pub fn ids(&self) -> (ByteString, ByteString) {
+        (self.request_id.get().cloned().unwrap_or_default(), self.traceparent.get().cloned().unwrap_or_default())
+    }
+
+    /// The operation. It stands in the body of a gRPC call, so this waits for the body's first bytes; they
+    /// are scanned once, and the rest is checked as it streams by. Filters that do not need the operation
+    /// never wait for a body.
+    ///
+    /// Cancel-safe only in the sense that the request is over when it is cancelled: the body's first bytes
+    /// go with the future.
+    ///
+    /// # Errors
+    /// The body names none, hides it, or is malformed; or the call has no operation (a path that is no data
+    /// method): [`Reason::NoRoute`].
+    pub async fn operation(&self, request: &mut Request<Body>) -> Result<ByteString, Rejection> {
+        if let Some(operation) = self.operation.get() {
+            return Ok(operation.clone());
+        }
+        let Some(limits) = self.start.messages else {
+            return Err(Rejection::new(Reason::NoRoute, "this path names no operation"));
+        };
+        let mut messages = Messages::new(std::mem::take(request.body_mut()), limits);
+        let operation = poll_fn(|cx| messages.poll_operation(cx)).await.map_err(body_rejection)?;
+        *request.body_mut() = messages.into_body();
+        Ok(self.operation.get_or_init(|| operation).clone())
+    }
+}
+
+/// A broken body, as a refusal.
+fn body_rejection(error: BodyError) -> Rejection {
+    match error {
+        BodyError::Rejected(rejection) => rejection,
+        other => Rejection::new(Reason::ClientGone, format!("the request's body broke off: {other}")),
+    }
+}
+
+impl From<BodyError> for Rejection {
+    fn from(error: BodyError) -> Self {
+        body_rejection(error)
+    }
+}

@@ -1,0 +1,110 @@
+//! What a filter is.
+
+use crate::{Body, Rejection, RequestContext, metrics::Metrics};
+use http::{Request, Response};
+use prism_config::Phase;
+use prism_platform::Platform;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use std::{any::Any, future::Future, path::Path, pin::Pin, sync::Arc};
+
+/// A filter's answer under way. Dropping it cancels the request.
+pub type FilterFuture<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>, Rejection>> + 'a>>;
+
+/// A request filter. One value serves every request of a snapshot on every worker, so it is called by
+/// `&self` and is always ready: what must be waited for (a permit) is waited for inside the call.
+pub trait Filter: Any + Send + Sync {
+    /// Handles one request: refuses it, or passes it to `next` and, if it likes, changes what comes back.
+    /// A permit that must last as long as the answer is attached to the response body
+    /// ([`Body::observed`]).
+    fn call<'a>(&'a self, cx: &'a RequestContext, request: Request<Body>, next: Next<'a>) -> FilterFuture<'a>;
+}
+
+/// How a filter is named, configured and built. Kept apart from [`Filter`] because a chain holds filters
+/// of many types.
+pub trait FilterType: Filter + Sized {
+    /// Its name in configuration.
+    const NAME: &'static str;
+    /// Where in a chain it may stand.
+    const PHASE: Phase;
+    /// Its settings. Must refuse unknown fields (`#[serde(deny_unknown_fields)]`).
+    type Settings: DeserializeOwned + JsonSchema;
+
+    /// Builds it. `previous` is the filter of the same name in the running snapshot, whose settings were
+    /// other than these: state worth keeping is taken from it.
+    ///
+    /// # Errors
+    /// The settings cannot be honoured (a file that cannot be read). The running snapshot then stays.
+    fn build(settings: Self::Settings, cx: &BuildContext<'_>, previous: Option<&Self>) -> Result<Self, BuildError>;
+}
+
+/// What a filter is built with.
+pub struct BuildContext<'a> {
+    /// Sockets, clock and chance.
+    pub platform: &'a Platform,
+    /// Where it registers what it counts.
+    pub metrics: &'a Arc<Metrics>,
+    /// The configuration file's folder: relative paths start there.
+    pub base_dir: &'a Path,
+    /// The listener that it belongs to.
+    pub listener: &'a str,
+}
+
+/// Why a filter could not be built.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct BuildError {
+    message: String,
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl BuildError {
+    /// With a message that says what to change.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), source: None }
+    }
+
+    /// With what caused it.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+}
+
+/// Where a chain ends. `plugin_dispatch` is one; tests bring their own.
+pub trait Terminal {
+    /// Answers the request.
+    fn call<'a>(&'a self, cx: &'a RequestContext, request: Request<Body>) -> FilterFuture<'a>;
+}
+
+/// The rest of the chain.
+#[derive(Clone, Copy)]
+pub struct Next<'a> {
+    filters: &'a [Arc<dyn Filter>],
+    terminal: &'a dyn Terminal,
+}
+
+impl<'a> Next<'a> {
+    /// Passes the request on.
+    pub fn call(mut self, cx: &'a RequestContext, request: Request<Body>) -> FilterFuture<'a> {
+        match self.filters.split_first() {
+            Some((filter, rest)) => {
+                self.filters = rest;
+                filter.call(cx, request, self)
+            }
+            None => self.terminal.call(cx, request),
+        }
+    }
+}
+
+/// Runs a chain: the filters in their order, then the terminal.
+pub fn run<'a>(
+    filters: &'a [Arc<dyn Filter>],
+    terminal: &'a dyn Terminal,
+    cx: &'a RequestContext,
+    request: Request<Body>,
+) -> FilterFuture<'a> {
+    Next { filters, terminal }.call(cx, request)
+}

@@ -1,0 +1,269 @@
+//! What the proxy counts. Handles are looked up once, when a snapshot is built; a request only adds to
+//! them.
+//!
+//! One registry per proxy, not per process: two proxies in one test must not see each other's numbers.
+//! Histograms have fixed buckets, so they take the same memory after a day as after a minute.
+
+use crate::{Code, Reason};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+use std::{fmt, sync::Arc};
+
+/// Buckets of request durations, in seconds: from below what a call to memory takes to beyond any deadline
+/// that is likely to be met.
+const DURATION_BUCKETS: [f64; 16] =
+    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// The label of calls that are for no namespace of ours: whatever name they gave, it is one series.
+const NO_NAMESPACE: &str = "(none)";
+
+/// Everything that one proxy counts.
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    durations: HistogramVec,
+    in_flight: IntGaugeVec,
+    sent_bytes: IntCounterVec,
+    rejections: Vec<IntCounter>,
+    none: Arc<CallMetrics>,
+    connections: IntGaugeVec,
+    connections_total: IntCounterVec,
+    connections_refused: IntCounterVec,
+    /// Lines that the access log could not take.
+    pub access_log_dropped: IntCounter,
+    /// The version of the running configuration.
+    pub config_version: IntGauge,
+    /// Configurations that were taken.
+    pub config_accepted: IntCounter,
+    /// Configurations that were refused.
+    pub config_rejected: IntCounter,
+    plugin_up: IntGaugeVec,
+}
+
+/// What is counted of the calls to one namespace.
+#[derive(Debug)]
+pub struct CallMetrics {
+    by_code: Vec<IntCounter>,
+    duration: Histogram,
+    in_flight: IntGauge,
+    sent_bytes: IntCounter,
+}
+
+impl CallMetrics {
+    /// A call began.
+    pub fn begin(&self) {
+        self.in_flight.inc();
+    }
+
+    /// A call is over.
+    pub fn end(&self, code: Code, seconds: f64, sent_bytes: u64) {
+        self.in_flight.dec();
+        self.by_code[code as usize].inc();
+        self.duration.observe(seconds);
+        self.sent_bytes.inc_by(sent_bytes);
+    }
+}
+
+/// What is counted of one listener's connections.
+#[derive(Clone, Debug)]
+pub struct ConnectionMetrics {
+    /// Open now.
+    pub open: IntGauge,
+    /// Ever accepted.
+    pub accepted: IntCounter,
+    /// Closed at once because the listener had its fill.
+    pub refused: IntCounter,
+}
+
+impl Metrics {
+    /// A fresh set.
+    ///
+    /// # Errors
+    /// Two metrics of one name: a bug that the first start shows.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let add = Adder(&registry);
+        let requests = add.counters("prism_requests_total", "Calls by outcome.", &["namespace", "code"])?;
+        let durations = HistogramVec::new(
+            HistogramOpts::new(
+                "prism_request_duration_seconds",
+                "From a request's head to the last byte of its answer.",
+            )
+            .buckets(DURATION_BUCKETS.to_vec()),
+            &["namespace"],
+        )?;
+        registry.register(Box::new(durations.clone()))?;
+        let in_flight = add.gauges("prism_requests_in_flight", "Calls under way.", &["namespace"])?;
+        let sent_bytes =
+            add.counters("prism_response_bytes_total", "Payload bytes sent to clients.", &["namespace"])?;
+        let rejections =
+            add.counters("prism_rejections_total", "Calls that the proxy refused, by reason.", &["reason"])?;
+        let accepted = add.counters("prism_config_updates_total", "Configurations offered.", &["result"])?;
+        let mut metrics = Self {
+            none: Arc::new(call_metrics(&requests, &durations, &in_flight, &sent_bytes, NO_NAMESPACE)),
+            rejections: Reason::ALL
+                .iter()
+                .map(|reason| rejections.with_label_values(&[reason.name()]))
+                .collect(),
+            connections: add.gauges("prism_connections_open", "Open client connections.", &["listener"])?,
+            connections_total: add.counters(
+                "prism_connections_total",
+                "Client connections accepted.",
+                &["listener"],
+            )?,
+            connections_refused: add.counters(
+                "prism_connections_refused_total",
+                "Client connections closed at once because limits.max_connections was reached.",
+                &["listener"],
+            )?,
+            access_log_dropped: IntCounter::new(
+                "prism_access_log_dropped_total",
+                "Access log lines that were not written because the log could not keep up.",
+            )?,
+            config_version: IntGauge::new("prism_config_version", "Version of the running configuration.")?,
+            config_accepted: accepted.with_label_values(&["accepted"]),
+            config_rejected: accepted.with_label_values(&["rejected"]),
+            plugin_up: add.gauges(
+                "prism_plugin_up",
+                "1 when the namespace's plugin instance serves, else 0.",
+                &["namespace", "plugin"],
+            )?,
+            requests,
+            durations,
+            in_flight,
+            sent_bytes,
+            registry: Registry::new(),
+        };
+        registry.register(Box::new(metrics.access_log_dropped.clone()))?;
+        registry.register(Box::new(metrics.config_version.clone()))?;
+        let build = add.gauges("prism_build_info", "Always 1; the labels say what runs.", &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        metrics.registry = registry;
+        Ok(metrics)
+    }
+
+    /// The handles of a configured namespace.
+    #[must_use]
+    pub fn namespace(&self, name: &str) -> Arc<CallMetrics> {
+        Arc::new(call_metrics(&self.requests, &self.durations, &self.in_flight, &self.sent_bytes, name))
+    }
+
+    /// The handles of calls that are for no namespace of ours.
+    #[must_use]
+    pub fn no_namespace(&self) -> &Arc<CallMetrics> {
+        &self.none
+    }
+
+    /// Forgets a namespace that is configured no more; calls still under way on its handles harm nothing.
+    pub fn forget_namespace(&self, name: &str) {
+        // An absent series is what is wanted.
+        for code in codes() {
+            let _ = self.requests.remove_label_values(&[name, crate::reject::code_name(code)]);
+        }
+        let _ = self.durations.remove_label_values(&[name]);
+        let _ = self.in_flight.remove_label_values(&[name]);
+        let _ = self.sent_bytes.remove_label_values(&[name]);
+    }
+
+    /// The handles of a listener's connections.
+    #[must_use]
+    pub fn listener(&self, name: &str) -> ConnectionMetrics {
+        ConnectionMetrics {
+            open: self.connections.with_label_values(&[name]),
+            accepted: self.connections_total.with_label_values(&[name]),
+            refused: self.connections_refused.with_label_values(&[name]),
+        }
+    }
+
+    /// Counts a refusal.
+    pub fn rejected(&self, reason: Reason) {
+        self.rejections[reason.index()].inc();
+    }
+
+    /// Replaces what is said of plugin instances: namespace, plugin, whether it serves.
+    pub fn set_plugins<'a>(&self, plugins: impl Iterator<Item = (&'a str, &'a str, bool)>) {
+        self.plugin_up.reset();
+        for (namespace, plugin, up) in plugins {
+            self.plugin_up.with_label_values(&[namespace, plugin]).set(i64::from(up));
+        }
+    }
+
+    /// Everything, in Prometheus's text format.
+    ///
+    /// # Errors
+    /// A metric that the format cannot express: a bug.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+fn codes() -> impl Iterator<Item = Code> {
+    (0..=16).map(Code::from_i32)
+}
+
+fn call_metrics(
+    requests: &IntCounterVec,
+    durations: &HistogramVec,
+    in_flight: &IntGaugeVec,
+    sent_bytes: &IntCounterVec,
+    namespace: &str,
+) -> CallMetrics {
+    CallMetrics {
+        by_code: codes()
+            .map(|code| requests.with_label_values(&[namespace, crate::reject::code_name(code)]))
+            .collect(),
+        duration: durations.with_label_values(&[namespace]),
+        in_flight: in_flight.with_label_values(&[namespace]),
+        sent_bytes: sent_bytes.with_label_values(&[namespace]),
+    }
+}
+
+struct Adder<'a>(&'a Registry);
+
+impl Adder<'_> {
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+        let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+        let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_is_rendered_and_forgotten() {
+        let metrics = Metrics::new().unwrap();
+        let calls = metrics.namespace("demo");
+        calls.begin();
+        calls.end(Code::NotFound, 0.002, 7);
+        metrics.rejected(Reason::UnknownNamespace);
+        let text = metrics.render().unwrap();
+        for line in [
+            r#"prism_requests_total{code="NOT_FOUND",namespace="demo"} 1"#,
+            r#"prism_request_duration_seconds_bucket{namespace="demo",le="0.0025"} 1"#,
+            r#"prism_requests_in_flight{namespace="demo"} 0"#,
+            r#"prism_response_bytes_total{namespace="demo"} 7"#,
+            r#"prism_rejections_total{reason="UNKNOWN_NAMESPACE"} 1"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing from\n{text}");
+        }
+        metrics.forget_namespace("demo");
+        assert!(!metrics.render().unwrap().contains("demo"));
+    }
+}

@@ -1,0 +1,126 @@
+//! Request ids and the W3C trace context (<https://www.w3.org/TR/trace-context/>).
+
+use bytestring::ByteString;
+use http::{HeaderMap, header::HeaderName};
+use prism_platform::Platform;
+
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// A request's id: 16 hexadecimal digits, or the client's where that is accepted.
+pub(super) fn request_id(platform: &Platform, headers: &HeaderMap, accept: bool) -> ByteString {
+    let given = || {
+        let value = headers.get(REQUEST_ID)?.to_str().ok()?;
+        ((1..=128).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_graphic())).then_some(value)
+    };
+    match accept.then(given).flatten() {
+        Some(given) => ByteString::from(given),
+        None => {
+            let mut digits = [0; 16];
+            hex(platform.random_u64(), &mut digits);
+            ascii(&digits)
+        }
+    }
+}
+
+/// The `traceparent` to hand on: the caller's trace with a new parent, or a new trace. A header that is
+/// absent, repeated or malformed starts a new one (section 4.3, "A vendor receiving the request").
+pub(super) fn traceparent(platform: &Platform, headers: &HeaderMap) -> ByteString {
+    let mut out = *b"00-00000000000000000000000000000000-0000000000000000-00";
+    let mut values = headers.get_all(TRACEPARENT).iter();
+    let given = values.next().filter(|_| values.next().is_none());
+    if let Some(given) = given.map(|value| value.as_bytes()).filter(|value| is_traceparent(value)) {
+        out[3..35].copy_from_slice(&given[3..35]);
+        out[53..55].copy_from_slice(&given[53..55]);
+    } else {
+        hex(platform.random_u64() | 1, &mut out[3..19]);
+        hex(platform.random_u64(), &mut out[19..35]);
+    }
+    // "All bytes as zero is considered an invalid value" (section 3.2.2.4).
+    hex(platform.random_u64() | 1, &mut out[36..52]);
+    ascii(&out)
+}
+
+/// Section 3.2.2: `version "-" trace-id "-" parent-id "-" trace-flags`, in lower-case hexadecimal. Later
+/// versions may append; version ff is forbidden.
+fn is_traceparent(value: &[u8]) -> bool {
+    let lower_hex = |part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let zero = |part: &[u8]| part.iter().all(|byte| *byte == b'0');
+    let (Some(head), rest) = (value.get(..55), value.get(55..).unwrap_or_default()) else { return false };
+    let well_formed = head[2] == b'-'
+        && head[35] == b'-'
+        && head[52] == b'-'
+        && [&head[..2], &head[3..35], &head[36..52], &head[53..55]].into_iter().all(lower_hex);
+    let length_fits = if &head[..2] == b"00" { rest.is_empty() } else { rest.first().is_none_or(|b| *b == b'-') };
+    well_formed && length_fits && &head[..2] != b"ff" && !zero(&head[3..35]) && !zero(&head[36..52])
+}
+
+fn hex(number: u64, out: &mut [u8]) {
+    for (index, digit) in out.iter_mut().rev().enumerate() {
+        *digit = HEX[(number >> (4 * index)) as usize & 15];
+    }
+}
+
+fn ascii(bytes: &[u8]) -> ByteString {
+    // Made of hexadecimal digits and dashes alone.
+    ByteString::try_from(bytes).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use std::sync::Arc;
+
+    fn platform() -> Platform {
+        Platform::simulated(Arc::new(prism_platform::SystemNet), 1)
+    }
+
+    fn with(values: &[&'static str]) -> HeaderMap {
+        values.iter().map(|value| (TRACEPARENT, HeaderValue::from_static(value))).collect()
+    }
+
+    const GIVEN: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn a_valid_trace_is_continued_under_a_new_parent() {
+        let next = traceparent(&platform(), &with(&[GIVEN]));
+        assert_eq!((&next[..36], &next[52..]), (&GIVEN[..36], "-01"));
+        assert_ne!(next[36..52], GIVEN[36..52]);
+        let later = "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-a-later-version-adds";
+        assert_eq!(&traceparent(&platform(), &with(&[later]))[..36], &GIVEN[..36]);
+    }
+
+    #[test]
+    fn anything_else_starts_a_new_trace() {
+        for values in [
+            vec![],
+            vec![GIVEN, GIVEN],
+            vec![""],
+            vec!["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"],
+            vec!["00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01"],
+            vec!["00-00000000000000000000000000000000-00f067aa0ba902b7-01"],
+            vec!["00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01"],
+            vec!["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more"],
+            vec!["ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],
+        ] {
+            let new = traceparent(&platform(), &with(&values));
+            assert!(is_traceparent(new.as_bytes()), "{new}");
+            assert!(!new.contains("4bf92f3577b34da6a3ce929d0e0e4736"), "{values:?} gave {new}");
+        }
+    }
+
+    #[test]
+    fn a_request_id_is_ours_unless_asked_for() {
+        let mut headers = HeaderMap::new();
+        headers.insert(REQUEST_ID, HeaderValue::from_static("mine"));
+        assert_eq!(request_id(&platform(), &headers, true), "mine");
+        assert_eq!(request_id(&platform(), &headers, false).len(), 16);
+        for bad in ["", "with space", &"x".repeat(129)] {
+            headers.insert(REQUEST_ID, HeaderValue::from_str(bad).unwrap());
+            assert_eq!(request_id(&platform(), &headers, true).len(), 16, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! `trace`: a request id, the W3C trace context, the access log and the request metrics.
+//!
+//! ```yaml
+//! - trace:
+//!     request_id: generate
+//!     access_log: { path: stdout, format: json }
+//! ```
+
+mod access_log;
+mod ids;
+mod record;
+
+use crate::{
+    Body, BuildContext, BuildError, Filter, FilterFuture, FilterType, Next, RequestContext, metrics::Metrics,
+};
+use access_log::AccessLog;
+use http::Request;
+use prism_config::Phase;
+use prism_platform::Platform;
+use record::Record;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::sync::Arc;
+
+/// Settings of `trace`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where a request's id comes from.
+    pub request_id: RequestIdSource,
+    /// The access log: one line per request.
+    pub access_log: AccessLogSettings,
+}
+
+/// Where a request's id comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestIdSource {
+    /// A new random one. The default, because an id that a stranger chose can collide on purpose.
+    #[default]
+    Generate,
+    /// The client's `x-request-id` where it is 1 to 128 visible ASCII characters, else a new one: for
+    /// clients that are themselves trusted proxies.
+    Accept,
+}
+
+/// Settings of the access log.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccessLogSettings {
+    /// `stdout`, `stderr`, `off`, or a file's path (relative to the configuration file). A file that is moved
+    /// away (logrotate) is opened anew.
+    pub path: String,
+    /// How a line looks.
+    pub format: Format,
+    /// Bytes of log lines that may wait to be written. What comes beyond is dropped and counted in
+    /// `prism_access_log_dropped_total`: a slow disk must not slow a request. 1 MiB is some five thousand
+    /// lines, a burst of a tenth of a second at 50,000 calls a second.
+    #[schemars(range(min = 4096, max = 1_073_741_824))]
+    pub buffer_bytes: usize,
+}
+
+impl Default for AccessLogSettings {
+    fn default() -> Self {
+        Self { path: "stdout".to_owned(), format: Format::Json, buffer_bytes: 1 << 20 }
+    }
+}
+
+/// How a line of the access log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// A JSON object a line. The default, because programs read it.
+    #[default]
+    Json,
+    /// `key=value` pairs.
+    Text,
+}
+
+/// The filter.
+pub struct Trace {
+    settings: Settings,
+    platform: Platform,
+    metrics: Arc<Metrics>,
+    log: Option<Arc<AccessLog>>,
+}
+
+impl FilterType for Trace {
+    const NAME: &'static str = "trace";
+    const PHASE: Phase = Phase::Request;
+    type Settings = Settings;
+
+    fn build(settings: Settings, cx: &BuildContext<'_>, previous: Option<&Self>) -> Result<Self, BuildError> {
+        let kept = previous.filter(|previous| previous.settings.access_log == settings.access_log);
+        let log = match kept {
+            Some(previous) => previous.log.clone(),
+            None => AccessLog::open(&settings.access_log, cx)?.map(Arc::new),
+        };
+        Ok(Self { settings, platform: cx.platform.clone(), metrics: Arc::clone(cx.metrics), log })
+    }
+}
+
+impl Filter for Trace {
+    fn call<'a>(&'a self, cx: &'a RequestContext, request: Request<Body>, next: Next<'a>) -> FilterFuture<'a> {
+        let accept = self.settings.request_id == RequestIdSource::Accept;
+        let request_id = ids::request_id(&self.platform, request.headers(), accept);
+        let traceparent = ids::traceparent(&self.platform, request.headers());
+        cx.set_trace(request_id, traceparent);
+        Box::pin(async move {
+            let mut record = Record::begin(cx, &request, &self.metrics, self.log.as_ref(), &self.platform);
+            match next.call(cx, request).await {
+                Ok(response) => {
+                    record.answered(cx, &response);
+                    Ok(response.map(|body| body.observed(Box::new(record))))
+                }
+                Err(rejection) => {
+                    record.rejected(cx, &rejection);
+                    Err(rejection)
+                }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

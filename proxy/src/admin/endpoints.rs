@@ -1,0 +1,249 @@
+//! The admin endpoints. No GET changes anything.
+
+use crate::{
+    control::{ConfigFile, ConfigReport, ControlHandle},
+    snapshot::{Namespace, Snapshot},
+};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use prism_config::{Ready, ReadyRule, Source};
+use prism_filters::metrics::Metrics;
+use prism_platform::time::{self, Instant};
+use serde_json::{Value, json};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+/// The largest configuration that `PUT /config` takes: what the parser takes anyway.
+const MOST_CONFIG_BYTES: usize = 4 << 20;
+
+/// How long the body of a `PUT` may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the endpoints answer from.
+pub struct AdminState {
+    /// The running snapshot.
+    pub snapshots: Arc<ArcSwap<Snapshot>>,
+    /// What is said of the configuration.
+    pub report: Arc<ArcSwap<ConfigReport>>,
+    /// Where changes go.
+    pub control: ControlHandle,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The configuration file, to tell how the running configuration differs from it.
+    pub file: Option<ConfigFile>,
+    /// What the file is checked against.
+    pub registry: prism_config::Registry,
+    /// Where relative paths of a configuration start that did not come from a file.
+    pub base_dir: PathBuf,
+    /// The proxy is going away.
+    pub draining: AtomicBool,
+}
+
+pub(super) async fn answer(
+    state: &AdminState,
+    request: Request<Incoming>,
+    may_change: bool,
+) -> Response<Full<Bytes>> {
+    let path = request.uri().path().to_owned();
+    let read_only = matches!(*request.method(), Method::GET | Method::HEAD);
+    match path.as_str() {
+        "/healthz" if read_only => text(StatusCode::OK, "ok\n"),
+        "/ready" if read_only => ready(state),
+        "/metrics" if read_only => metrics(state),
+        "/config" if read_only => config(state),
+        "/namespaces" if read_only => json_answer(StatusCode::OK, &namespaces(state)),
+        "/config" if *request.method() == Method::PUT => {
+            if may_change {
+                put_config(state, request).await
+            } else {
+                problem(StatusCode::FORBIDDEN, "changes are made over admin.socket; this address only answers")
+            }
+        }
+        "/healthz" | "/ready" | "/metrics" | "/config" | "/namespaces" => {
+            let allowed = if path == "/config" { "GET, HEAD, PUT" } else { "GET, HEAD" };
+            let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "this endpoint does not know that method");
+            answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+            answer
+        }
+        _ => problem(
+            StatusCode::NOT_FOUND,
+            "there is /ready, /healthz, /metrics, /config and /namespaces",
+        ),
+    }
+}
+
+/// 200 when new calls should come here, by `admin.ready`.
+fn ready(state: &AdminState) -> Response<Full<Bytes>> {
+    if state.draining.load(Ordering::Relaxed) {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "draining");
+    }
+    let snapshot = state.snapshots.load();
+    if snapshot.version() == 0 {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "no configuration runs yet");
+    }
+    let serves = |namespace: &Arc<Namespace>| {
+        namespace.slot().active().is_some_and(|backend| backend.status().state.serves())
+    };
+    let down: Vec<_> = snapshot.namespaces().filter(|namespace| !serves(namespace)).collect();
+    let total = snapshot.namespaces().count();
+    let unready: Vec<String> = match &snapshot.config().admin.ready {
+        // A proxy without namespaces has nothing that could be missing.
+        Ready::Rule(ReadyRule::Any) | Ready::Default if down.len() < total || total == 0 => Vec::new(),
+        Ready::Rule(_) | Ready::Default => down.iter().map(|namespace| namespace.name().to_string()).collect(),
+        Ready::Names(names) => names
+            .iter()
+            .filter(|name| !snapshot.namespace(name).is_some_and(serves))
+            .cloned()
+            .collect(),
+    };
+    if unready.is_empty() {
+        return text(StatusCode::OK, "ready\n");
+    }
+    json_answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "message": "namespaces do not serve", "namespaces": unready }))
+}
+
+fn metrics(state: &AdminState) -> Response<Full<Bytes>> {
+    let snapshot = state.snapshots.load();
+    let mut plugins = Vec::new();
+    for namespace in snapshot.namespaces() {
+        let up = namespace.slot().active().is_some_and(|backend| backend.status().state.serves());
+        plugins.push((Arc::clone(namespace), up));
+    }
+    state.metrics.set_plugins(plugins.iter().map(|(namespace, up)| (&**namespace.name(), &**namespace.plugin(), *up)));
+    match state.metrics.render() {
+        Ok(body) => {
+            let mut answer = text(StatusCode::OK, body);
+            let prometheus = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+            answer.headers_mut().insert(header::CONTENT_TYPE, prometheus);
+            answer
+        }
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+/// The running configuration, where it came from, and how the file differs from it.
+fn config(state: &AdminState) -> Response<Full<Bytes>> {
+    let report = state.report.load();
+    let mut answer = serde_json::to_value(&**report).unwrap_or_default();
+    if let (Some(file), Some(running)) = (&state.file, &report.running) {
+        answer["file_differs"] = match file.read() {
+            Err(error) => json!([error.to_string()]),
+            Ok(source) => match prism_config::parse(&source, &state.registry) {
+                Err(problems) => json!([format!("the file is not valid: {problems}")]),
+                Ok(config) => {
+                    prism_config::diff(running, &config).iter().map(ToString::to_string).collect::<Value>()
+                }
+            },
+        };
+    }
+    json_answer(StatusCode::OK, &answer)
+}
+
+fn namespaces(state: &AdminState) -> Value {
+    let snapshot = state.snapshots.load();
+    let mut all: Vec<_> = snapshot.namespaces().collect();
+    all.sort_by(|one, other| one.name().cmp(other.name()));
+    let list: Vec<Value> = all.into_iter().map(|namespace| describe(namespace)).collect();
+    json!({ "config_version": snapshot.version(), "namespaces": list })
+}
+
+fn describe(namespace: &Namespace) -> Value {
+    let mut shown = json!({ "name": &**namespace.name(), "plugin": &**namespace.plugin() });
+    if let Some(active) = namespace.slot().active() {
+        let status = active.status();
+        shown["state"] = status.state.name().into();
+        shown["instance"] = active.instance().to_string().into();
+        shown["since_ms"] = millis(status.since.elapsed());
+        if let Some(reason) = status.reason.as_deref().filter(|_| !matches!(status.state.name(), "ready")) {
+            shown["reason"] = reason.into();
+        }
+        if let Some(retry) = status.next_retry {
+            shown["retry_in_ms"] = millis(retry.saturating_duration_since(Instant::now()));
+        }
+        if let Some(operations) = &status.operations {
+            let mut names: Vec<&str> = operations.iter().map(|operation| operation.name.as_str()).collect();
+            names.sort_unstable();
+            shown["operations"] = names.into();
+        }
+    }
+    if let Some(pending) = namespace.slot().pending() {
+        let status = pending.status();
+        shown["pending"] = json!({
+            "state": status.state.name(),
+            "reason": status.reason,
+            "instance": pending.instance().to_string(),
+        });
+    }
+    shown
+}
+
+fn millis(duration: Duration) -> Value {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).into()
+}
+
+/// `PUT /config`, with `?dry_run=true` to only ask.
+async fn put_config(state: &AdminState, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let dry_run = match request.uri().query() {
+        None | Some("" | "dry_run=false") => false,
+        Some("dry_run=true") => true,
+        Some(_) => {
+            return problem(StatusCode::BAD_REQUEST, "the only query parameter is dry_run, true or false");
+        }
+    };
+    let body = Limited::new(request.into_body(), MOST_CONFIG_BYTES);
+    let text = match time::timeout(BODY_TIMEOUT, body.collect()).await {
+        Err(_) => return problem(StatusCode::REQUEST_TIMEOUT, "the configuration did not arrive in time"),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            return problem(StatusCode::PAYLOAD_TOO_LARGE, "a configuration is at most 4 MiB");
+        }
+        Ok(Err(error)) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
+        Ok(Ok(body)) => match String::from_utf8(body.to_bytes().into()) {
+            Ok(text) => text,
+            Err(_) => return problem(StatusCode::BAD_REQUEST, "the configuration is not UTF-8"),
+        },
+    };
+    let source = Source { name: "admin".to_owned(), text, base_dir: state.base_dir.clone() };
+    match state.control.apply(source, dry_run).await {
+        Ok(accepted) => json_answer(
+            StatusCode::OK,
+            &json!({ "version": accepted.version, "changes": accepted.changes, "dry_run": dry_run }),
+        ),
+        Err(refusal) => {
+            let status = match refusal {
+                crate::control::Refusal::Busy | crate::control::Refusal::ShuttingDown => {
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
+                _ => StatusCode::BAD_REQUEST,
+            };
+            json_answer(status, &json!({ "message": "refused", "problems": refusal.problems() }))
+        }
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    answer_with(status, "text/plain; charset=utf-8", body.into())
+}
+
+fn problem(status: StatusCode, message: &str) -> Response<Full<Bytes>> {
+    json_answer(status, &json!({ "message": message }))
+}
+
+fn json_answer(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+    answer_with(status, "application/json", format!("{body:#}\n").into())
+}
+
+fn answer_with(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(body));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}

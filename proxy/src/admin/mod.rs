@@ -1,0 +1,9 @@
+//! The admin interface: what the proxy says of itself over TCP, and, over a unix socket that only its user
+//! may open, also what changes it.
+
+mod endpoints;
+mod server;
+mod socket;
+
+pub use endpoints::AdminState;
+pub use server::{AdminError, AdminServer};

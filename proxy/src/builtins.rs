@@ -1,0 +1,37 @@
+//! The plugins that are linked in, by name.
+
+use prism_plugin_abi::Plugin;
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+/// Plugins that configuration can name with `type: builtin`. A binary that embeds the proxy adds its own.
+#[derive(Clone, Default)]
+pub struct Builtins(BTreeMap<String, Arc<dyn Plugin>>);
+
+impl Builtins {
+    /// What comes with Prism Edge: `memory`.
+    #[must_use]
+    pub fn standard() -> Self {
+        Self::default().with("memory", prism_plugin_memory::memory())
+    }
+
+    /// Adds one; one of the same name is replaced.
+    #[must_use]
+    pub fn with(mut self, name: &str, plugin: Arc<dyn Plugin>) -> Self {
+        self.0.insert(name.to_owned(), plugin);
+        self
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<dyn Plugin>> {
+        self.0.get(name).cloned()
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = String> + '_ {
+        self.0.keys().cloned()
+    }
+}
+
+impl fmt::Debug for Builtins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}

@@ -1,0 +1,160 @@
+//! One HTTP/2 stream: the request through the stack, then its answer, frame by frame.
+
+use crate::{edge::Edge, stack};
+use ::h2::{Reason, SendStream, server::SendResponse};
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, header};
+use http_body::Frame;
+use prism_filters::{
+    Body,
+    body::{BodyError, Stall},
+    trailers_of,
+};
+use std::{
+    future::{Future, poll_fn},
+    net::SocketAddr,
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+/// Serves one request. Everything about the stream happens in this one future: the chain, the upload, the
+/// answer, the stall timer and the client's reset.
+pub(super) async fn serve(
+    edge: Rc<Edge>,
+    request: Request<Body>,
+    mut respond: SendResponse<Bytes>,
+    peer: Option<SocketAddr>,
+) {
+    let response = {
+        let mut answering = pin!(stack::serve(&edge, request, peer));
+        poll_fn(|cx| {
+            if let Poll::Ready(response) = answering.as_mut().poll(cx) {
+                return Poll::Ready(Some(response));
+            }
+            // The client gave up: dropping the future cancels the call all the way to the plugin.
+            respond.poll_reset(cx).map(|_| None)
+        })
+        .await
+    };
+    let Some(response) = response else { return };
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.exact_len().filter(|_| !head.headers.contains_key(header::CONTENT_LENGTH))
+        && !body.is_end()
+        && !is_grpc(&head.headers)
+    {
+        head.headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    let ended = body.is_end();
+    // An error here means that the stream or the connection is gone: nobody is left to answer.
+    let Ok(send) = respond.send_response(Response::from_parts(head, ()), ended) else { return };
+    if !ended {
+        let mut sending = Sending { send, body, pending: None, stall: Stall::new(edge.limits().stall_timeout) };
+        poll_fn(|cx| sending.poll(cx)).await;
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+struct Sending {
+    send: SendStream<Bytes>,
+    body: Body,
+    /// Taken from the body and not sent yet: the next piece is asked for only when this one is gone, which
+    /// is what carries back-pressure to the plugin.
+    pending: Option<Bytes>,
+    stall: Stall,
+}
+
+impl Sending {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.pending.is_some() {
+                if self.poll_send(cx).is_pending() {
+                    return self.poll_blocked(cx);
+                }
+                continue;
+            }
+            match self.body.poll_next(cx) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => self.pending = Some(data),
+                    Err(frame) => {
+                        let trailers = Frame::into_trailers(frame).unwrap_or_default();
+                        // Fails only when the stream is gone.
+                        let _ = self.send.send_trailers(trailers);
+                        return Poll::Ready(());
+                    }
+                },
+                Poll::Ready(None) => {
+                    let _ = self.send.send_data(Bytes::new(), true);
+                    return Poll::Ready(());
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    self.fail(error);
+                    return Poll::Ready(());
+                }
+                Poll::Pending => return self.send.poll_reset(cx).map(|_| ()),
+            }
+        }
+    }
+
+    /// Sends what is pending, against reserved capacity only. Ready when it is gone, or the stream is.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Some(data) = &mut self.pending {
+            if data.is_empty() {
+                self.pending = None;
+                break;
+            }
+            self.send.reserve_capacity(data.len());
+            let mut capacity = self.send.capacity();
+            if capacity == 0 {
+                capacity = match self.send.poll_capacity(cx) {
+                    Poll::Ready(Some(Ok(capacity))) => capacity,
+                    // The stream is gone; the next poll of the body's consumer ends it.
+                    Poll::Ready(Some(Err(_)) | None) => {
+                        self.body = Body::empty();
+                        self.pending = None;
+                        return Poll::Ready(());
+                    }
+                    Poll::Pending => return Poll::Pending,
+                };
+            }
+            if capacity == 0 {
+                continue;
+            }
+            self.stall.progress();
+            let now = data.split_to(capacity.min(data.len()));
+            // Fails only when the stream is gone; then the capacity above ends it.
+            let _ = self.send.send_data(now, false);
+        }
+        Poll::Ready(())
+    }
+
+    /// The client's window is full.
+    fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.send.poll_reset(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        // A bidirectional call must be able to go on sending while its client does not read.
+        self.body.poll_progress(cx);
+        // Bytes that wait for a window that never opens hold memory: that is a stall, and it is cut.
+        if self.stall.poll_waiting(cx).is_ready() {
+            self.send.send_reset(Reason::CANCEL);
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+
+    fn fail(&mut self, error: BodyError) {
+        match error {
+            BodyError::Rejected(rejection) => {
+                // Headers are out: the trailers are what is left to say it in.
+                let _ = self.send.send_trailers(trailers_of(&rejection));
+            }
+            _ => self.send.send_reset(Reason::INTERNAL_ERROR),
+        }
+    }
+}

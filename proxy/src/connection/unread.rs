@@ -1,0 +1,74 @@
+//! What is left of requests that were answered before their body had ended.
+//!
+//! A client that is still sending would else get RST_STREAM at once and may drop the answer with it
+//! (RFC 9113 §8.1 allows NO_ERROR, but not every client honours it). So a little is read and thrown away.
+
+use ::h2::RecvStream;
+use prism_filters::body::Drain;
+use prism_platform::time::Instant;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+/// How much of one request, and for how long: enough for what was in flight when the answer left.
+const MOST_BYTES: usize = 64 * 1024;
+const MOST_TIME: Duration = Duration::from_secs(1);
+
+/// Requests of one connection whose rest is thrown away. The lock is never contended: it is there because a
+/// body may be dropped on another thread.
+#[derive(Default)]
+pub(super) struct Unread(Mutex<Vec<Rest>>);
+
+struct Rest {
+    stream: RecvStream,
+    bytes: usize,
+    until: Instant,
+}
+
+impl Drain for Unread {
+    fn take(&self, stream: RecvStream) {
+        let rest = Rest { stream, bytes: 0, until: Instant::now() + MOST_TIME };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(rest);
+    }
+}
+
+impl Unread {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Reads what came. True when some are done: their streams' frames are to be written.
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> bool {
+        let mut rests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = rests.len();
+        if before == 0 {
+            return false;
+        }
+        let now = Instant::now();
+        rests.retain_mut(|rest| rest.poll(cx, now));
+        rests.len() < before
+    }
+
+    /// When the first of them has had its time.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|rest| rest.until).min()
+    }
+}
+
+impl Rest {
+    /// True while there is something to wait for. Dropping the stream resets it with NO_ERROR.
+    fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        while let Poll::Ready(data) = self.stream.poll_data(cx) {
+            let Some(Ok(data)) = data else { return false };
+            self.bytes += data.len();
+            // Fails only for a stream that is gone.
+            let _ = self.stream.flow_control().release_capacity(data.len());
+            if self.bytes > MOST_BYTES {
+                return false;
+            }
+        }
+        now < self.until
+    }
+}

@@ -1,0 +1,271 @@
+//! Building a snapshot: everything that can fail, before anything is changed.
+
+use super::{Control, Refusal};
+use crate::{
+    edge::Limits,
+    listener::{ListenerHandle, ListenerId},
+    snapshot::{ChainError, Chains, ListenerState, Namespace, Route, RouteTable, Snapshot},
+};
+use bytestring::ByteString;
+use http::{HeaderName, HeaderValue};
+use prism_config::{Config, Listener as ListenerConfig, OperationKind, PluginSource};
+use prism_filters::BuildContext;
+use prism_platform::{Address, BindOptions, Listener, time::Instant};
+use prism_plugin_abi::{Credentials, Kind};
+use prism_plugin_host::{InstanceSpec, NamespaceSlot, PluginSpec, Transport};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+/// How long a new plugin instance may take to say how it is before the snapshot goes live without it: long
+/// enough for one that is there, so that a call right after a reload is served; short enough that one tenant's
+/// slow backend delays nobody's change by much.
+const FIRST_VERDICT: Duration = Duration::from_secs(2);
+
+/// Why a valid configuration could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A socket cannot be bound.
+    #[error("listener `{name}`: cannot listen on {address}: {source}")]
+    Bind {
+        /// The listener.
+        name: String,
+        /// Where it should listen.
+        address: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// A filter cannot be built.
+    #[error(transparent)]
+    Filter(#[from] ChainError),
+    /// A route's header matcher is not a header.
+    #[error("{path}: `{name}: {value}` is not a header")]
+    Header {
+        /// Where it stands.
+        path: String,
+        /// The name.
+        name: String,
+        /// The value.
+        value: String,
+    },
+    /// A setting that is read once, at the start.
+    #[error("`{0}` is read only at the start: restart the proxy to change it, or set it back")]
+    NeedsRestart(&'static str),
+}
+
+impl BuildError {
+    /// Where in the configuration, where that is one place.
+    pub(super) fn path(&self) -> &str {
+        match self {
+            Self::Bind { .. } => "listeners",
+            Self::Filter(error) => &error.path,
+            Self::Header { path, .. } => path,
+            Self::NeedsRestart(key) => key,
+        }
+    }
+}
+
+/// A snapshot that is ready to be swapped in, and what goes with it.
+pub(super) struct Built {
+    pub(super) snapshot: Snapshot,
+    pub(super) listeners: BTreeMap<SocketAddr, Arc<ListenerHandle>>,
+    pub(super) next_listener: u32,
+    pub(super) new_sockets: Vec<(Arc<ListenerHandle>, Box<dyn Listener>)>,
+    pub(super) new_limits: Vec<(Arc<ListenerHandle>, Limits, usize)>,
+    pub(super) plugins: BTreeMap<String, Arc<PluginSpec>>,
+    pub(super) slots: BTreeMap<String, Arc<NamespaceSlot>>,
+}
+
+/// Refuses changes to what is read once.
+pub(super) fn check_restart_only(running: &Config, wanted: &Config) -> Result<(), Refusal> {
+    let changed = [
+        (running.admin.address != wanted.admin.address, "admin.address"),
+        (running.admin.socket != wanted.admin.socket, "admin.socket"),
+        (running.workers != wanted.workers, "workers"),
+    ];
+    let errors: Vec<_> =
+        changed.into_iter().filter(|(changed, _)| *changed).map(|(_, key)| BuildError::NeedsRestart(key)).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Refusal::Build(errors)) }
+}
+
+pub(super) async fn build(
+    control: &Control,
+    config: &Arc<Config>,
+    version: u64,
+    base_dir: &Path,
+) -> Result<Built, Refusal> {
+    let mut errors = Vec::new();
+    let mut listeners = BTreeMap::new();
+    let mut next_listener = control.running.next_listener;
+    let (mut new_sockets, mut new_limits) = (Vec::new(), Vec::new());
+    let mut states = HashMap::new();
+    let before = control.snapshots.load_full();
+
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let limits = Limits::new(listener);
+        let max_connections = listener.limits.max_connections;
+        let handle = match control.running.listeners.get(&listener.address) {
+            Some(running) => {
+                new_limits.push((Arc::clone(running), limits, max_connections));
+                Arc::clone(running)
+            }
+            None => {
+                let name: Arc<str> = listener.name.as_str().into();
+                let id = ListenerId(next_listener);
+                next_listener += 1;
+                let metrics = control.metrics.listener(&name);
+                let handle = Arc::new(ListenerHandle::new(id, name, limits, max_connections, metrics));
+                match control.platform.bind(&Address::Tcp(listener.address), BindOptions::default()).await {
+                    Ok(socket) => new_sockets.push((Arc::clone(&handle), socket)),
+                    Err(source) => errors.push(BuildError::Bind {
+                        name: listener.name.clone(),
+                        address: listener.address,
+                        source,
+                    }),
+                }
+                handle
+            }
+        };
+        let previous = before.listener(handle.id()).map(|state| state.chains());
+        match state(control, listener, index, base_dir, previous) {
+            Ok(state) => {
+                states.insert(handle.id(), Arc::new(state));
+            }
+            Err(error) => errors.push(error),
+        }
+        listeners.insert(listener.address, handle);
+    }
+    if !errors.is_empty() {
+        return Err(Refusal::Build(errors));
+    }
+
+    // Only what is away can go wrong from here on, and that stops nobody's change.
+    let plugins = plugins(control, config);
+    let (slots, namespaces) = namespaces(control, config, &plugins).await;
+    let snapshot = Snapshot::new(version, Arc::clone(config), states, namespaces);
+    Ok(Built { snapshot, listeners, next_listener, new_sockets, new_limits, plugins, slots })
+}
+
+fn state(
+    control: &Control,
+    listener: &ListenerConfig,
+    index: usize,
+    base_dir: &Path,
+    previous: Option<&Chains>,
+) -> Result<ListenerState, BuildError> {
+    let cx = BuildContext {
+        platform: &control.platform,
+        metrics: &control.metrics,
+        base_dir,
+        listener: &listener.name,
+    };
+    let path = format!("listeners[{index}]");
+    let mut chains = Chains::compile(listener, path.clone(), &control.filters, cx, previous)?;
+    let mut table = RouteTable::default();
+    for (number, route) in listener.routes.iter().enumerate() {
+        let chain = chains.route(route, number)?;
+        let mut headers = Vec::with_capacity(route.matcher.headers.len());
+        for (name, value) in &route.matcher.headers {
+            match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+                (Ok(name), Ok(value)) => headers.push((name, value)),
+                _ => {
+                    return Err(BuildError::Header {
+                        path: format!("{path}.routes[{number}].match.headers"),
+                        name: name.clone(),
+                        value: value.clone(),
+                    });
+                }
+            }
+        }
+        let built = Route::new(route.namespace.as_deref().map(ByteString::from), chain, headers);
+        match (&route.matcher.path, &route.matcher.path_prefix) {
+            (Some(path), _) => table.add_exact(path, built),
+            (None, prefix) => table.add_prefix(prefix.as_deref().unwrap_or("/"), built),
+        }
+    }
+    let chains = chains.finish();
+    if listener.routes.is_empty() {
+        // No routes: everything that is served at all.
+        table.add_prefix("/", Route::new(None, chains.base_chain(), Vec::new()));
+    }
+    Ok(ListenerState::new(listener.name.as_str().into(), table, chains))
+}
+
+/// Every plugin's specification; one that did not change is the running one, so that its connections stay.
+fn plugins(control: &Control, config: &Config) -> BTreeMap<String, Arc<PluginSpec>> {
+    let mut plugins = BTreeMap::new();
+    for plugin in &config.plugins {
+        let transport = match &plugin.source {
+            PluginSource::Builtin { builtin } => match control.builtins.get(builtin) {
+                Some(plugin) => Transport::Builtin(plugin),
+                // `parse` knows the builtins by the same list.
+                None => continue,
+            },
+            PluginSource::Sidecar { socket } => Transport::Grpc { address: Address::Unix(socket.clone()) },
+        };
+        let spec = Arc::new(PluginSpec::new(plugin.name.clone(), transport, kinds(&plugin.operations)));
+        let spec = match control.running.plugins.get(&plugin.name) {
+            Some(running) if **running == *spec => Arc::clone(running),
+            _ => spec,
+        };
+        plugins.insert(plugin.name.clone(), spec);
+    }
+    plugins
+}
+
+type Slots = BTreeMap<String, Arc<NamespaceSlot>>;
+type Namespaces = HashMap<ByteString, Arc<Namespace>>;
+
+/// Every namespace, its slot told what it should hold. Waits a little for new instances.
+async fn namespaces(
+    control: &Control,
+    config: &Config,
+    plugins: &BTreeMap<String, Arc<PluginSpec>>,
+) -> (Slots, Namespaces) {
+    let mut slots = Slots::new();
+    let mut namespaces = Namespaces::new();
+    for namespace in &config.namespaces {
+        let Some(plugin) = plugins.get(&namespace.plugin) else { continue };
+        let slot = control.running.slots.get(&namespace.name).cloned().unwrap_or_else(|| {
+            Arc::new(NamespaceSlot::new(control.platform.clone(), Arc::clone(&control.supervision)))
+        });
+        slot.apply(InstanceSpec {
+            namespace: namespace.name.clone(),
+            backend_type: namespace.backend.clone(),
+            plugin: Arc::clone(plugin),
+            config: namespace.config.clone().map_or(serde_json::Value::Null, serde_json::Value::Object),
+            credentials: Credentials(namespace.credentials.expose().clone()),
+            operation_kinds: kinds(&namespace.operations),
+        });
+        let view = Namespace::new(
+            &namespace.name,
+            plugin.name(),
+            namespace.limits.max_message_bytes.as_usize(),
+            Arc::clone(&slot),
+            control.metrics.namespace(&namespace.name),
+        );
+        namespaces.insert(namespace.name.as_str().into(), Arc::new(view));
+        slots.insert(namespace.name.clone(), slot);
+    }
+    let deadline = Instant::now() + FIRST_VERDICT;
+    for slot in slots.values() {
+        // All of them try at the same time, and one deadline is shared.
+        slot.first_verdict(deadline).await;
+    }
+    (slots, namespaces)
+}
+
+fn kinds(kinds: &BTreeMap<String, OperationKind>) -> BTreeMap<String, Kind> {
+    let kind = |kind: &OperationKind| match kind {
+        OperationKind::Read => Kind::Read,
+        OperationKind::Write => Kind::Write,
+        OperationKind::Admin => Kind::Admin,
+    };
+    kinds.iter().map(|(name, value)| (name.clone(), kind(value))).collect()
+}

@@ -1,0 +1,287 @@
+//! The control plane: what turns a configuration into a running snapshot, and keeps the two in step.
+
+mod build;
+mod file;
+mod report;
+
+pub use build::BuildError;
+pub use file::{ConfigFile, watch};
+pub use report::{ConfigReport, LastRefusal, Refusal};
+
+use crate::{
+    builtins::Builtins,
+    listener::{self, ListenerHandle, ListenerId},
+    snapshot::Snapshot,
+    worker::WorkerHandle,
+};
+use arc_swap::ArcSwap;
+use prism_config::{Config, Problems, Source};
+use prism_filters::{Registry, metrics::Metrics};
+use prism_platform::Platform;
+use prism_plugin_host::{NamespaceSlot, PluginSpec, SupervisionOptions};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
+
+/// Changes that may wait for their turn. They are applied one after the other; who comes when this many wait is
+/// told to come later.
+const QUEUE: usize = 16;
+
+/// What everything that configures has in common.
+pub struct Control {
+    pub(crate) platform: Platform,
+    pub(crate) filters: Registry,
+    pub(crate) builtins: Builtins,
+    pub(crate) config_registry: prism_config::Registry,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) supervision: Arc<SupervisionOptions>,
+    pub(crate) snapshots: Arc<ArcSwap<Snapshot>>,
+    pub(crate) report: Arc<ArcSwap<ConfigReport>>,
+    workers: Arc<[WorkerHandle]>,
+    running: Running,
+    accepting: JoinSet<()>,
+    retiring: JoinSet<()>,
+}
+
+/// What the running snapshot was made from and what lives longer than it.
+#[derive(Default)]
+pub(crate) struct Running {
+    pub(crate) config: Option<Arc<Config>>,
+    pub(crate) version: u64,
+    pub(crate) listeners: BTreeMap<SocketAddr, Arc<ListenerHandle>>,
+    pub(crate) next_listener: u32,
+    pub(crate) plugins: BTreeMap<String, Arc<PluginSpec>>,
+    pub(crate) slots: BTreeMap<String, Arc<NamespaceSlot>>,
+}
+
+/// What came of a configuration that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The version that runs now.
+    pub version: u64,
+    /// What changed; empty when nothing did, and then the version is the old one.
+    pub changes: Vec<String>,
+}
+
+/// A change on its way.
+pub(crate) struct Change {
+    pub(crate) source: Source,
+    pub(crate) dry_run: bool,
+    pub(crate) reply: oneshot::Sender<Result<Accepted, Refusal>>,
+}
+
+/// Where changes are handed in.
+#[derive(Clone)]
+pub struct ControlHandle(mpsc::Sender<Change>);
+
+impl ControlHandle {
+    /// Applies a configuration: all of it, or nothing.
+    ///
+    /// # Errors
+    /// What is wrong with it, every reason at once; the running configuration is untouched. Or too many changes
+    /// wait already, or the proxy is shutting down.
+    pub async fn apply(&self, source: Source, dry_run: bool) -> Result<Accepted, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let change = Change { source, dry_run, reply };
+        self.0.try_send(change).map_err(|_| Refusal::Busy)?;
+        answer.await.map_err(|_| Refusal::ShuttingDown)?
+    }
+}
+
+/// What the control plane needs from the outside.
+pub struct Parts {
+    /// Sockets, clock and chance.
+    pub platform: Platform,
+    /// The filters of this binary.
+    pub filters: Registry,
+    /// The builtin plugins of this binary.
+    pub builtins: Builtins,
+    /// Where everything is counted.
+    pub metrics: Arc<Metrics>,
+    /// The slot that snapshots are swapped into.
+    pub snapshots: Arc<ArcSwap<Snapshot>>,
+    /// Who serves the connections.
+    pub workers: Arc<[WorkerHandle]>,
+}
+
+impl Control {
+    /// A control plane that runs nothing yet.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let config_registry = config_registry(&parts.filters, &parts.builtins);
+        Self {
+            platform: parts.platform,
+            filters: parts.filters,
+            builtins: parts.builtins,
+            config_registry,
+            metrics: parts.metrics,
+            supervision: Arc::new(SupervisionOptions::default()),
+            snapshots: parts.snapshots,
+            report: Arc::default(),
+            workers: parts.workers,
+            running: Running::default(),
+            accepting: JoinSet::new(),
+            retiring: JoinSet::new(),
+        }
+    }
+
+    /// What is said of the running configuration.
+    #[must_use]
+    pub fn report(&self) -> Arc<ArcSwap<ConfigReport>> {
+        Arc::clone(&self.report)
+    }
+
+    /// Applies a configuration now.
+    ///
+    /// # Errors
+    /// What is wrong with it; the running configuration is untouched.
+    pub async fn apply(&mut self, source: &Source, dry_run: bool) -> Result<Accepted, Refusal> {
+        let result = self.try_apply(source, dry_run).await;
+        match &result {
+            Ok(_) if dry_run => {}
+            Ok(accepted) => {
+                self.metrics.config_accepted.inc();
+                self.metrics.config_version.set(i64::try_from(accepted.version).unwrap_or(i64::MAX));
+            }
+            Err(_) if dry_run => {}
+            Err(refusal) => {
+                self.metrics.config_rejected.inc();
+                let report = self.report.load().refused(self.platform.wall_clock(), &source.name, refusal);
+                self.report.store(Arc::new(report));
+            }
+        }
+        result
+    }
+
+    async fn try_apply(&mut self, source: &Source, dry_run: bool) -> Result<Accepted, Refusal> {
+        let config = Arc::new(parse(source, &self.config_registry)?);
+        let changes = match &self.running.config {
+            Some(running) => {
+                build::check_restart_only(running, &config)?;
+                prism_config::diff(running, &config).iter().map(ToString::to_string).collect()
+            }
+            None => vec!["first configuration".to_owned()],
+        };
+        if self.running.config.as_ref() == Some(&config) || dry_run {
+            if !dry_run {
+                // The same configuration, possibly from somewhere else: nothing is touched.
+                self.accept_report(source, &config);
+            }
+            return Ok(Accepted { version: self.running.version, changes });
+        }
+        let version = self.running.version + 1;
+        let built = build::build(self, &config, version, &source.base_dir).await?;
+        self.swap(built, config.clone(), version);
+        self.accept_report(source, &config);
+        Ok(Accepted { version, changes })
+    }
+
+    fn accept_report(&self, source: &Source, config: &Arc<Config>) {
+        let now = self.platform.wall_clock();
+        let report = self.report.load().accepted(now, self.running.version, source, config);
+        self.report.store(Arc::new(report));
+    }
+
+    /// From here on nothing can fail.
+    fn swap(&mut self, built: build::Built, config: Arc<Config>, version: u64) {
+        let before = self.snapshots.load_full();
+        self.snapshots.store(Arc::new(built.snapshot));
+        for (handle, socket) in built.new_sockets {
+            self.accepting.spawn(listener::accept(handle, socket, Arc::clone(&self.workers)));
+        }
+        for (address, handle) in std::mem::replace(&mut self.running.listeners, built.listeners) {
+            if !self.running.listeners.contains_key(&address) {
+                if let Some(state) = before.listener(handle.id()) {
+                    handle.set_last(Arc::clone(&before), Arc::clone(state));
+                }
+                handle.drain();
+            }
+        }
+        for (handle, limits, max_connections) in built.new_limits {
+            handle.set_limits(limits, max_connections);
+        }
+        let drain = config.drain.timeout.get();
+        for (name, slot) in std::mem::replace(&mut self.running.slots, built.slots) {
+            if !self.running.slots.contains_key(&name) {
+                self.metrics.forget_namespace(&name);
+                self.retiring.spawn(slot.retire(drain).finished());
+            }
+        }
+        while self.retiring.try_join_next().is_some() {}
+        while self.accepting.try_join_next().is_some() {}
+        self.running.plugins = built.plugins;
+        self.running.next_listener = built.next_listener;
+        self.running.config = Some(config);
+        self.running.version = version;
+    }
+
+    /// Takes changes one after the other until every handle is dropped; `ready` gets the handle.
+    #[must_use]
+    pub fn handle() -> (ControlHandle, ControlQueue) {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        (ControlHandle(sender), ControlQueue(queue))
+    }
+
+    /// Serves the queue until `stop` resolves.
+    pub async fn run(&mut self, queue: &mut ControlQueue, stop: impl Future<Output = ()>) {
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let change = tokio::select! {
+                biased;
+                () = &mut stop => return,
+                change = queue.0.recv() => change,
+            };
+            let Some(change) = change else { return };
+            let result = self.apply(&change.source, change.dry_run).await;
+            // Whoever asked may have gone; the change stands.
+            let _ = change.reply.send(result);
+        }
+    }
+
+    /// Stops accepting and sends every connection its GOAWAY. The accept loops have ended when this returns.
+    pub async fn drain(&mut self) {
+        for handle in self.running.listeners.values() {
+            handle.drain();
+        }
+        while self.accepting.join_next().await.is_some() {}
+    }
+
+    /// Lets go of the workers: they end when their connections have.
+    pub(crate) fn release_workers(&mut self) {
+        self.workers = Arc::new([]);
+    }
+
+    /// Retires every plugin instance, after the last call: bounded by `drain` and the plugins' own deadlines.
+    pub async fn retire(&mut self, drain: Duration) {
+        for slot in std::mem::take(&mut self.running.slots).into_values() {
+            self.retiring.spawn(slot.retire(drain).finished());
+        }
+        while self.retiring.join_next().await.is_some() {}
+    }
+
+    /// The drain time that the running configuration allows.
+    #[must_use]
+    pub fn drain_timeout(&self) -> Duration {
+        self.running.config.as_ref().map_or(Duration::from_secs(30), |config| config.drain.timeout.get())
+    }
+}
+
+/// The queue that [`ControlHandle`] feeds.
+pub struct ControlQueue(mpsc::Receiver<Change>);
+
+/// What configuration is checked against: the filters and builtin plugins of this binary.
+#[must_use]
+pub fn config_registry(filters: &Registry, builtins: &Builtins) -> prism_config::Registry {
+    let mut schemas = prism_config::FilterSchemas::new();
+    for schema in filters.schemas() {
+        schemas.insert(schema);
+    }
+    schemas.insert(crate::dispatch::schema());
+    prism_config::Registry::new(schemas, builtins.names())
+}
+
+fn parse(source: &Source, registry: &prism_config::Registry) -> Result<Config, Problems> {
+    prism_config::parse(source, registry)
+}

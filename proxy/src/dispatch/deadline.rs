@@ -1,0 +1,109 @@
+//! The caller's deadline, enforced here however long the plugin thinks it has.
+
+use bytes::Bytes;
+use http::Response;
+use http_body::Frame;
+use prism_filters::{
+    Body, Reason, Rejection, RequestContext,
+    body::{BodyError, Duplex},
+};
+use prism_platform::time::{Instant, Sleep, sleep_until, timeout_at};
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+/// Runs a call until its deadline, its answer's body included.
+pub(super) async fn within(
+    cx: &RequestContext,
+    call: impl Future<Output = Result<Response<Body>, Rejection>>,
+) -> Result<Response<Body>, Rejection> {
+    let Some(deadline) = cx.deadline() else { return call.await };
+    // The call comes first: one that is ready at its deadline is still answered.
+    let response = timeout_at(deadline, call).await.map_err(|_| passed())??;
+    Ok(response.map(|body| {
+        if body.is_end() {
+            body
+        } else {
+            Body::from_duplex(Box::new(Until { body, timer: Box::pin(sleep_until(deadline)), deadline }))
+        }
+    }))
+}
+
+fn passed() -> Rejection {
+    Rejection::new(Reason::DeadlineExceeded, "the call's deadline passed before its answer was complete")
+}
+
+struct Until {
+    body: Body,
+    timer: Pin<Box<Sleep>>,
+    deadline: Instant,
+}
+
+impl Duplex for Until {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.body.poll_next(cx) {
+            // A body that is never pending must not outrun its deadline either.
+            Poll::Ready(Some(Ok(frame))) if frame.is_data() && Instant::now() >= self.deadline => self.end(),
+            Poll::Ready(frame) => Poll::Ready(frame),
+            Poll::Pending if self.timer.as_mut().poll(cx).is_ready() => self.end(),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_progress(&mut self, cx: &mut Context<'_>) {
+        self.body.poll_progress(cx);
+    }
+}
+
+impl Until {
+    fn end(&mut self) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        // Dropping it cancels the call all the way to the plugin.
+        self.body = Body::empty();
+        Poll::Ready(Some(Err(passed().into())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prism_filters::{Protocol, RequestStart};
+    use std::{future::poll_fn, time::Duration};
+
+    fn context() -> RequestContext {
+        RequestContext::new(RequestStart {
+            at: Instant::now(),
+            protocol: Protocol::Grpc,
+            peer: None,
+            listener: "edge".into(),
+            config_version: 1,
+            namespace: "demo".into(),
+            messages: None,
+            deadline: Some(Instant::now() + Duration::from_secs(5)),
+            metrics: None,
+        })
+    }
+
+    struct Never;
+
+    impl Duplex for Never {
+        fn poll_frame(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+            Poll::Pending
+        }
+
+        fn poll_progress(&mut self, _: &mut Context<'_>) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn neither_the_head_nor_the_body_outlives_the_deadline() {
+        let refused = within(&context(), std::future::pending()).await.unwrap_err();
+        assert_eq!(refused.reason(), Reason::DeadlineExceeded);
+
+        let answered = within(&context(), async { Ok(Response::new(Body::from_duplex(Box::new(Never)))) }).await;
+        let mut body = answered.unwrap().into_body();
+        let ended = poll_fn(|cx| body.poll_next(cx)).await;
+        assert!(matches!(ended, Some(Err(BodyError::Rejected(rejection))) if rejection.reason() == Reason::DeadlineExceeded));
+        assert!(body.is_end() || poll_fn(|cx| body.poll_next(cx)).await.is_none());
+    }
+}

@@ -1,0 +1,91 @@
+//! Handing a gRPC call to its plugin, and the plugin's answer back.
+
+use super::{refusal, reply::Reply};
+use crate::snapshot::Namespace;
+use bytes::Bytes;
+use http::{Response, header};
+use http_body::Frame;
+use prism_filters::{Body, Rejection, Rpc, body::BodyError};
+use prism_plugin_abi::{CallContext, Payload};
+use prism_plugin_host::{
+    BoxError, InFlight, ReplyBody, Rpc as PluginRpc, WireBody, WireReply, WireSource, WorkerLocal,
+};
+use std::{
+    collections::VecDeque,
+    task::{Context, Poll, ready},
+};
+
+/// One call, ready to go.
+pub(super) struct Call<'a> {
+    pub(super) worker: &'a WorkerLocal,
+    pub(super) namespace: &'a Namespace,
+    pub(super) backend: InFlight,
+    pub(super) rpc: Rpc,
+    pub(super) context: CallContext,
+}
+
+impl Call<'_> {
+    /// Forwards a gRPC call as it is.
+    pub(super) async fn grpc(self, body: Body) -> Result<Response<Body>, Rejection> {
+        let plugin = self.namespace.plugin().clone();
+        let limit = self.namespace.max_message_bytes();
+        let (WireReply { headers, body }, backend) = self.send(wire(body)).await?;
+        let mut response = Response::new(match body {
+            ReplyBody::Whole { messages, trailers } => {
+                super::reply::check_whole(&messages, limit, &plugin)?;
+                whole(messages, (!trailers.is_empty()).then_some(trailers))
+            }
+            ReplyBody::Stream(source) => Body::from_duplex(Box::new(Reply::new(source, backend, limit, plugin))),
+        });
+        *response.headers_mut() = headers;
+        response
+            .headers_mut()
+            .entry(header::CONTENT_TYPE)
+            .or_insert(header::HeaderValue::from_static("application/grpc"));
+        Ok(response)
+    }
+
+    /// Sends it through the plugin's channel.
+    ///
+    /// The call stays counted until the handle that comes back with the answer is dropped.
+    pub(super) async fn send(self, body: WireBody) -> Result<(WireReply, InFlight), Rejection> {
+        let rpc = match self.rpc {
+            Rpc::Unary => PluginRpc::Execute,
+            Rpc::Streaming => PluginRpc::ExecuteStream,
+        };
+        let mut context = self.context;
+        context.instance = self.backend.instance();
+        let forwarding = self.backend.channel().forward(self.worker, rpc, context, body);
+        let reply = forwarding.await.map_err(|error| refusal(error, self.namespace.plugin()))?;
+        Ok((reply, self.backend))
+    }
+}
+
+fn whole(mut messages: Payload, trailers: Option<http::HeaderMap>) -> Body {
+    let mut pieces = VecDeque::with_capacity(2);
+    while let Some(piece) = messages.pop() {
+        pieces.push_back(piece);
+    }
+    Body::whole(pieces, trailers)
+}
+
+/// A request body for a plugin: at hand where all of it is, else as it arrives.
+fn wire(body: Body) -> WireBody {
+    match body.into_whole() {
+        Ok(pieces) => WireBody::Whole(pieces.into_iter().collect()),
+        Err(body) => WireBody::Stream(Box::new(Upload(body))),
+    }
+}
+
+/// A request body as a plugin's transport reads it.
+pub(super) struct Upload(pub(super) Body);
+
+impl WireSource for Upload {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+        Poll::Ready(match ready!(self.0.poll_next(cx)) {
+            Some(Ok(frame)) => Frame::into_data(frame).ok().map(Ok),
+            Some(Err(error)) => Some(Err(Box::<BodyError>::new(error) as BoxError)),
+            None => None,
+        })
+    }
+}

@@ -1,0 +1,246 @@
+//! The HTTP gateway: `POST /v1/{namespace}/{operation}` with `application/octet-stream`. The body is the
+//! operation's raw parameters, each query parameter an entry of its metadata, and the answer's body its raw
+//! result.
+
+use super::{
+    forward::{Call, Upload},
+    refusal,
+    reply::Lengths,
+};
+use bytes::Bytes;
+use bytestring::ByteString;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use percent_encoding::percent_decode_str;
+use prism_filters::{
+    Body, Code, Reason, Rejection,
+    body::{BodyError, Stall},
+};
+use prism_plugin_abi::{Data, Payload};
+use prism_plugin_host::{
+    BoxError, ForwardError, ReplyBody, WireBody, WireReply, WireSource, decode_reply, raw_request_head,
+};
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+/// Most query parameters of a call: each becomes an entry of a map.
+const MOST_PARAMETERS: usize = 64;
+
+/// What can be said before anything is looked up.
+pub(super) fn check_request(request: &Request<Body>) -> Result<(), Rejection> {
+    if request.method() != Method::POST {
+        return Err(Rejection::new(Reason::MethodNotAllowed, "an operation is called with POST")
+            .with_header("allow", "POST"));
+    }
+    // Form and text types are what a web page may send anywhere without asking (the "simple" requests of the
+    // Fetch standard): to take them would let any page post to a proxy on localhost.
+    let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    if !essence.eq_ignore_ascii_case(b"application/octet-stream") {
+        return Err(Rejection::new(
+            Reason::UnsupportedMediaType,
+            "send the operation's raw parameters with content-type application/octet-stream",
+        ));
+    }
+    Ok(())
+}
+
+pub(super) async fn serve(
+    call: Call<'_>,
+    operation: &ByteString,
+    request: Request<Body>,
+    stall_timeout: Duration,
+) -> Result<Response<Body>, Rejection> {
+    let limit = call.namespace.max_message_bytes();
+    let plugin = call.namespace.plugin().clone();
+    let metadata = query(request.uri().query().unwrap_or_default())?;
+    let declared = declared_length(&request);
+    let (body, length) = match declared {
+        Some(length) => (request.into_body(), length),
+        None => collect(request.into_body(), limit, stall_timeout).await?,
+    };
+    // The message is the payload and the few bytes around it; the limit is on the message.
+    let head = (length <= limit)
+        .then(|| raw_request_head(operation, &metadata, length).ok())
+        .flatten()
+        .filter(|head| head.len() + length <= limit + 5)
+        .ok_or_else(|| too_large(length, limit))?;
+    let upload = Framed { head: Some(head), body: Upload(body), remaining: length, stall: Stall::new(stall_timeout) };
+    let (reply, _counted) = call.send(WireBody::Stream(Box::new(upload))).await?;
+    answer(reply, limit, &plugin).await
+}
+
+fn too_large(length: usize, limit: usize) -> Rejection {
+    Rejection::new(
+        Reason::MessageTooLarge,
+        format!("a body of {length} bytes makes a message above the namespace's limits.max_message_bytes of {limit}"),
+    )
+}
+
+/// How long the body says that it is. HTTP/1.1 and HTTP/2 both hold a sender to its `content-length`.
+fn declared_length(request: &Request<Body>) -> Option<usize> {
+    let from_header = || request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
+    request.body().exact_len().or_else(from_header).and_then(|length| usize::try_from(length).ok())
+}
+
+/// Reads a body whose length nobody told.
+async fn collect(mut body: Body, limit: usize, stall_timeout: Duration) -> Result<(Body, usize), Rejection> {
+    let mut stall = Stall::new(stall_timeout);
+    let mut pieces = VecDeque::new();
+    let mut length = 0;
+    while let Some(frame) = poll_fn(|cx| poll_frame(&mut body, &mut stall, cx)).await {
+        let Ok(data) = frame?.into_data() else { break };
+        length += data.len();
+        if length > limit {
+            return Err(too_large(length, limit));
+        }
+        pieces.push_back(data);
+    }
+    Ok((Body::whole(pieces, None), length))
+}
+
+fn poll_frame(
+    body: &mut Body,
+    stall: &mut Stall,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<http_body::Frame<Bytes>, BodyError>>> {
+    let polled = body.poll_next(cx);
+    if polled.is_ready() {
+        stall.progress();
+        return polled;
+    }
+    ready!(stall.poll_waiting(cx));
+    Poll::Ready(Some(Err(stalled().into())))
+}
+
+fn stalled() -> Rejection {
+    Rejection::new(Reason::ClientStalled, "the request's body stood still for too long")
+}
+
+/// The query's parameters, percent-decoded; `+` is a space, as forms write it.
+fn query(query: &str) -> Result<Vec<(ByteString, ByteString)>, Rejection> {
+    let malformed = |message: String| Rejection::new(Reason::MalformedQuery, message);
+    let decode = |text: &str| -> Result<ByteString, Rejection> {
+        let spaced = text.replace('+', " ");
+        let decoded = percent_decode_str(&spaced).decode_utf8();
+        decoded.map(|text| ByteString::from(&*text)).map_err(|_| malformed("the query is not UTF-8".to_owned()))
+    };
+    let mut metadata: Vec<(ByteString, ByteString)> = Vec::new();
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let (name, value) = (decode(name)?, decode(value)?);
+        if metadata.iter().any(|(other, _)| *other == name) {
+            return Err(malformed(format!("query parameter `{name}` is repeated")));
+        }
+        if metadata.len() == MOST_PARAMETERS {
+            return Err(malformed(format!("more than {MOST_PARAMETERS} query parameters")));
+        }
+        metadata.push((name, value));
+    }
+    Ok(metadata)
+}
+
+/// The message's head, then exactly as many bytes of the body as it announced.
+struct Framed {
+    head: Option<Bytes>,
+    body: Upload,
+    remaining: usize,
+    stall: Stall,
+}
+
+impl WireSource for Framed {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+        if let Some(head) = self.head.take() {
+            return Poll::Ready(Some(Ok(head)));
+        }
+        let Self { body, stall, remaining, .. } = self;
+        let Poll::Ready(piece) = body.poll_piece(cx) else {
+            ready!(stall.poll_waiting(cx));
+            return Poll::Ready(Some(Err(Box::<BodyError>::new(stalled().into()))));
+        };
+        stall.progress();
+        let mismatch = || {
+            let rejection =
+                Rejection::new(Reason::MalformedMessage, "the body's length is not what content-length said");
+            Poll::Ready(Some(Err(Box::<BodyError>::new(rejection.into()) as BoxError)))
+        };
+        match piece {
+            Some(Ok(piece)) if piece.len() > *remaining => mismatch(),
+            Some(Ok(piece)) => {
+                *remaining -= piece.len();
+                Poll::Ready(Some(Ok(piece)))
+            }
+            None if *remaining > 0 => mismatch(),
+            other => Poll::Ready(other),
+        }
+    }
+}
+
+/// The plugin's answer as HTTP. The outcome decides the status, so it is waited for.
+async fn answer(
+    reply: WireReply,
+    limit: usize,
+    plugin: &ByteString,
+) -> Result<Response<Body>, Rejection> {
+    let mut lengths = Lengths::new(limit);
+    let mut messages = Payload::new();
+    let mut trailers = HeaderMap::new();
+    match reply.body {
+        ReplyBody::Whole { messages: whole, trailers: whole_trailers } => {
+            super::reply::check_whole(&whole, limit, plugin)?;
+            (messages, trailers) = (whole, whole_trailers);
+        }
+        ReplyBody::Stream(mut source) => {
+            while let Some(frame) = poll_fn(|cx| source.poll_frame(cx)).await {
+                match frame.map_err(|error| refusal(error, plugin))?.into_data() {
+                    Ok(data) => {
+                        lengths.check(&data, plugin)?;
+                        messages.push(data);
+                    }
+                    Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
+                }
+            }
+        }
+    }
+    let status = trailers.get("grpc-status").or_else(|| reply.headers.get("grpc-status"));
+    let code = status.map_or(Code::Unknown, |status| Code::from_bytes(status.as_bytes()));
+    if code != Code::Ok {
+        let message = trailers.get("grpc-message").or_else(|| reply.headers.get("grpc-message"));
+        let message = message.map_or_else(String::new, |message| {
+            percent_encoding::percent_decode(message.as_bytes()).decode_utf8_lossy().into_owned()
+        });
+        return Err(Rejection::new(Reason::PluginRefused, message).with_code(code).about_plugin(plugin));
+    }
+    let outcome = decode_reply(messages)
+        .map_err(|error| refusal(ForwardError::Protocol(error.to_string()), plugin))?;
+    match outcome {
+        Ok(data) => Ok(success(data)),
+        Err(error) => Err(Rejection::new(Reason::OperationFailed, error.message)
+            .with_code(Code::from_i32(error.code.number()))
+            .about_plugin(plugin)),
+    }
+}
+
+fn success(data: Data) -> Response<Body> {
+    let (mut payload, content_type) = match data {
+        Data::Empty => (Payload::new(), "application/octet-stream"),
+        Data::Raw(payload) => (payload, "application/octet-stream"),
+        // An operation that knows no raw result: its message as it is.
+        Data::Typed { value, .. } => (value, "application/x-protobuf"),
+    };
+    let length = payload.len();
+    let mut pieces = VecDeque::new();
+    while let Some(piece) = payload.pop() {
+        pieces.push_back(piece);
+    }
+    let mut response = Response::new(Body::whole(pieces, None));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+//! `plugin_dispatch`, the end of every chain: it answers what is wrong with the request, and hands the rest
+//! to the namespace's plugin.
+
+mod deadline;
+mod forward;
+mod gateway;
+mod reply;
+
+use crate::{
+    edge::Edge,
+    head::{Head, Target},
+    snapshot::Namespace,
+};
+use bytestring::ByteString;
+use deadline::within;
+use http::{Request, Response};
+use prism_filters::{Body, FilterFuture, Reason, Rejection, RequestContext, Rpc, Terminal};
+use prism_plugin_abi::{CallContext, OperationInfo};
+use prism_plugin_host::{ForwardError, InFlight};
+use std::sync::Arc;
+
+/// Settings of `plugin_dispatch`: none yet.
+#[derive(schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Settings {}
+
+/// How configuration knows it.
+pub(crate) fn schema() -> prism_config::FilterSchema {
+    prism_config::FilterSchema {
+        name: "plugin_dispatch",
+        phase: prism_config::Phase::Terminal,
+        schema: schemars::schema_for!(Settings).to_value(),
+    }
+}
+
+/// The terminal of one request.
+pub(crate) struct Dispatch<'a> {
+    edge: &'a Edge,
+    namespace: Option<&'a Arc<Namespace>>,
+    routed: bool,
+    head: Head,
+}
+
+impl<'a> Dispatch<'a> {
+    pub(crate) fn new(edge: &'a Edge, namespace: Option<&'a Arc<Namespace>>, routed: bool, head: Head) -> Self {
+        Self { edge, namespace, routed, head }
+    }
+
+    async fn dispatch(&self, cx: &RequestContext, request: Request<Body>) -> Result<Response<Body>, Rejection> {
+        if let Some(refusal) = &self.head.refusal {
+            return Err(refusal.clone());
+        }
+        match self.head.target {
+            // A listener's own services need no route: whoever asks how it is must not depend on one.
+            Target::Local => self.edge.local().call(request).await,
+            _ if !self.routed => Err(nothing_here()),
+            Target::Nothing => Err(nothing_here()),
+            Target::Data(rpc) => within(cx, self.data(cx, rpc, request)).await,
+            Target::Gateway => within(cx, self.gateway(cx, request)).await,
+        }
+    }
+
+    async fn data(
+        &self,
+        cx: &RequestContext,
+        rpc: Rpc,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, Rejection> {
+        let (namespace, backend) = self.backend(cx)?;
+        let operation = cx.operation(&mut request).await?;
+        check_operation(namespace, &backend, &operation, rpc)?;
+        let call = forward::Call {
+            worker: self.edge.worker(),
+            namespace,
+            backend,
+            rpc,
+            context: call_context(cx),
+        };
+        call.grpc(request.into_body()).await
+    }
+
+    async fn gateway(&self, cx: &RequestContext, request: Request<Body>) -> Result<Response<Body>, Rejection> {
+        gateway::check_request(&request)?;
+        cx.set_operation(self.head.operation.clone());
+        let (namespace, backend) = self.backend(cx)?;
+        check_operation(namespace, &backend, &self.head.operation, Rpc::Unary)?;
+        let call = forward::Call {
+            worker: self.edge.worker(),
+            namespace,
+            backend,
+            rpc: Rpc::Unary,
+            context: call_context(cx),
+        };
+        let stall_timeout = self.edge.limits().stall_timeout;
+        gateway::serve(call, &self.head.operation, request, stall_timeout).await
+    }
+
+    /// The namespace and the plugin instance that serves it now.
+    fn backend(&self, cx: &RequestContext) -> Result<(&'a Arc<Namespace>, InFlight), Rejection> {
+        if cx.namespace().is_empty() {
+            return Err(Rejection::new(
+                Reason::MissingNamespace,
+                "the call names no namespace: set the x-prism-namespace header",
+            ));
+        }
+        let namespace = self.namespace.ok_or_else(|| {
+            Rejection::new(Reason::UnknownNamespace, format!("there is no namespace `{}`", cx.namespace()))
+        })?;
+        cx.set_plugin(namespace.plugin().clone());
+        let unavailable = |reason: &str| {
+            Rejection::new(Reason::PluginUnavailable, format!("plugin `{}`: {reason}", namespace.plugin()))
+                .about_plugin(namespace.plugin())
+        };
+        let backend = namespace.slot().enter().ok_or_else(|| unavailable("not started yet"))?;
+        let status = backend.status();
+        if !status.state.serves() {
+            return Err(unavailable(status.reason.as_deref().unwrap_or("starting")));
+        }
+        Ok((namespace, backend))
+    }
+}
+
+impl Terminal for Dispatch<'_> {
+    fn call<'a>(&'a self, cx: &'a RequestContext, request: Request<Body>) -> FilterFuture<'a> {
+        Box::pin(async move {
+            self.dispatch(cx, request).await.map_err(|rejection| rejection.by("plugin_dispatch"))
+        })
+    }
+}
+
+fn nothing_here() -> Rejection {
+    Rejection::new(
+        Reason::NoRoute,
+        "nothing is served at this path: call prism.data.v1.DataService, or POST /v1/{namespace}/{operation}",
+    )
+}
+
+fn check_operation(
+    namespace: &Namespace,
+    backend: &InFlight,
+    operation: &ByteString,
+    rpc: Rpc,
+) -> Result<(), Rejection> {
+    let status = backend.status();
+    let table = status.operations.as_ref();
+    let Some(info) = table.and_then(|table| table.get(operation)) else {
+        return Err(Rejection::new(
+            Reason::UnknownOperation,
+            format!("plugin `{}` has no operation `{operation}`", namespace.plugin()),
+        )
+        .about_plugin(namespace.plugin()));
+    };
+    if !table.is_some_and(|table| table.is_described()) {
+        // A plugin that cannot say which of its operations stream is asked by either method.
+        return Ok(());
+    }
+    match (rpc, OperationInfo::streaming(info)) {
+        (Rpc::Unary, true) => Err(Rejection::new(
+            Reason::WrongMethod,
+            format!("operation `{operation}` is a stream: call it with ExecuteStream"),
+        )),
+        (Rpc::Streaming, false) => Err(Rejection::new(
+            Reason::WrongMethod,
+            format!("operation `{operation}` is no stream: call it with Execute"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What the proxy vouches for; the backend adds the instance.
+fn call_context(cx: &RequestContext) -> CallContext {
+    let (request_id, traceparent) = cx.ids();
+    CallContext {
+        instance: prism_plugin_abi::InstanceId::default(),
+        namespace: cx.namespace().clone(),
+        principal: cx.principal().cloned(),
+        request_id,
+        traceparent,
+        deadline: cx.deadline().map(prism_platform::time::Instant::into_std),
+    }
+}
+
+/// Why a call could not be forwarded, as a refusal.
+fn refusal(error: ForwardError, plugin: &str) -> Rejection {
+    match error {
+        ForwardError::Unavailable(why) => {
+            Rejection::new(Reason::PluginUnavailable, format!("plugin `{plugin}`: {why}")).about_plugin(plugin)
+        }
+        ForwardError::Overloaded(why) => {
+            Rejection::new(Reason::PluginOverloaded, format!("plugin `{plugin}`: {why}")).about_plugin(plugin)
+        }
+        ForwardError::Source(error) => match error.downcast::<prism_filters::body::BodyError>() {
+            Ok(error) => Rejection::from(*error),
+            Err(error) => Rejection::new(Reason::ClientGone, format!("the request's body broke off: {error}")),
+        },
+        ForwardError::Protocol(what) => Rejection::new(
+            Reason::PluginProtocol,
+            format!("plugin `{plugin}` answered what the plugin protocol does not allow: {what}"),
+        )
+        .about_plugin(plugin),
+        ForwardError::Refused(error) => Rejection::new(Reason::PluginRefused, error.message)
+            .with_code(prism_filters::Code::from_i32(error.code.number()))
+            .about_plugin(plugin),
+        _ => Rejection::new(Reason::Internal, "the call failed in a way that this version does not know"),
+    }
+}

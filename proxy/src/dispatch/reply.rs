@@ -1,0 +1,149 @@
+//! A plugin's answer on its way back: its messages' lengths are checked as they pass, and what breaks in the
+//! middle becomes a status in the trailers.
+
+use super::refusal;
+use bytes::{Buf, Bytes};
+use bytestring::ByteString;
+use http_body::Frame;
+use prism_filters::{
+    Reason, Rejection,
+    body::{BodyError, Duplex},
+};
+use prism_plugin_abi::Payload;
+use prism_plugin_host::{InFlight, ReplySource};
+use std::task::{Context, Poll, ready};
+
+/// An answer that is still arriving.
+pub(super) struct Reply {
+    source: Option<Box<dyn ReplySource>>,
+    lengths: Lengths,
+    /// Held until the answer is over: an instance is retired only when its calls are done.
+    _backend: InFlight,
+    plugin: ByteString,
+}
+
+impl Reply {
+    pub(super) fn new(source: Box<dyn ReplySource>, backend: InFlight, limit: usize, plugin: ByteString) -> Self {
+        Self { source: Some(source), lengths: Lengths::new(limit), _backend: backend, plugin }
+    }
+
+    fn fail(&mut self, rejection: Rejection) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        // Dropping the source cancels the call.
+        self.source = None;
+        Poll::Ready(Some(Err(rejection.into())))
+    }
+}
+
+impl Duplex for Reply {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(source) = &mut self.source else { return Poll::Ready(None) };
+        match ready!(source.poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref()
+                    && let Err(rejection) = self.lengths.check(data, &self.plugin)
+                {
+                    return self.fail(rejection);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                let rejection = refusal(error, &self.plugin);
+                self.fail(rejection)
+            }
+            None => {
+                self.source = None;
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn poll_progress(&mut self, cx: &mut Context<'_>) {
+        if let Some(source) = &mut self.source {
+            source.poll_progress(cx);
+        }
+    }
+}
+
+/// Checks an answer that is all at hand.
+pub(super) fn check_whole(messages: &Payload, limit: usize, plugin: &str) -> Result<(), Rejection> {
+    let mut lengths = Lengths::new(limit);
+    messages.pieces().try_for_each(|piece| lengths.check(piece, plugin))
+}
+
+/// Follows gRPC's length prefixes through pieces that may be cut anywhere.
+pub(super) struct Lengths {
+    limit: usize,
+    prefix: [u8; 5],
+    have: usize,
+    remaining: usize,
+}
+
+impl Lengths {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, prefix: [0; 5], have: 0, remaining: 0 }
+    }
+
+    pub(super) fn check(&mut self, piece: &Bytes, plugin: &str) -> Result<(), Rejection> {
+        let mut rest = &piece[..];
+        while !rest.is_empty() {
+            if self.remaining > 0 {
+                let skip = rest.len().min(self.remaining);
+                self.remaining -= skip;
+                rest.advance(skip);
+                continue;
+            }
+            let take = rest.len().min(5 - self.have);
+            self.prefix[self.have..self.have + take].copy_from_slice(&rest[..take]);
+            self.have += take;
+            rest.advance(take);
+            if self.have == 5 {
+                self.have = 0;
+                self.remaining = self.announced(plugin)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn announced(&self, plugin: &str) -> Result<usize, Rejection> {
+        let [flag, length @ ..] = self.prefix;
+        let length = u32::from_be_bytes(length) as usize;
+        if flag != 0 {
+            return Err(Rejection::new(
+                Reason::PluginProtocol,
+                format!("plugin `{plugin}` compressed its answer, which it must not"),
+            )
+            .about_plugin(plugin));
+        }
+        if length > self.limit {
+            return Err(Rejection::new(
+                Reason::MessageTooLarge,
+                format!(
+                    "the answer is a message of {length} bytes, above the namespace's limits.max_message_bytes of {}",
+                    self.limit
+                ),
+            ));
+        }
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_followed_through_any_cut() {
+        let stream = [&[0, 0, 0, 0, 3][..], b"abc", &[0, 0, 0, 0, 0], &[0, 0, 0, 0, 4], b"defg"].concat();
+        for size in 1..=stream.len() {
+            let mut lengths = Lengths::new(4);
+            for piece in stream.chunks(size) {
+                lengths.check(&Bytes::copy_from_slice(piece), "p").unwrap();
+            }
+            let mut strict = Lengths::new(3);
+            let refused = stream.chunks(size).find_map(|piece| strict.check(&Bytes::copy_from_slice(piece), "p").err());
+            assert_eq!(refused.unwrap().reason(), Reason::MessageTooLarge);
+        }
+        let compressed = Bytes::from_static(&[1, 0, 0, 0, 0]);
+        assert_eq!(Lengths::new(9).check(&compressed, "p").unwrap_err().reason(), Reason::PluginProtocol);
+    }
+}

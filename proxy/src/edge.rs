@@ -1,0 +1,123 @@
+//! What one worker knows of one listener: where a connection finds everything that it needs.
+
+use crate::{
+    listener::ListenerHandle,
+    snapshot::{ListenerState, Snapshot},
+    connection::Linger,
+    local::LocalServices,
+};
+use arc_swap::ArcSwap;
+
+use prism_plugin_host::WorkerLocal;
+use std::{rc::Rc, sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+/// The limits that a connection keeps to, from its first byte to its last: those of the configuration that
+/// it was accepted under.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// HTTP/2 settings.
+    pub http2: prism_config::Http2,
+    /// HTTP/1.1 settings.
+    pub http1: prism_config::Http1,
+    /// How long a connection may take to say what it speaks.
+    pub handshake_timeout: Duration,
+    /// How long bytes may wait that should move.
+    pub stall_timeout: Duration,
+    /// How long a connection may have no call.
+    pub idle_timeout: Duration,
+    /// Most header fields of a request.
+    pub max_header_fields: usize,
+}
+
+impl Limits {
+    /// From a listener's configuration.
+    #[must_use]
+    pub fn new(listener: &prism_config::Listener) -> Self {
+        let prism_config::Listener { http2, http1, limits, .. } = listener;
+        Self {
+            handshake_timeout: limits.handshake_timeout.into(),
+            stall_timeout: limits.stall_timeout.into(),
+            idle_timeout: limits.idle_timeout.into(),
+            max_header_fields: http2.max_header_fields,
+            http2: http2.clone(),
+            http1: http1.clone(),
+        }
+    }
+}
+
+/// One connection's surroundings.
+pub struct Edge {
+    snapshots: Arc<ArcSwap<Snapshot>>,
+    listener: Arc<ListenerHandle>,
+    limits: Arc<Limits>,
+    worker: Rc<WorkerLocal>,
+    linger: Rc<Linger>,
+    local: Rc<LocalServices>,
+    draining: watch::Receiver<bool>,
+}
+
+impl Edge {
+    /// The surroundings of connections of `listener` on this worker, as the configuration has it now.
+    #[must_use]
+    pub fn new(
+        snapshots: &Arc<ArcSwap<Snapshot>>,
+        listener: &Arc<ListenerHandle>,
+        worker: &Rc<WorkerLocal>,
+        linger: &Rc<Linger>,
+        local: &Rc<LocalServices>,
+    ) -> Self {
+        Self {
+            snapshots: Arc::clone(snapshots),
+            limits: listener.limits(),
+            draining: listener.draining(),
+            listener: Arc::clone(listener),
+            worker: Rc::clone(worker),
+            linger: Rc::clone(linger),
+            local: Rc::clone(local),
+        }
+    }
+
+    /// What is current for a request that arrives now.
+    ///
+    /// A listener that was just removed from the configuration still has connections: their last requests
+    /// are served as its last configuration had it.
+    pub(crate) fn current(&self) -> (Arc<Snapshot>, Arc<ListenerState>) {
+        let snapshot = self.snapshots.load_full();
+        match snapshot.listener(self.listener.id()) {
+            Some(state) => {
+                let state = Arc::clone(state);
+                (snapshot, state)
+            }
+            None => self.listener.last().unwrap_or_else(|| {
+                let state = Arc::new(ListenerState::empty(self.listener.name()));
+                (snapshot, state)
+            }),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn worker(&self) -> &WorkerLocal {
+        &self.worker
+    }
+
+    pub(crate) fn linger(&self) -> &Rc<Linger> {
+        &self.linger
+    }
+
+    pub(crate) fn local(&self) -> &LocalServices {
+        &self.local
+    }
+
+    /// Resolves when the listener, or the whole proxy, drains.
+    pub(crate) fn draining(&self) -> impl Future<Output = ()> + 'static {
+        let mut draining = self.draining.clone();
+        async move {
+            // An error means that the listener's handle is gone: that is the end as well.
+            let _ = draining.wait_for(|draining| *draining).await;
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Reading a request's head: which protocol, what for, whose. What a client says about itself that only the
+//! proxy may say (`x-prism-*`) is dropped here, before any filter runs.
+
+use crate::edge::Limits;
+use bytes::Bytes;
+use bytestring::ByteString;
+use http::{HeaderMap, HeaderName, Method, Request, header};
+use percent_encoding::percent_decode_str;
+use prism_filters::{Body, Protocol, Reason, Rejection, Rpc};
+use prism_platform::time::Instant;
+use std::time::Duration;
+
+const NAMESPACE: &str = "x-prism-namespace";
+
+/// What a request asks of us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// A method of `prism.data.v1.DataService`.
+    Data(Rpc),
+    /// `POST /v1/{namespace}/{operation}`.
+    Gateway,
+    /// A gRPC service of the listener's own: health or reflection.
+    Local,
+    /// Nothing that is served.
+    Nothing,
+}
+
+/// A request's head, read.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) protocol: Protocol,
+    pub(crate) target: Target,
+    /// Empty where none was named.
+    pub(crate) namespace: ByteString,
+    /// The gateway's operation; a gRPC call has it in its body.
+    pub(crate) operation: ByteString,
+    pub(crate) deadline: Option<Instant>,
+    /// What is already known to be wrong. `plugin_dispatch` says it.
+    pub(crate) refusal: Option<Rejection>,
+}
+
+impl Head {
+    pub(crate) fn read(
+        request: &mut Request<Body>,
+        route_namespace: Option<&ByteString>,
+        limits: &Limits,
+    ) -> Self {
+        let protocol = protocol_of(request.headers());
+        let mut head = Self {
+            protocol,
+            target: Target::Nothing,
+            namespace: ByteString::new(),
+            operation: ByteString::new(),
+            deadline: None,
+            refusal: None,
+        };
+        let outcome = head.fill(request, route_namespace, limits);
+        head.refusal = outcome.err();
+        drop_claims(request.headers_mut());
+        head
+    }
+
+    fn fill(
+        &mut self,
+        request: &Request<Body>,
+        route_namespace: Option<&ByteString>,
+        limits: &Limits,
+    ) -> Result<(), Rejection> {
+        if request.headers().len() > limits.max_header_fields {
+            return Err(Rejection::new(
+                Reason::HeadersTooLarge,
+                format!("a request may have {} header fields here", limits.max_header_fields),
+            ));
+        }
+        let named = named_namespace(request.headers())?;
+        let path = request.uri().path();
+        let in_path = match path {
+            "/prism.data.v1.DataService/Execute" => {
+                self.target = Target::Data(Rpc::Unary);
+                None
+            }
+            "/prism.data.v1.DataService/ExecuteStream" => {
+                self.target = Target::Data(Rpc::Streaming);
+                None
+            }
+            _ if is_local(path) => {
+                self.target = Target::Local;
+                None
+            }
+            _ => match path.strip_prefix("/v1/") {
+                Some(rest) => {
+                    let (namespace, operation) = gateway_path(rest)?;
+                    self.target = Target::Gateway;
+                    self.operation = operation;
+                    Some(namespace)
+                }
+                None => None,
+            },
+        };
+        self.namespace = agreed_namespace(route_namespace, named, in_path)?;
+        self.deadline = deadline(request.headers())?;
+        if matches!(self.target, Target::Data(_) | Target::Local) {
+            require_grpc(self.protocol, request)?;
+        }
+        Ok(())
+    }
+}
+
+/// A cheap handle on the same bytes.
+pub(crate) fn shared(text: &ByteString) -> Bytes {
+    text.as_bytes().clone()
+}
+
+fn is_local(path: &str) -> bool {
+    path.starts_with("/grpc.health.v1.Health/") || path.starts_with("/grpc.reflection.")
+}
+
+/// `application/grpc`, `application/grpc+proto`, with parameters or without (gRPC over HTTP/2, "Requests");
+/// not `application/grpc-web`, which is another protocol.
+fn protocol_of(headers: &HeaderMap) -> Protocol {
+    let grpc = headers.get(header::CONTENT_TYPE).is_some_and(|value| {
+        let rest = value.as_bytes().strip_prefix(b"application/grpc");
+        rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
+    });
+    if grpc { Protocol::Grpc } else { Protocol::Http }
+}
+
+fn require_grpc(protocol: Protocol, request: &Request<Body>) -> Result<(), Rejection> {
+    if request.method() != Method::POST {
+        return Err(Rejection::new(Reason::MethodNotAllowed, "gRPC methods are called with POST")
+            .with_header("allow", "POST"));
+    }
+    if protocol != Protocol::Grpc {
+        return Err(Rejection::new(
+            Reason::UnsupportedMediaType,
+            "this path is a gRPC method: call it with content-type application/grpc",
+        ));
+    }
+    Ok(())
+}
+
+/// The one `x-prism-namespace` header. Header names are lower case by now, whatever the client wrote.
+fn named_namespace(headers: &HeaderMap) -> Result<Option<&str>, Rejection> {
+    let mut values = headers.get_all(NAMESPACE).iter();
+    let Some(first) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(invalid_namespace("x-prism-namespace is given more than once: give it once"));
+    }
+    let text = first.to_str().map_err(|_| invalid_namespace("x-prism-namespace is not plain text"))?;
+    Ok(Some(text))
+}
+
+fn agreed_namespace(
+    route: Option<&ByteString>,
+    header: Option<&str>,
+    path: Option<ByteString>,
+) -> Result<ByteString, Rejection> {
+    let mut agreed: Option<ByteString> = None;
+    let header = header.map(ByteString::from);
+    for name in [route.cloned(), path, header].into_iter().flatten() {
+        if !is_namespace(&name) {
+            return Err(invalid_namespace(
+                "a namespace's name is 1 to 63 of a-z, 0-9 and `-`, and does not begin with `-`",
+            ));
+        }
+        match &agreed {
+            Some(earlier) if *earlier != name => {
+                return Err(invalid_namespace(
+                    "the request names two namespaces: what the route or path says and the x-prism-namespace \
+                     header differ",
+                ));
+            }
+            _ => agreed = Some(name),
+        }
+    }
+    Ok(agreed.unwrap_or_default())
+}
+
+fn invalid_namespace(message: &'static str) -> Rejection {
+    Rejection::new(Reason::InvalidNamespace, message)
+}
+
+/// `[a-z0-9]([a-z0-9-]{0,62})`
+fn is_namespace(name: &str) -> bool {
+    (1..=63).contains(&name.len())
+        && !name.starts_with('-')
+        && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+}
+
+/// `{namespace}/{operation}`, in the one form that routing and authorization both see.
+fn gateway_path(rest: &str) -> Result<(ByteString, ByteString), Rejection> {
+    let malformed = |message: &'static str| Rejection::new(Reason::MalformedPath, message);
+    let mut segments = rest.split('/');
+    let (Some(namespace), Some(operation), None) = (segments.next(), segments.next(), segments.next()) else {
+        return Err(malformed("a gateway path is /v1/{namespace}/{operation}"));
+    };
+    let decode = |segment: &str| {
+        let decoded = percent_decode_str(segment)
+            .decode_utf8()
+            .map_err(|_| malformed("the path's percent-encoding is not UTF-8"))?;
+        if decoded.is_empty() || decoded.contains(['/', '\\', '\0']) || decoded == "." || decoded == ".." {
+            return Err(malformed("a path segment is empty, a dot, or hides a slash"));
+        }
+        Ok(ByteString::from(&*decoded))
+    };
+    Ok((decode(namespace)?, decode(operation)?))
+}
+
+/// `grpc-timeout`: at most eight digits and a unit (gRPC over HTTP/2, "Timeout").
+fn deadline(headers: &HeaderMap) -> Result<Option<Instant>, Rejection> {
+    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
+    let malformed = || {
+        Rejection::new(Reason::MalformedTimeout, "grpc-timeout is one to eight digits and one of H, M, S, m, u, n")
+    };
+    let text = value.to_str().map_err(|_| malformed())?;
+    let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(malformed)?;
+    if !(1..=8).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(malformed());
+    }
+    let amount: u64 = digits.parse().map_err(|_| malformed())?;
+    let timeout = match unit {
+        "H" => Duration::from_secs(amount * 3600),
+        "M" => Duration::from_secs(amount * 60),
+        "S" => Duration::from_secs(amount),
+        "m" => Duration::from_millis(amount),
+        "u" => Duration::from_micros(amount),
+        "n" => Duration::from_nanos(amount),
+        _ => return Err(malformed()),
+    };
+    // A deadline in the far future is none.
+    Ok(Instant::now().checked_add(timeout))
+}
+
+/// Drops what only the proxy may say. `_` counts as `-`: software behind us may not tell them apart.
+fn drop_claims(headers: &mut HeaderMap) {
+    let claims = |name: &HeaderName| {
+        let bytes = name.as_str().as_bytes();
+        bytes.len() >= 8
+            && bytes.starts_with(b"x")
+            && bytes[1..8].iter().zip(b"-prism-").all(|(a, b)| a == b || (*a == b'_' && *b == b'-'))
+    };
+    if !headers.keys().any(claims) {
+        return;
+    }
+    let names: Vec<HeaderName> = headers.keys().filter(|name| claims(name)).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! A listening socket: taking connections in and giving each to the worker that has least to do.
+
+use crate::{
+    edge::Limits,
+    snapshot::{ListenerState, Snapshot},
+    worker::{Incoming, WorkerHandle},
+};
+use arc_swap::ArcSwap;
+use prism_filters::metrics::ConnectionMetrics;
+use prism_platform::{Accepted, Listener, time};
+use std::{
+    io,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// Which listener a connection came through; never used twice in one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerId(pub u32);
+
+/// What connections, workers and the accept loop share of one listener.
+pub struct ListenerHandle {
+    id: ListenerId,
+    name: Arc<str>,
+    limits: ArcSwap<Limits>,
+    max_connections: AtomicUsize,
+    open: AtomicUsize,
+    metrics: ConnectionMetrics,
+    drain: watch::Sender<bool>,
+    last: OnceLock<(Arc<Snapshot>, Arc<ListenerState>)>,
+}
+
+impl ListenerHandle {
+    /// A listener that takes connections under these limits.
+    #[must_use]
+    pub fn new(
+        id: ListenerId,
+        name: Arc<str>,
+        limits: Limits,
+        max_connections: usize,
+        metrics: ConnectionMetrics,
+    ) -> Self {
+        Self {
+            id,
+            name,
+            limits: ArcSwap::from_pointee(limits),
+            max_connections: max_connections.into(),
+            open: AtomicUsize::new(0),
+            metrics,
+            drain: watch::Sender::new(false),
+            last: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> ListenerId {
+        self.id
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        self.limits.load_full()
+    }
+
+    /// New limits, for connections that come from now on.
+    pub(crate) fn set_limits(&self, limits: Limits, max_connections: usize) {
+        self.limits.store(Arc::new(limits));
+        self.max_connections.store(max_connections, Ordering::Relaxed);
+    }
+
+    pub(crate) fn draining(&self) -> watch::Receiver<bool> {
+        self.drain.subscribe()
+    }
+
+    /// Stops accepting; connections get GOAWAY and finish what they have begun.
+    pub(crate) fn drain(&self) {
+        self.drain.send_replace(true);
+    }
+
+    /// Connections that are open now.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// The last snapshot that had this listener, set when a new one has it no more.
+    pub(crate) fn set_last(&self, snapshot: Arc<Snapshot>, state: Arc<ListenerState>) {
+        // A listener is removed once.
+        let _ = self.last.set((snapshot, state));
+    }
+
+    pub(crate) fn last(&self) -> Option<(Arc<Snapshot>, Arc<ListenerState>)> {
+        self.last.get().cloned()
+    }
+
+    fn admit(self: &Arc<Self>, worker: Arc<AtomicUsize>) -> Option<ConnectionPermit> {
+        let most = self.max_connections.load(Ordering::Relaxed);
+        if self.open.fetch_add(1, Ordering::Relaxed) >= most {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            self.metrics.refused.inc();
+            return None;
+        }
+        self.metrics.accepted.inc();
+        self.metrics.open.inc();
+        worker.fetch_add(1, Ordering::Relaxed);
+        Some(ConnectionPermit { listener: Arc::clone(self), worker })
+    }
+}
+
+/// An admitted connection's place, held until it is over.
+pub struct ConnectionPermit {
+    listener: Arc<ListenerHandle>,
+    worker: Arc<AtomicUsize>,
+}
+
+impl ConnectionPermit {
+    pub(crate) fn listener(&self) -> &Arc<ListenerHandle> {
+        &self.listener
+    }
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        self.listener.open.fetch_sub(1, Ordering::Relaxed);
+        self.listener.metrics.open.dec();
+        self.worker.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Accepts until the listener drains, then closes the socket.
+pub async fn accept(handle: Arc<ListenerHandle>, socket: Box<dyn Listener>, workers: Arc<[WorkerHandle]>) {
+    let mut draining = handle.draining();
+    let mut backoff = Backoff::default();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = draining.wait_for(|draining| *draining) => return,
+            accepted = socket.accept() => accepted,
+        };
+        match accepted {
+            Ok(accepted) => {
+                backoff.reset();
+                hand_over(&handle, accepted, &workers);
+            }
+            Err(error) if is_exhaustion(&error) => {
+                // Trying again at once would spin: the queue stays readable while there are no descriptors.
+                let pause = backoff.next(&handle.name, &error);
+                tokio::select! {
+                    biased;
+                    _ = draining.wait_for(|draining| *draining) => return,
+                    () = time::sleep(pause) => {}
+                }
+            }
+            // The connection was gone before we took it (ECONNABORTED and the like, accept(2)): the next.
+            Err(_) => {}
+        }
+    }
+}
+
+fn hand_over(handle: &Arc<ListenerHandle>, accepted: Accepted, workers: &[WorkerHandle]) {
+    let Some(worker) = workers.iter().min_by_key(|worker| worker.load()) else { return };
+    let Some(permit) = handle.admit(worker.load_counter()) else { return };
+    let Ok(io) = accepted.io.detach() else { return };
+    // A full queue means a worker that takes no connections: dropping this one is all that can be done.
+    let _ = worker.send(Incoming { io, peer: accepted.peer, permit });
+}
+
+/// No descriptors or no memory, here or in the whole system: EMFILE, ENFILE, ENOBUFS, ENOMEM.
+fn is_exhaustion(error: &io::Error) -> bool {
+    const ENOMEM: i32 = 12;
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const ENOBUFS: i32 = 105;
+    matches!(error.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE | ENOBUFS))
+}
+
+#[derive(Default)]
+struct Backoff(u32);
+
+impl Backoff {
+    /// 10 ms, doubled up to 640 ms: soon enough for a descriptor that is freed now, seldom enough to leave
+    /// the processor to those who would free one.
+    fn next(&mut self, listener: &str, error: &io::Error) -> Duration {
+        let pause = Duration::from_millis(10 << self.0.min(6));
+        if self.0 == 0 {
+            tracing::warn!(listener, %error, "cannot accept connections; trying again");
+        }
+        self.0 = self.0.saturating_add(1);
+        pause
+    }
+
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
+}

@@ -1,0 +1,193 @@
+//! A whole proxy, put together: workers, control plane and admin interface, as futures that threads or a
+//! simulation run.
+
+use crate::{
+    admin::{AdminError, AdminServer, AdminState},
+    builtins::Builtins,
+    control::{self, Accepted, ConfigFile, Control, ControlHandle, ControlQueue, Refusal},
+    local::HealthSource,
+    snapshot::Snapshot,
+    worker::{Worker, WorkerHandle},
+};
+use arc_swap::ArcSwap;
+use prism_config::{Config, Source};
+use prism_filters::{Registry, metrics::Metrics};
+use prism_platform::{Platform, time};
+use std::{
+    collections::HashMap,
+    future::Future,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// What a proxy is started with.
+pub struct Options {
+    /// Sockets, clock and chance.
+    pub platform: Platform,
+    /// The filters that configuration can name.
+    pub filters: Registry,
+    /// The builtin plugins that configuration can name.
+    pub builtins: Builtins,
+    /// The configuration to begin with.
+    pub source: Source,
+    /// The file that it came from, if it did.
+    pub file: Option<ConfigFile>,
+    /// Whether the admin interface is served.
+    pub admin: bool,
+}
+
+/// Why a proxy did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration is refused.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The admin interface cannot be served.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] std::io::Error),
+    /// Two metrics of one name: a bug, or a filter that registers one of ours.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A proxy that is ready to run.
+pub struct Proxy {
+    control: Control,
+    queue: ControlQueue,
+    handle: ControlHandle,
+    admin: Option<AdminServer>,
+    admin_state: Arc<AdminState>,
+    health: HealthSource,
+    workers: Option<Arc<[WorkerHandle]>>,
+    cut: watch::Sender<bool>,
+    first: Accepted,
+}
+
+impl Proxy {
+    /// Validates the configuration, binds every socket and builds the first snapshot. The workers that come
+    /// back must be run, each on a [`tokio::task::LocalSet`]; [`Proxy::run`] must be run on the control plane's
+    /// runtime, which is also where this is called.
+    ///
+    /// # Errors
+    /// The configuration is refused, or a socket cannot be had.
+    pub async fn start(options: Options) -> Result<(Self, Vec<Worker>), StartError> {
+        let Options { platform, filters, builtins, source, file, admin } = options;
+        let metrics = Arc::new(Metrics::new()?);
+        let config_registry = control::config_registry(&filters, &builtins);
+        // Looked at here for what is needed before anything can be built: how many workers, where the admin
+        // interface is.
+        let config = prism_config::parse(&source, &config_registry).map_err(Refusal::from)?;
+        let snapshots = Arc::new(ArcSwap::from_pointee(empty_snapshot()));
+        let (cut, cut_receiver) = watch::channel(false);
+        let health = HealthSource::default();
+        let count = config.workers.unwrap_or_else(cores);
+        let (workers, handles): (Vec<_>, Vec<_>) = (0..count)
+            .map(|_| {
+                let linger = config.drain.linger.get();
+                Worker::new(&snapshots, &platform, linger, health.clone(), cut_receiver.clone())
+            })
+            .unzip();
+        let handles: Arc<[WorkerHandle]> = handles.into();
+        // Before anything else is touched: a second proxy on the same admin socket stops here.
+        let admin_server =
+            if admin { Some(AdminServer::bind(&platform, &config.admin).await?) } else { None };
+        let (handle, queue) = Control::handle();
+        let mut control = Control::new(control::Parts {
+            platform,
+            filters,
+            builtins,
+            metrics: Arc::clone(&metrics),
+            snapshots: Arc::clone(&snapshots),
+            workers: Arc::clone(&handles),
+        });
+        let first = control.apply(&source, false).await?;
+        health.set_serving(true).await;
+        let admin_state = Arc::new(AdminState {
+            snapshots,
+            report: control.report(),
+            control: handle.clone(),
+            metrics,
+            file,
+            registry: config_registry,
+            base_dir: source.base_dir,
+            draining: AtomicBool::new(false),
+        });
+        let proxy = Self {
+            control,
+            queue,
+            handle,
+            admin: admin_server,
+            admin_state,
+            health,
+            workers: Some(handles),
+            cut,
+            first,
+        };
+        Ok((proxy, workers))
+    }
+
+    /// Where changes are handed in while the proxy runs.
+    #[must_use]
+    pub fn control(&self) -> ControlHandle {
+        self.handle.clone()
+    }
+
+    /// What the first configuration became.
+    #[must_use]
+    pub fn first(&self) -> &Accepted {
+        &self.first
+    }
+
+    /// Runs the control plane until `stop` resolves, then drains: no new connections, GOAWAY on the open ones,
+    /// calls under way finish. Whatever is left at the drain's deadline is cut. `drained` resolves when every
+    /// worker has ended.
+    pub async fn run(mut self, stop: impl Future<Output = ()>, drained: impl Future<Output = ()>) {
+        let admin = self.admin.take().map(|admin| admin.run(Arc::clone(&self.admin_state)));
+        let serving = async {
+            self.control.run(&mut self.queue, stop).await;
+            // Load balancers first: they should look elsewhere before connections are refused.
+            self.admin_state.draining.store(true, Ordering::Relaxed);
+            self.health.set_serving(false).await;
+            self.control.drain().await;
+            // The workers end when nobody can send them a connection any more and theirs are done.
+            self.control.release_workers();
+            drop(self.workers.take());
+            let timeout = self.control.drain_timeout();
+            let mut drained = std::pin::pin!(drained);
+            if time::timeout(timeout, &mut drained).await.is_err() {
+                self.cut.send_replace(true);
+                drained.await;
+            }
+            self.control.retire(Duration::from_secs(1)).await;
+        };
+        match admin {
+            Some(admin) => {
+                tokio::select! {
+                    biased;
+                    () = serving => {}
+                    () = admin => {}
+                }
+            }
+            None => serving.await,
+        }
+    }
+}
+
+fn empty_snapshot() -> Snapshot {
+    Snapshot::new(0, Arc::new(Config::default()), HashMap::new(), HashMap::new())
+}
+
+/// The cores that this process may run on.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+

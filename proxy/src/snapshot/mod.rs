@@ -1,0 +1,152 @@
+//! A snapshot: one version of the configuration, built and ready to serve. Requests load it, a reload swaps
+//! it, nothing ever changes it.
+
+mod chains;
+mod routes;
+
+pub use chains::{ChainError, Chains};
+pub use routes::{Route, RouteTable};
+
+use crate::listener::ListenerId;
+use bytestring::ByteString;
+use prism_config::Config;
+use prism_filters::{Filter, metrics::CallMetrics};
+use prism_plugin_host::NamespaceSlot;
+use std::{collections::HashMap, sync::Arc};
+
+/// One version of everything.
+pub struct Snapshot {
+    version: u64,
+    config: Arc<Config>,
+    listeners: HashMap<ListenerId, Arc<ListenerState>>,
+    namespaces: HashMap<ByteString, Arc<Namespace>>,
+}
+
+impl Snapshot {
+    /// Puts a version together.
+    #[must_use]
+    pub fn new(
+        version: u64,
+        config: Arc<Config>,
+        listeners: HashMap<ListenerId, Arc<ListenerState>>,
+        namespaces: HashMap<ByteString, Arc<Namespace>>,
+    ) -> Self {
+        Self { version, config, listeners, namespaces }
+    }
+
+    /// Its number. Versions only grow.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// What it was built from.
+    #[must_use]
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    pub(crate) fn listener(&self, id: ListenerId) -> Option<&Arc<ListenerState>> {
+        self.listeners.get(&id)
+    }
+
+    /// A namespace by its name.
+    #[must_use]
+    pub fn namespace(&self, name: &str) -> Option<&Arc<Namespace>> {
+        self.namespaces.get(name)
+    }
+
+    /// All namespaces, in no order.
+    pub fn namespaces(&self) -> impl Iterator<Item = &Arc<Namespace>> {
+        self.namespaces.values()
+    }
+}
+
+/// What a listener does with requests.
+pub struct ListenerState {
+    name: Arc<str>,
+    routes: RouteTable,
+    chains: Chains,
+}
+
+impl ListenerState {
+    /// A listener's routes and the chains that they use.
+    #[must_use]
+    pub fn new(name: Arc<str>, routes: RouteTable, chains: Chains) -> Self {
+        Self { name, routes, chains }
+    }
+
+    /// A listener that serves nothing.
+    pub(crate) fn empty(name: &Arc<str>) -> Self {
+        Self { name: Arc::clone(name), routes: RouteTable::default(), chains: Chains::default() }
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(crate) fn routes(&self) -> &RouteTable {
+        &self.routes
+    }
+
+    pub(crate) fn chains(&self) -> &Chains {
+        &self.chains
+    }
+
+    /// The filters of a request that no route takes: it is authenticated and logged like any other before it
+    /// is told that nothing is here.
+    pub(crate) fn default_chain(&self) -> &[Arc<dyn Filter>] {
+        self.chains.base()
+    }
+}
+
+/// A namespace, as requests see it.
+pub struct Namespace {
+    name: ByteString,
+    plugin: ByteString,
+    max_message_bytes: usize,
+    slot: Arc<NamespaceSlot>,
+    metrics: Arc<CallMetrics>,
+}
+
+impl Namespace {
+    /// A namespace whose calls go to what `slot` holds.
+    #[must_use]
+    pub fn new(
+        name: &str,
+        plugin: &str,
+        max_message_bytes: usize,
+        slot: Arc<NamespaceSlot>,
+        metrics: Arc<CallMetrics>,
+    ) -> Self {
+        Self { name: name.into(), plugin: plugin.into(), max_message_bytes, slot, metrics }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &ByteString {
+        &self.name
+    }
+
+    /// Its plugin's name.
+    #[must_use]
+    pub fn plugin(&self) -> &ByteString {
+        &self.plugin
+    }
+
+    /// The largest message, either way.
+    #[must_use]
+    pub fn max_message_bytes(&self) -> usize {
+        self.max_message_bytes
+    }
+
+    /// Where its plugin instance is.
+    #[must_use]
+    pub fn slot(&self) -> &Arc<NamespaceSlot> {
+        &self.slot
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<CallMetrics> {
+        &self.metrics
+    }
+}

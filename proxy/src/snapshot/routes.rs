@@ -1,0 +1,161 @@
+//! Finding a request's route: exact path, then longest prefix, then more matchers.
+//!
+//! Looking up costs one hash of the path, and one for each distinct *length* of prefix that is configured,
+//! however many routes there are.
+
+use bytestring::ByteString;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use prism_filters::Filter;
+use std::{collections::HashMap, sync::Arc};
+
+/// What a route decides.
+pub struct Route {
+    namespace: Option<ByteString>,
+    chain: Arc<[Arc<dyn Filter>]>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Route {
+    /// A route to `namespace` (or to the one that the request names) through `chain`, for requests that have
+    /// all of `headers`.
+    #[must_use]
+    pub fn new(
+        namespace: Option<ByteString>,
+        chain: Arc<[Arc<dyn Filter>]>,
+        headers: Vec<(HeaderName, HeaderValue)>,
+    ) -> Self {
+        Self { namespace, chain, headers }
+    }
+
+    /// The namespace that it sets.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&ByteString> {
+        self.namespace.as_ref()
+    }
+
+    /// Its filters.
+    #[must_use]
+    pub fn chain(&self) -> &[Arc<dyn Filter>] {
+        &self.chain
+    }
+
+    fn matches(&self, headers: &HeaderMap) -> bool {
+        self.headers.iter().all(|(name, wanted)| headers.get_all(name).iter().any(|value| value == wanted))
+    }
+}
+
+/// A listener's routes.
+#[derive(Default)]
+pub struct RouteTable {
+    exact: HashMap<Box<str>, Vec<Route>>,
+    /// By length, longest first.
+    prefixes: Vec<(usize, HashMap<Box<str>, Vec<Route>>)>,
+}
+
+impl RouteTable {
+    /// Adds a route for exactly this path.
+    pub fn add_exact(&mut self, path: &str, route: Route) {
+        insert(self.exact.entry(path.into()).or_default(), route);
+    }
+
+    /// Adds a route for every path that begins with `prefix`.
+    pub fn add_prefix(&mut self, prefix: &str, route: Route) {
+        let length = prefix.len();
+        let at = match self.prefixes.binary_search_by(|(other, _)| length.cmp(other)) {
+            Ok(at) => at,
+            Err(at) => {
+                self.prefixes.insert(at, (length, HashMap::new()));
+                at
+            }
+        };
+        insert(self.prefixes[at].1.entry(prefix.into()).or_default(), route);
+    }
+
+    /// The route of a request.
+    #[must_use]
+    pub fn find(&self, path: &str, headers: &HeaderMap) -> Option<&Route> {
+        let matching = |routes: Option<&'_ Vec<Route>>| -> Option<usize> {
+            routes?.iter().position(|route| route.matches(headers))
+        };
+        if !self.exact.is_empty() {
+            let routes = self.exact.get(path);
+            if let Some(at) = matching(routes) {
+                return routes.and_then(|routes| routes.get(at));
+            }
+        }
+        for (length, routes) in &self.prefixes {
+            // A prefix that would end inside a character of the path cannot match it.
+            let Some(head) = path.get(..*length) else { continue };
+            let routes = routes.get(head);
+            if let Some(at) = matching(routes) {
+                return routes.and_then(|routes| routes.get(at));
+            }
+        }
+        None
+    }
+}
+
+/// Routes of one path, those with more matchers first. Equal ones are a configuration error, found earlier.
+fn insert(routes: &mut Vec<Route>, route: Route) {
+    let at = routes.partition_point(|other| other.headers.len() >= route.headers.len());
+    routes.insert(at, route);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn route(name: &str, headers: &[(&'static str, &'static str)]) -> Route {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect();
+        Route::new(Some(name.into()), Arc::new([]), headers)
+    }
+
+    fn found<'a>(table: &'a RouteTable, path: &str, headers: &[(&'static str, &'static str)]) -> Option<&'a str> {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect();
+        table.find(path, &headers).and_then(|route| route.namespace()).map(|name| &**name)
+    }
+
+    #[test]
+    fn exact_beats_prefix_and_longer_beats_shorter_and_more_beats_fewer() {
+        let mut table = RouteTable::default();
+        table.add_prefix("/", route("root", &[]));
+        table.add_prefix("/a/", route("a", &[]));
+        table.add_prefix("/a/", route("a-with", &[("x-team", "blue")]));
+        table.add_prefix("/a/b", route("ab", &[]));
+        table.add_exact("/a/b", route("exact", &[("x-team", "red")]));
+        for (path, headers, expected) in [
+            ("/", &[][..], "root"),
+            ("/b", &[], "root"),
+            ("/a", &[], "root"),
+            ("/a/", &[], "a"),
+            ("/a/x", &[("x-team", "blue")], "a-with"),
+            ("/a/x", &[("x-team", "green")], "a"),
+            ("/a/bc", &[], "ab"),
+            ("/a/b", &[], "ab"),
+            ("/a/b", &[("x-team", "red")], "exact"),
+        ] {
+            assert_eq!(found(&table, path, headers), Some(expected), "{path} {headers:?}");
+        }
+        assert_eq!(found(&RouteTable::default(), "/", &[]), None);
+        assert_eq!(found(&table, "*", &[]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_longest_prefix_is_found(prefixes in prop::collection::btree_set("/[ab/é]{0,5}", 0..12), path in "/[ab/é]{0,8}") {
+            let mut table = RouteTable::default();
+            for prefix in &prefixes {
+                table.add_prefix(prefix, route(prefix, &[]));
+            }
+            let expected = prefixes.iter().filter(|prefix| path.starts_with(*prefix)).max_by_key(|prefix| prefix.len());
+            prop_assert_eq!(found(&table, &path, &[]), expected.map(String::as_str));
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The path of a request, outermost first. What is said here in order is what happens in order:
+//!
+//! ```text
+//! connection (h2 | http/1.1)
+//!   └▶ serve: current snapshot ▶ head (protocol, target, namespace; x-prism-* dropped) ▶ route
+//!        └▶ the route's filters, in the order of the configuration
+//!             └▶ plugin_dispatch ▶ PluginChannel ▶ plugin
+//!        ◀─ one rejection layer: every refusal becomes an answer here
+//! ```
+
+use crate::{
+    dispatch::Dispatch,
+    edge::Edge,
+    head::{self, Head, Target},
+};
+use bytestring::ByteString;
+use http::{HeaderName, HeaderValue, Request, Response};
+use prism_filters::{
+    Body, Protocol, RequestContext, RequestStart, Rpc, body::MessageLimits, respond, run,
+};
+use prism_platform::time::Instant;
+use std::{net::SocketAddr, sync::Arc};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Serves one request. Never fails: a refusal is an answer too. Dropping the future cancels the request.
+pub(crate) async fn serve(edge: &Edge, mut request: Request<Body>, peer: Option<SocketAddr>) -> Response<Body> {
+    // The snapshot that is current now serves this request to its end, whatever is swapped in meanwhile.
+    let (snapshot, listener) = edge.current();
+
+    // Route and namespace are resolved before the filters run, because a route chooses the filters. But
+    // looking up is not answering: what is wrong is said by `plugin_dispatch`, after authentication.
+    let route = listener.routes().find(request.uri().path(), request.headers());
+    let head = Head::read(&mut request, route.and_then(|route| route.namespace()), edge.limits());
+    let namespace = snapshot.namespace(&head.namespace);
+
+    let cx = RequestContext::new(RequestStart {
+        at: Instant::now(),
+        protocol: head.protocol,
+        peer,
+        listener: Arc::clone(listener.name()),
+        config_version: snapshot.version(),
+        messages: message_limits(&head, namespace.map(|found| found.max_message_bytes()), edge),
+        metrics: namespace.map(|found| Arc::clone(found.metrics())),
+        namespace: head.namespace.clone(),
+        deadline: head.deadline,
+    });
+
+    let filters = route.map_or(listener.default_chain(), |route| route.chain());
+    let dispatch = Dispatch::new(edge, namespace, route.is_some(), head);
+    let mut response = match run(filters, &dispatch, &cx, request).await {
+        Ok(response) => response,
+        Err(rejection) => respond(&cx, &rejection),
+    };
+    if let Some(id) = header_value(cx.request_id()) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// How the messages of a data call are checked. A namespace that does not exist gets no byte of a message:
+/// its call is refused before its body is looked at.
+fn message_limits(head: &Head, max_message_bytes: Option<usize>, edge: &Edge) -> Option<MessageLimits> {
+    let Target::Data(rpc) = head.target else { return None };
+    (head.protocol == Protocol::Grpc).then(|| MessageLimits {
+        max_message_bytes: max_message_bytes.unwrap_or_default(),
+        unary: rpc == Rpc::Unary,
+        stall_timeout: edge.limits().stall_timeout,
+    })
+}
+
+fn header_value(id: &str) -> Option<HeaderValue> {
+    // Ids are visible ASCII (`trace` makes sure of it); empty where no filter assigned one.
+    if id.is_empty() { None } else { HeaderValue::from_maybe_shared(head::shared(&ByteString::from(id))).ok() }
+}

@@ -1,0 +1,60 @@
+//! A proxy on real threads: one current-thread runtime per worker, and one runtime for the control plane.
+
+use crate::{
+    proxy::{Options, Proxy, StartError},
+    worker::Worker,
+};
+use std::{future::Future, io, thread};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::mpsc,
+    task::LocalSet,
+};
+
+/// Runs a proxy until `stop` resolves and everything has drained. `started` is called on the control plane's
+/// runtime once the first configuration serves.
+///
+/// # Errors
+/// It did not start.
+pub fn run_on_threads<S, F>(options: Options, started: S) -> Result<(), StartError>
+where
+    S: FnOnce(&Proxy) -> F,
+    F: Future<Output = ()>,
+{
+    // Two threads: a configuration that takes a while to build must not keep connections from being accepted.
+    let control = Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("prism-control")
+        .enable_all()
+        .build()
+        .map_err(StartError::Thread)?;
+    control.block_on(async {
+        let (proxy, workers) = Proxy::start(options).await?;
+        // Every worker holds a sender; the receiver ends when the last one has.
+        let (alive, mut all_ended) = mpsc::channel::<()>(1);
+        let mut threads = Vec::with_capacity(workers.len());
+        for (index, worker) in workers.into_iter().enumerate() {
+            threads.push(spawn(index, worker, alive.clone()).map_err(StartError::Thread)?);
+        }
+        drop(alive);
+        let stop = started(&proxy);
+        let drained = async move {
+            all_ended.recv().await;
+        };
+        proxy.run(stop, drained).await;
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker's thread panicked: this is a bug, please report it");
+            }
+        }
+        Ok(())
+    })
+}
+
+fn spawn(index: usize, worker: Worker, alive: mpsc::Sender<()>) -> io::Result<thread::JoinHandle<()>> {
+    let runtime: Runtime = Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name(format!("prism-worker-{index}")).spawn(move || {
+        LocalSet::new().block_on(&runtime, worker.run());
+        drop(alive);
+    })
+}
