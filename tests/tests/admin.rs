@@ -82,6 +82,18 @@ fn the_same_once_more_is_no_change() {
 }
 
 #[test]
+fn a_dry_run_only_asks() {
+    let proxy = Proxy::start(DEMO);
+    let admin = proxy.admin();
+    let version = admin.version();
+    let more = proxy.fill(DEMO) + "  - { name: second, backend: memory, plugin: memory }\n";
+    let answer = admin.over_socket("PUT", "/config?dry_run=true", &more).expect(200);
+    assert!(answer.text().contains("second"), "{}", answer.text());
+    assert_eq!(admin.version(), version);
+    assert!(!admin.get("/config").text().contains("second"));
+}
+
+#[test]
 fn a_body_without_end_is_not_collected() {
     let proxy = Proxy::start(DEMO);
     let endless = "#".repeat(20 << 20);

@@ -48,7 +48,7 @@ fn the_same_client_on_a_real_redis_behind_a_sidecar() {
     let mut replacements = PORTS.to_vec();
     let url = redis.url();
     replacements.push(("redis://127.0.0.1:6379", &url));
-    replacements.push(("./run/redis.sock", socket.to_str().unwrap()));
+    replacements.push(("./run/cache.sock", socket.to_str().unwrap()));
     let proxy = Start::new(&example("config/examples/redis-sidecar.yaml", &replacements)).run();
     client(&proxy, "python/");
     assert_eq!(redis.cli(&["get", "python/greeting"]).trim(), "hello");
