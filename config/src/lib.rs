@@ -1,1 +1,38 @@
 //! Configuration: schema, parse, validate, and every problem reported at once.
+//!
+//! A text goes through [`parse`]: it is read into a tree that keeps positions, walked along the JSON schema
+//! that the types here and the filters of the [`Registry`] give, validated, and resolved into a [`Config`].
+//! This crate knows no filter and no plugin, opens no file and starts nothing.
+
+mod admin;
+mod config;
+mod diff;
+mod document;
+mod json_schema;
+mod limits;
+mod listener;
+mod load;
+mod namespace;
+mod plugin;
+mod problem;
+mod redact;
+mod registry;
+mod route;
+mod schema;
+mod tree;
+mod units;
+mod validate;
+mod walk;
+
+pub use admin::{Admin, Drain, Ready};
+pub use config::Config;
+pub use diff::{Change, ChangeKind, diff};
+pub use limits::{ConnectionLimits, Http1, Http2};
+pub use listener::{FilterEntry, Listener};
+pub use load::{Source, check_schema_only, parse};
+pub use namespace::{Credentials, Namespace, NamespaceLimits};
+pub use plugin::{OperationKind, Plugin, PluginSource, Transport};
+pub use problem::{Problem, ProblemKind, Problems};
+pub use registry::{FilterSchema, FilterSchemas, KNOWN_FILTERS, Phase, Registry};
+pub use route::{FilterOverride, FilterOverrides, Match, Route};
+pub use units::{ByteSize, Duration, UnitError};

@@ -1,0 +1,132 @@
+//! The configuration as it is written, and its resolution into [`Config`].
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use schemars::{JsonSchema, Schema};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    Config,
+    admin::{Admin, Drain},
+    listener::Listener,
+    namespace::{Namespace, NamespaceForm, PluginRef},
+    plugin::{NamedPlugin, Plugin, PluginForm, PluginSource, PluginType},
+    schema::add_not_built,
+};
+
+/// A whole configuration file. Every part has a default; an empty file is valid.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(transform = not_built_keys)]
+pub(crate) struct Document {
+    /// Where the proxy is watched and controlled.
+    #[serde(default)]
+    admin: Admin,
+    /// Addresses that clients connect to. By default one, `edge`, on 127.0.0.1:50051.
+    #[serde(default = "default_listeners")]
+    #[schemars(length(min = 1))]
+    listeners: Vec<Listener>,
+    /// Threads that serve connections. By default as many as this process has cores.
+    #[serde(default)]
+    #[schemars(with = "usize", range(min = 1, max = 1024))]
+    workers: Option<usize>,
+    /// How the proxy goes away.
+    #[serde(default)]
+    drain: Drain,
+    /// Plugins that namespaces refer to by name.
+    #[serde(default)]
+    #[schemars(with = "Vec<NamedPlugin>")]
+    plugins: Vec<PluginForm>,
+    /// What clients address.
+    #[serde(default)]
+    namespaces: Vec<NamespaceForm>,
+}
+
+fn default_listeners() -> Vec<Listener> {
+    vec![Listener::default()]
+}
+
+fn not_built_keys(schema: &mut Schema) {
+    add_not_built(
+        schema,
+        json!({
+            "management": {
+                "type": "object",
+                "description": "The management server that configuration is streamed from.",
+            },
+            "secrets": { "type": ["object", "array"], "description": "Where `{{ secret:NAME }}` is looked up." },
+        }),
+    );
+}
+
+impl Document {
+    /// Makes paths absolute and gives every namespace the name of a plugin that is in the list. The
+    /// document has been validated: what refers to nothing is not here any more.
+    pub(crate) fn resolve(self, base: &Path) -> Config {
+        let absolute = |path: PathBuf| absolute(base, &path);
+        let admin = Admin { socket: absolute(self.admin.socket), ..self.admin };
+        let mut plugins: Vec<Plugin> =
+            self.plugins.into_iter().map(|form| plugin(form, "", &absolute)).collect();
+        let mut known: BTreeSet<String> = plugins.iter().map(|plugin| plugin.name.clone()).collect();
+        let mut namespaces = Vec::with_capacity(self.namespaces.len());
+        for form in self.namespaces {
+            let name = match form.plugin {
+                Some(PluginRef::Name(name)) => name,
+                Some(PluginRef::Inline(inline)) => {
+                    let inline = plugin(*inline, &form.name, &absolute);
+                    let name = inline.name.clone();
+                    known.insert(name.clone());
+                    plugins.push(inline);
+                    name
+                }
+                None => {
+                    if known.insert(form.backend.clone()) {
+                        plugins.push(Plugin::builtin(&form.backend));
+                    }
+                    form.backend.clone()
+                }
+            };
+            namespaces.push(Namespace {
+                name: form.name,
+                backend: form.backend,
+                plugin: name,
+                config: form.config,
+                credentials: form.credentials,
+                operations: form.operations,
+                limits: form.limits,
+            });
+        }
+        let mut listeners = self.listeners;
+        for matcher in listeners.iter_mut().flat_map(|listener| &mut listener.routes).map(|r| &mut r.matcher)
+        {
+            // Header names are case-insensitive (RFC 9110, section 5.1); the request's are lower-case.
+            matcher.headers = std::mem::take(&mut matcher.headers)
+                .into_iter()
+                .map(|(name, value)| (name.to_ascii_lowercase(), value))
+                .collect();
+        }
+        Config { admin, listeners, workers: self.workers, drain: self.drain, plugins, namespaces }
+    }
+}
+
+fn plugin(form: PluginForm, namespace: &str, absolute: &impl Fn(PathBuf) -> PathBuf) -> Plugin {
+    let name = form.name.unwrap_or_else(|| namespace.to_owned());
+    let source = match form.kind {
+        PluginType::Builtin => {
+            PluginSource::Builtin { builtin: form.builtin.unwrap_or_else(|| name.clone()) }
+        }
+        PluginType::Sidecar => PluginSource::Sidecar { socket: absolute(form.socket.unwrap_or_default()) },
+    };
+    Plugin { name, source, operations: form.operations, transport: form.transport }
+}
+
+/// A path relative to the configuration's folder, without `.` in it. `..` stays: what it means depends
+/// on symbolic links.
+pub(crate) fn absolute(base: &Path, path: &Path) -> PathBuf {
+    let joined = base.join(path);
+    std::path::absolute(&joined).unwrap_or(joined).components().collect()
+}

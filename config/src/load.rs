@@ -1,0 +1,83 @@
+//! From a text to a [`Config`]: read, walk, validate, resolve.
+
+use std::path::PathBuf;
+
+use crate::{
+    Config,
+    document::Document,
+    problem::{Collector, ProblemKind, Problems},
+    registry::Registry,
+    tree::{self, Node, NodeValue},
+    validate, walk,
+};
+
+/// A configuration's text and where it came from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its name in problems: a file's path, or `admin`.
+    pub name: String,
+    /// The YAML text.
+    pub text: String,
+    /// The folder that relative paths in it are relative to.
+    pub base_dir: PathBuf,
+}
+
+/// Reads, checks and resolves a configuration. Touches nothing outside: no file, no socket.
+///
+/// # Errors
+/// Every problem that can be found at once, sorted by line. A text that is not YAML has only the first
+/// problem that the YAML reader met.
+pub fn parse(source: &Source, registry: &Registry) -> Result<Config, Problems> {
+    let mut problems = Collector::default();
+    if let Some(document) = checked(source, registry, &mut problems) {
+        validate::check(&document, registry, &source.base_dir, &mut problems);
+        if problems.is_empty() {
+            match serde_path_to_error::deserialize::<_, Document>(document.to_json()) {
+                Ok(read) => {
+                    let mut config = read.resolve(&source.base_dir);
+                    number_filters(&mut config, &document);
+                    return Ok(config);
+                }
+                // The schema is made from the types, so this is a gap between the two. It is told rather
+                // than hidden, without the value, which could be a secret.
+                Err(error) => {
+                    let path = error.path().to_string();
+                    let message = "the value does not fit, and the schema does not say why";
+                    problems.push(ProblemKind::Schema, document.at, path, message, None);
+                }
+            }
+        }
+    }
+    Err(problems.finish(&source.name))
+}
+
+/// Checks a configuration against the schema alone: no names, orders or ties, and what is not built yet
+/// is fine.
+///
+/// # Errors
+/// Every problem that the reader or the schema finds.
+pub fn check_schema_only(source: &Source, registry: &Registry) -> Result<(), Problems> {
+    let mut problems = Collector::default();
+    checked(source, registry, &mut problems);
+    problems.retain(|problem| problem.kind != ProblemKind::NotBuilt);
+    if problems.weight() == 0 { Ok(()) } else { Err(problems.finish(&source.name)) }
+}
+
+fn checked(source: &Source, registry: &Registry, problems: &mut Collector) -> Option<Node> {
+    let document = tree::read(&source.text, problems)?;
+    walk::check(&document, registry.json_schema(), problems);
+    Some(document)
+}
+
+/// Tells every filter which line it stands on. The listeners and filters are those of the document, in
+/// its order.
+fn number_filters(config: &mut Config, document: &Node) {
+    for (listener, node) in config.listeners.iter_mut().zip(document.list("listeners")) {
+        for (filter, node) in listener.filters.iter_mut().zip(node.list("filters")) {
+            filter.line = match &node.value {
+                NodeValue::Map(entries) => entries.first().map_or(node.at, |entry| entry.at).line,
+                _ => node.at.line,
+            };
+        }
+    }
+}

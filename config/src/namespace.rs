@@ -1,0 +1,161 @@
+//! Namespaces: what clients address, each with its backend, its settings and its credentials.
+
+use std::{collections::BTreeMap, fmt};
+
+use schemars::{JsonSchema, Schema};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    plugin::{OperationKind, PluginForm},
+    redact,
+    schema::{Name, Secrets, access_rules, add_not_built},
+    units::ByteSize,
+};
+
+/// A namespace, with its plugin found. Shown or serialized, its secrets are redacted.
+#[derive(Clone, PartialEq, Serialize)]
+pub struct Namespace {
+    /// What clients call it.
+    pub name: String,
+    /// The kind of backend, such as `redis`.
+    pub backend: String,
+    /// The plugin that serves it: always the name of one in [`Config::plugins`](crate::Config::plugins).
+    pub plugin: String,
+    /// What the plugin is initialized with.
+    #[serde(serialize_with = "redact::serialize_map", skip_serializing_if = "Option::is_none")]
+    pub config: Option<Map<String, Value>>,
+    /// What the plugin logs in with.
+    #[serde(skip_serializing_if = "Credentials::is_empty")]
+    pub credentials: Credentials,
+    /// What kind of operation each one is, against what the plugin says.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub operations: BTreeMap<String, OperationKind>,
+    /// What its callers may use.
+    pub limits: NamespaceLimits,
+}
+
+impl fmt::Debug for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Namespace")
+            .field("name", &self.name)
+            .field("backend", &self.backend)
+            .field("plugin", &self.plugin)
+            .field("config", &self.config.as_ref().map(redact::map))
+            .field("credentials", &self.credentials)
+            .field("operations", &self.operations)
+            .field("limits", &self.limits)
+            .finish()
+    }
+}
+
+/// Credentials by name. Shown or serialized, only the names are there.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Credentials(BTreeMap<String, String>);
+
+impl Credentials {
+    /// The credentials in clear, for `Initialize` alone.
+    #[must_use]
+    pub fn expose(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromIterator<(String, String)> for Credentials {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.keys().map(|name| (name, redact::REDACTED))).finish()
+    }
+}
+
+impl Serialize for Credentials {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.keys().map(|name| (name, redact::REDACTED)))
+    }
+}
+
+/// What callers of a namespace may use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(transform = not_built_limits)]
+pub struct NamespaceLimits {
+    /// The largest message, request or answer, by its length prefix. 4 MiB is what gRPC libraries accept
+    /// by default; collected bodies take this much memory per call.
+    #[schemars(extend("minimum" = 1, "maximum" = 4_294_967_295u64))]
+    pub max_message_bytes: ByteSize,
+}
+
+impl Default for NamespaceLimits {
+    fn default() -> Self {
+        Self { max_message_bytes: ByteSize::mib(4) }
+    }
+}
+
+fn not_built_limits(schema: &mut Schema) {
+    add_not_built(
+        schema,
+        json!({
+            "requests_per_second": { "type": "number", "minimum": 0 },
+            "burst": { "type": "integer", "minimum": 0 },
+            "max_concurrent": { "type": "integer", "minimum": 1 },
+        }),
+    );
+}
+
+/// A namespace as it is written.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Namespace", transform = not_built_keys)]
+pub(crate) struct NamespaceForm {
+    /// What clients call it.
+    #[schemars(with = "Name")]
+    pub(crate) name: String,
+    /// The kind of backend, such as `redis`. Without a `plugin`, also the name of the plugin.
+    #[schemars(length(min = 1))]
+    pub(crate) backend: String,
+    /// The plugin that serves it: the name of one in `plugins:`, or a definition. By default the plugin
+    /// called as the backend, else the builtin called so.
+    #[serde(default)]
+    #[schemars(with = "PluginRef")]
+    pub(crate) plugin: Option<PluginRef>,
+    /// What the plugin is initialized with. Only the plugin knows what may stand here.
+    #[serde(default)]
+    #[schemars(with = "Map<String, Value>")]
+    pub(crate) config: Option<Map<String, Value>>,
+    /// What the plugin logs in with.
+    #[serde(default)]
+    #[schemars(with = "Secrets")]
+    pub(crate) credentials: Credentials,
+    /// What kind of operation each one is, against what the plugin says.
+    #[serde(default)]
+    pub(crate) operations: BTreeMap<String, OperationKind>,
+    /// What its callers may use.
+    #[serde(default)]
+    pub(crate) limits: NamespaceLimits,
+}
+
+fn not_built_keys(schema: &mut Schema) {
+    add_not_built(schema, json!({ "access": access_rules() }));
+}
+
+/// How a namespace says which plugin serves it.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum PluginRef {
+    /// By the name of one in `plugins:`.
+    Name(String),
+    /// By defining it here.
+    Inline(Box<PluginForm>),
+}

@@ -1,0 +1,193 @@
+//! Plugins: what serves the operations of namespaces.
+
+use std::{borrow::Cow, collections::BTreeMap, path::PathBuf};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::schema::{Name, add_not_built, add_not_built_values};
+
+/// A plugin, ready to be started or connected to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plugin {
+    /// Its name. An inline definition without a name has its namespace's; a builtin that nobody
+    /// defined has its own.
+    pub name: String,
+    /// Where it runs.
+    #[serde(flatten)]
+    pub source: PluginSource,
+    /// What kind of operation each one is, where the plugin does not say so itself.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub operations: BTreeMap<String, OperationKind>,
+    /// How calls reach it when it runs in another process.
+    pub transport: Transport,
+}
+
+/// Where a plugin runs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum PluginSource {
+    /// Linked into this binary.
+    Builtin {
+        /// Which of those that are linked in.
+        builtin: String,
+    },
+    /// A process on this host that somebody else runs.
+    Sidecar {
+        /// The unix socket it listens on, absolute.
+        socket: PathBuf,
+    },
+}
+
+impl Plugin {
+    /// A plugin that is linked in, under its own name.
+    #[must_use]
+    pub fn builtin(name: impl Into<String>) -> Self {
+        let name = name.into();
+        Self {
+            source: PluginSource::Builtin { builtin: name.clone() },
+            name,
+            operations: BTreeMap::new(),
+            transport: Transport::Auto,
+        }
+    }
+}
+
+/// What an operation does to data, which decides who may call it and whether it may be repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OperationKind {
+    /// Changes nothing.
+    Read,
+    /// Changes data.
+    Write,
+    /// Everything else; also what nobody declared.
+    Admin,
+}
+
+/// How calls reach a plugin in another process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(transform = not_built_transports)]
+pub enum Transport {
+    /// The best one that both sides speak. The default: it gets better without anybody changing it.
+    #[default]
+    Auto,
+    /// gRPC over HTTP/2.
+    Grpc,
+}
+
+fn not_built_transports(schema: &mut Schema) {
+    add_not_built_values(schema, &[("frames", "transport `frames` is not built yet")]);
+}
+
+/// A plugin as it is written: in `plugins:`, or inline in a namespace.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "InlinePlugin", transform = not_built_keys)]
+pub(crate) struct PluginForm {
+    /// The name that namespaces refer to.
+    #[serde(default)]
+    #[schemars(with = "Name")]
+    pub(crate) name: Option<String>,
+    /// Where it runs.
+    #[serde(rename = "type")]
+    pub(crate) kind: PluginType,
+    /// For `builtin`: which of those that are linked in. By default the one called as the plugin.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    pub(crate) builtin: Option<String>,
+    /// For `sidecar`: the unix socket it listens on. Relative to the configuration file.
+    #[serde(default)]
+    #[schemars(with = "PathBuf", length(min = 1))]
+    pub(crate) socket: Option<PathBuf>,
+    /// What kind of operation each one is, where the plugin does not say so itself.
+    #[serde(default)]
+    pub(crate) operations: BTreeMap<String, OperationKind>,
+    /// How calls reach it when it runs in another process.
+    #[serde(default)]
+    pub(crate) transport: Transport,
+}
+
+/// Where a plugin runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(transform = not_built_types)]
+pub(crate) enum PluginType {
+    /// Linked into the proxy.
+    Builtin,
+    /// A process on this host, behind a unix socket.
+    Sidecar,
+}
+
+fn not_built_types(schema: &mut Schema) {
+    add_not_built_values(
+        schema,
+        &[
+            ("in_process", "`in_process` plugins are not built yet"),
+            ("wasm", "`wasm` plugins are not built yet"),
+            ("remote", "`remote` plugins are not built yet"),
+            ("grpc", "`grpc` (remote) plugins are not built yet"),
+        ],
+    );
+}
+
+fn not_built_keys(schema: &mut Schema) {
+    add_not_built(
+        schema,
+        json!({
+            "library": { "type": "string", "description": "For `in_process`: the shared library." },
+            "module": { "type": "string", "description": "For `wasm`: the component." },
+            "command": {
+                "description": "For `sidecar`: the program that the proxy starts and restarts.",
+                "type": "array",
+                "items": { "type": "string" },
+                "minItems": 1,
+            },
+            "endpoint": { "type": "string", "description": "For `remote`: host and port." },
+            "endpoints": {
+                "type": "array",
+                "description": "For `remote`: several of them.",
+                "items": { "type": "string" },
+            },
+            "tls": {
+                "type": "object",
+                "description": "For `remote`: how the connection is secured.",
+                "properties": {
+                    "enabled": { "type": "boolean" },
+                    "ca_cert": { "type": "string" },
+                    "client_cert": { "type": "string" },
+                    "client_key": { "type": "string" },
+                    "server_name": { "type": "string" },
+                },
+                "additionalProperties": false,
+            },
+            "env": {
+                "type": "object",
+                "description": "For a `command`: its environment. Never secrets.",
+                "additionalProperties": { "type": "string" },
+            },
+            "cwd": { "type": "string", "description": "For a `command`: its working directory." },
+            "user": { "type": "string", "description": "For a `command`: the user it runs as." },
+            "limits": { "type": "object", "description": "What the plugin may use." },
+        }),
+    );
+}
+
+/// The schema of [`PluginForm`] in `plugins:`, where a name is required.
+pub(crate) struct NamedPlugin;
+
+impl JsonSchema for NamedPlugin {
+    fn schema_name() -> Cow<'static, str> {
+        "Plugin".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = PluginForm::json_schema(generator);
+        if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+            required.insert(0, "name".into());
+        }
+        schema
+    }
+}

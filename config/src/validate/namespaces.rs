@@ -1,0 +1,88 @@
+//! Namespaces: names, and whether each has a plugin.
+
+use std::collections::HashMap;
+
+use super::{Context, Names, plugins};
+use crate::{
+    problem::{Position, closest},
+    tree::{Node, NodeValue},
+};
+
+/// Checks `namespaces:` and answers the names in it.
+pub(super) fn check<'a>(document: &'a Node, declared: &Names<'_>, context: &mut Context<'_>) -> Names<'a> {
+    let mut names = Names::new("namespace");
+    // Plugins that namespaces bring along. Their names must not meet each other or those in `plugins:`.
+    let mut own: HashMap<&str, Position> = HashMap::new();
+    let namespaces = document.list("namespaces");
+    for (index, namespace) in namespaces.iter().enumerate() {
+        let path = format!("namespaces[{index}]");
+        let name = namespace.text("name");
+        if let (Some(name), Some(entry)) = (name, namespace.entry("name")) {
+            names.declare(name, entry.value.at, format!("{path}.name"), context.problems);
+        }
+        match namespace.get("plugin") {
+            None => backend(namespace, declared, &path, context),
+            Some(plugin) => match &plugin.value {
+                NodeValue::String(reference) => {
+                    if !declared.contains(reference) {
+                        unknown(reference, plugin.at, declared, &path, context);
+                    }
+                }
+                NodeValue::Map(_) => {
+                    let path = format!("{path}.plugin");
+                    let called = plugin.text("name").or(name);
+                    plugins::definition(plugin, called, &path, context);
+                    if let Some(called) = called {
+                        let taken = declared.first.get(called).or_else(|| own.get(called)).copied();
+                        if let Some(first) = taken {
+                            let message =
+                                format!("plugin `{called}` is there twice; first on line {}", first.line);
+                            let hint = Some("give the inline plugin another `name`".into());
+                            context.problems.invalid(plugin.at, path, message, hint);
+                        }
+                        own.entry(called).or_insert(plugin.at);
+                    }
+                }
+                _ => {}
+            },
+        }
+    }
+    // A builtin that a namespace takes by its backend's name must be that builtin.
+    for (index, namespace) in namespaces.iter().enumerate() {
+        let backend = namespace.text("backend").filter(|name| !declared.contains(name));
+        let taken = backend.and_then(|name| own.get(name)).filter(|_| namespace.get("plugin").is_none());
+        if let (Some(backend), Some(at)) = (backend, taken) {
+            let message = format!(
+                "the builtin plugin `{backend}` and the inline plugin on line {} have the same name",
+                at.line
+            );
+            let hint = Some("give the inline plugin another `name`".into());
+            context.problems.invalid(namespace.at, format!("namespaces[{index}].backend"), message, hint);
+        }
+    }
+    names
+}
+
+/// A namespace without `plugin`: its backend names one in `plugins:`, or a builtin.
+fn backend(namespace: &Node, declared: &Names<'_>, path: &str, context: &mut Context<'_>) {
+    let Some((backend, entry)) = namespace.text("backend").zip(namespace.entry("backend")) else { return };
+    let builtins = context.registry.builtins();
+    if declared.contains(backend) || builtins.iter().any(|known| known == backend) {
+        return;
+    }
+    let message = format!("no `plugin` is given, and `{backend}` is neither in `plugins:` nor built in");
+    let mut known: Vec<&str> = declared.first.keys().copied().collect();
+    known.sort_unstable();
+    known.extend(builtins.iter().map(String::as_str));
+    let hint = closest(backend, known).unwrap_or_else(|| plugins::built_in(builtins));
+    context.problems.invalid(entry.value.at, format!("{path}.backend"), message, Some(hint));
+}
+
+fn unknown(name: &str, at: Position, declared: &Names<'_>, path: &str, context: &mut Context<'_>) {
+    let builtin = context.registry.builtins().iter().any(|known| known == name);
+    let hint = declared.closest(name).or_else(|| {
+        builtin.then(|| format!("for the builtin, leave `plugin` out and write `backend: {name}`"))
+    });
+    let message = format!("there is no plugin `{name}` in `plugins:`");
+    context.problems.invalid(at, format!("{path}.plugin"), message, hint);
+}

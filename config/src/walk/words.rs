@@ -1,0 +1,99 @@
+//! How types and values are named in a problem.
+
+use serde_json::{Map, Value};
+
+use crate::{
+    redact,
+    tree::{Node, NodeValue},
+};
+
+/// How much of a value is quoted.
+const MOST_QUOTED: usize = 40;
+
+/// Whether the node has a type that the schema names. A schema that names none takes all.
+pub(super) fn fits(node: &Node, schema: &Map<String, Value>) -> bool {
+    match schema.get("type") {
+        Some(Value::String(name)) => is(node, name),
+        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).any(|name| is(node, name)),
+        _ => true,
+    }
+}
+
+fn is(node: &Node, name: &str) -> bool {
+    match &node.value {
+        NodeValue::Null => name == "null",
+        NodeValue::Bool(_) => name == "boolean",
+        NodeValue::Int(_) | NodeValue::Uint(_) => name == "integer" || name == "number",
+        NodeValue::Float(_) => name == "number",
+        NodeValue::String(_) => name == "string",
+        NodeValue::List(_) => name == "array",
+        NodeValue::Map(_) => name == "object",
+    }
+}
+
+/// The types a schema names, in words. Nothing is not offered: leave the key out instead.
+pub(super) fn expected(schema: &Map<String, Value>) -> String {
+    match schema.get("type") {
+        Some(Value::String(name)) => noun(name).to_owned(),
+        Some(Value::Array(names)) => {
+            join(names.iter().filter_map(Value::as_str).filter(|name| *name != "null").map(noun))
+        }
+        _ => "something else".into(),
+    }
+}
+
+pub(super) fn join<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    let mut seen: Vec<&str> = Vec::new();
+    for word in words {
+        if !seen.contains(&word) {
+            seen.push(word);
+        }
+    }
+    seen.join(" or ")
+}
+
+pub(super) fn noun(name: &str) -> &str {
+    match name {
+        "null" => "nothing",
+        "boolean" => "`true` or `false`",
+        "integer" => "an integer",
+        "number" => "a number",
+        "string" => "a string",
+        "array" => "a list",
+        "object" => "a mapping",
+        other => other,
+    }
+}
+
+/// What was found, in words, quoting short plain values unless they may be secrets.
+pub(super) fn found(node: &Node, secret: bool) -> String {
+    let (noun, text) = match &node.value {
+        NodeValue::Null => return "nothing".into(),
+        NodeValue::List(_) => return "a list".into(),
+        NodeValue::Map(_) => return "a mapping".into(),
+        NodeValue::Bool(value) => return format!("`{value}`"),
+        NodeValue::Int(value) => ("an integer", value.to_string()),
+        NodeValue::Uint(value) => ("an integer", value.to_string()),
+        NodeValue::Float(value) => ("a number", value.to_string()),
+        NodeValue::String(text) => ("a string", shorten(&redact::text(text))),
+    };
+    if secret { noun.into() } else { format!("{noun} `{text}`") }
+}
+
+/// A text short enough and plain enough to stand in a message.
+pub(super) fn shorten(text: &str) -> String {
+    let plain: String = text.chars().take(MOST_QUOTED).flat_map(char::escape_debug).collect();
+    if text.chars().count() > MOST_QUOTED { format!("{plain}…") } else { plain }
+}
+
+/// A value of a schema, for a list of what is allowed.
+pub(super) fn quoted(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("`{text}`"),
+        other => format!("`{other}`"),
+    }
+}
+
+pub(super) fn list(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,8 @@
+//! Configurations as people write them: right, wrong, and hostile.
+
+mod common;
+mod examples;
+mod mistakes;
+mod robustness;
+mod semantics;
+mod views;
