@@ -16,7 +16,6 @@ use prism_platform::{Platform, time};
 use std::{
     collections::HashMap,
     future::Future,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -86,7 +85,7 @@ impl Proxy {
         // Looked at here for what is needed before anything can be built: how many workers, where the admin
         // interface is.
         let config = prism_config::parse(&source, &config_registry).map_err(Refusal::from)?;
-        let snapshots = Arc::new(ArcSwap::from_pointee(empty_snapshot()));
+        let snapshots = Arc::new(ArcSwap::from_pointee(empty_snapshot(&config)));
         let (cut, cut_receiver) = watch::channel(false);
         let health = HealthSource::default();
         let count = config.workers.unwrap_or_else(cores);
@@ -182,8 +181,9 @@ impl Proxy {
     }
 }
 
-fn empty_snapshot() -> Snapshot {
-    Snapshot::new(0, Arc::new(Config::default()), HashMap::new(), HashMap::new())
+/// What connections would find that come before the first snapshot; none can, as no socket is bound yet.
+fn empty_snapshot(config: &Config) -> Snapshot {
+    Snapshot::new(0, Arc::new(config.clone()), HashMap::new(), HashMap::new())
 }
 
 /// The cores that this process may run on.

@@ -267,3 +267,6 @@ fn stalled(timeout: Duration) -> Rejection {
 fn malformed(error: ScanError) -> Rejection {
     Rejection::new(Reason::MalformedMessage, error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

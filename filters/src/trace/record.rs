@@ -223,7 +223,7 @@ impl Line<'_> {
         let dash = |text: Option<&str>| text.filter(|text| !text.is_empty()).unwrap_or("-").to_owned();
         write!(
             out,
-            "{} {} {} {} {:?} namespace={} operation={:?} code={} reason={} bytes={} us={} id={}",
+            "{} {} {} {} {:?} namespace={:?} operation={:?} code={} reason={} bytes={} us={} id={}",
             self.time,
             self.listener,
             self.peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string()),

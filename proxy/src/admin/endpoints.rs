@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use prism_config::{Ready, ReadyRule, Source};
+use prism_config::{Ready, Source};
 use prism_filters::metrics::Metrics;
 use prism_platform::time::{self, Instant};
 use serde_json::{Value, json};
@@ -97,8 +97,8 @@ fn ready(state: &AdminState) -> Response<Full<Bytes>> {
     let total = snapshot.namespaces().count();
     let unready: Vec<String> = match &snapshot.config().admin.ready {
         // A proxy without namespaces has nothing that could be missing.
-        Ready::Rule(ReadyRule::Any) | Ready::Default if down.len() < total || total == 0 => Vec::new(),
-        Ready::Rule(_) | Ready::Default => down.iter().map(|namespace| namespace.name().to_string()).collect(),
+        Ready::Any if down.len() < total || total == 0 => Vec::new(),
+        Ready::Any | Ready::All => down.iter().map(|namespace| namespace.name().to_string()).collect(),
         Ready::Names(names) => names
             .iter()
             .filter(|name| !snapshot.namespace(name).is_some_and(serves))

@@ -4,13 +4,12 @@ mod build;
 mod file;
 mod report;
 
-pub use build::BuildError;
 pub use file::{ConfigFile, watch};
-pub use report::{ConfigReport, LastRefusal, Refusal};
+pub use report::{ConfigReport, Refusal};
 
 use crate::{
     builtins::Builtins,
-    listener::{self, ListenerHandle, ListenerId},
+    listener::{self, ListenerHandle},
     snapshot::Snapshot,
     worker::WorkerHandle,
 };

@@ -17,7 +17,8 @@ use prism_filters::{
 };
 use prism_plugin_abi::{Data, Payload};
 use prism_plugin_host::{
-    BoxError, ForwardError, ReplyBody, WireBody, WireReply, WireSource, decode_reply, raw_request_head,
+    BoxError, ForwardError, ReplyBody, WireBody, WireReply, WireSource,
+    envelope::{decode_reply, raw_request_head},
 };
 use std::{
     collections::VecDeque,

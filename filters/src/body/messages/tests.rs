@@ -1,0 +1,136 @@
+//! What passes and what does not, whatever way it is cut.
+
+use super::*;
+use proptest::prelude::*;
+use prost::Message;
+use prism_proto::plugin::{ExecuteRequest, execute_request::Params};
+use std::future::poll_fn;
+
+fn limits(unary: bool) -> MessageLimits {
+    MessageLimits { max_message_bytes: 100_000, unary, stall_timeout: Duration::from_secs(30) }
+}
+
+fn message(operation: &str, payload: usize) -> Vec<u8> {
+    ExecuteRequest {
+        operation: operation.to_owned(),
+        params: Some(Params::RawParams(vec![7; payload].into())),
+        ..Default::default()
+    }
+    .encode_to_vec()
+}
+
+fn framed(message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).unwrap();
+    [&[0][..], &length.to_be_bytes(), message].concat()
+}
+
+fn cut(bytes: &[u8], size: usize) -> Body {
+    Body::whole(bytes.chunks(size.max(1)).map(Bytes::copy_from_slice).collect(), None)
+}
+
+/// The operation, and what a plugin would get; or why not, and what it would have got by then.
+async fn pass(body: Body, limits: MessageLimits) -> (Result<ByteString, Reason>, Vec<u8>, Option<Reason>) {
+    let mut messages = Messages::new(body, limits);
+    let operation = match poll_fn(|cx| messages.poll_operation(cx)).await {
+        Ok(operation) => operation,
+        Err(error) => return (Err(Rejection::from(error).reason()), Vec::new(), None),
+    };
+    let mut body = messages.into_body();
+    let mut passed = Vec::new();
+    while let Some(frame) = poll_fn(|cx| body.poll_next(cx)).await {
+        match frame {
+            Ok(frame) => passed.extend_from_slice(&frame.into_data().unwrap()),
+            Err(error) => return (Ok(operation), passed, Some(Rejection::from(error).reason())),
+        }
+    }
+    (Ok(operation), passed, None)
+}
+
+#[tokio::test]
+async fn what_is_right_passes_untouched_however_it_is_cut() {
+    let one = framed(&message("get", 300));
+    let three = [framed(&message("echo", 9)), framed(&message("", 0)), framed(&message("echo", 70))].concat();
+    for size in 1..=one.len() {
+        assert_eq!(pass(cut(&one, size), limits(true)).await, (Ok("get".into()), one.clone(), None), "{size}");
+    }
+    for size in 1..=three.len() {
+        assert_eq!(pass(cut(&three, size), limits(false)).await, (Ok("echo".into()), three.clone(), None), "{size}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_never_complete_for_the_plugin() {
+    use Reason::*;
+    let field = |number: u8, bytes: &[u8]| [&[number << 3 | 2, u8::try_from(bytes.len()).unwrap()], bytes].concat();
+    let good = framed(&message("get", 200));
+    let twice = framed(&[message("get", 200), field(1, b"delete")].concat());
+    let lying_long = [&good[..good.len() - 1]].concat();
+    let cases: Vec<(&str, bool, Vec<u8>, Reason)> = vec![
+        ("nothing", true, vec![], MalformedMessage),
+        ("half a prefix", true, vec![0, 0, 0], MalformedMessage),
+        ("ends early", true, lying_long, MalformedMessage),
+        ("more than it said", true, [&good[..], b"x"].concat(), MalformedMessage),
+        ("two messages", true, [&good[..], &good[..]].concat(), MalformedMessage),
+        ("two operations", true, twice.clone(), MalformedMessage),
+        ("two operations in a stream", false, twice, MalformedMessage),
+        ("no operation", true, framed(&field(3, b"abc")), MissingOperation),
+        ("an empty message", true, framed(&[]), MissingOperation),
+        ("a flag that is none", true, [&[2, 0, 0, 0, 0][..]].concat(), MalformedMessage),
+        ("compressed", true, [&[1][..], &good[1..]].concat(), CompressedMessage),
+        ("too large", true, vec![0, 0, 1, 134, 161], MessageTooLarge),
+        ("another operation", false, [framed(&message("a", 1)), framed(&message("b", 1))].concat(), OperationChanged),
+        ("a stream of nothing", false, vec![], MissingOperation),
+        ("hidden", true, framed(&[field(5, &[0; 100]).repeat(700), field(1, b"get")].concat()), MalformedMessage),
+        ("not utf-8", true, framed(&field(1, b"\xff")), MalformedMessage),
+        ("field number 0", true, framed(&[0, 0]), MalformedMessage),
+    ];
+    for (name, unary, bytes, expected) in cases {
+        for size in [1, 3, 17, bytes.len()] {
+            let (operation, passed, late) = pass(cut(&bytes, size), limits(unary)).await;
+            let reason = operation.err().or(late);
+            assert_eq!(reason, Some(expected), "{name}, cut at {size}");
+            if unary {
+                assert!(passed.is_empty() || passed.len() < bytes.len(), "{name}, cut at {size}: all of it passed");
+            }
+        }
+    }
+}
+
+struct Silent(Option<Bytes>);
+
+impl crate::body::Duplex for Silent {
+    fn poll_frame(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.0.take().map_or(Poll::Pending, |bytes| Poll::Ready(Some(Ok(Frame::data(bytes)))))
+    }
+
+    fn poll_progress(&mut self, _: &mut Context<'_>) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_stops_is_cut_and_silence_between_messages_is_not() {
+    let whole = framed(&message("get", 50));
+    let silent = |bytes: &[u8]| Body::from_duplex(Box::new(Silent(Some(Bytes::copy_from_slice(bytes)))));
+    let (operation, passed, late) = pass(silent(&whole[..whole.len() - 1]), limits(true)).await;
+    assert_eq!((operation, late), (Ok("get".into()), Some(Reason::ClientStalled)));
+    assert!(passed.len() < whole.len());
+
+    // Complete, but its end is not: the client owes the end of its stream.
+    let (_, passed, late) = pass(silent(&whole), limits(true)).await;
+    assert_eq!((passed.len(), late), (0, Some(Reason::ClientStalled)));
+
+    let idle = pass(silent(&whole), limits(false));
+    assert!(tokio::time::timeout(Duration::from_secs(86_400), idle).await.is_err());
+}
+
+proptest! {
+    #[test]
+    fn nothing_panics_and_what_passes_decodes(bytes in prop::collection::vec(any::<u8>(), 0..200), size in 1usize..40) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let bytes = framed(&bytes);
+        let (operation, passed, late) = runtime.block_on(pass(cut(&bytes, size), limits(true)));
+        if let (Ok(operation), None) = (operation, late) {
+            let decoded = ExecuteRequest::decode(&passed[5..]).unwrap();
+            prop_assert_eq!(decoded.operation, &*operation);
+        }
+    }
+}
