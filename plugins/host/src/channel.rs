@@ -46,6 +46,7 @@ pub trait WireSource: Send {
 }
 
 /// The plugin's answer.
+#[derive(Debug)]
 pub struct WireReply {
     /// Response headers (of a trailers-only answer: with `grpc-status`).
     pub headers: HeaderMap,
@@ -121,6 +122,15 @@ impl fmt::Debug for WireBody {
         match self {
             Self::Whole(payload) => write!(f, "WireBody::Whole({} bytes)", payload.len()),
             Self::Stream(_) => f.write_str("WireBody::Stream"),
+        }
+    }
+}
+
+impl fmt::Debug for ReplyBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole { messages, .. } => write!(f, "ReplyBody::Whole({} bytes)", messages.len()),
+            Self::Stream(_) => f.write_str("ReplyBody::Stream"),
         }
     }
 }

@@ -11,6 +11,8 @@ mod in_process;
 mod instance;
 mod status;
 mod supervisor;
+#[cfg(test)]
+mod testing;
 mod worker;
 
 pub use channel::{
