@@ -23,6 +23,12 @@ impl PeerIdentity {
         NonZeroU64::new(ticks << PID_BITS | u64::from(pid)).map(Self)
     }
 
+    /// A process that began a tick later.
+    #[cfg(test)]
+    pub(crate) fn other(self) -> Self {
+        Self(self.0.saturating_add(1 << PID_BITS))
+    }
+
     /// As a number that is never 0, for an atomic.
     pub(crate) fn number(self) -> u64 {
         self.0.get()
