@@ -192,7 +192,10 @@ impl RequestContext {
     /// Handles for ids and names that outlive the context: request id and traceparent.
     #[must_use]
     pub fn ids(&self) -> (ByteString, ByteString) {
-        (self.request_id.get().cloned().unwrap_or_default(), self.traceparent.get().cloned().unwrap_or_default())
+        (
+            self.request_id.get().cloned().unwrap_or_default(),
+            self.traceparent.get().cloned().unwrap_or_default(),
+        )
     }
 
     /// The operation. It stands in the body of a gRPC call, so this waits for the body's first bytes; they

@@ -17,7 +17,8 @@ pub trait Filter: Any + Send + Sync {
     /// Handles one request: refuses it, or passes it to `next` and, if it likes, changes what comes back.
     /// A permit that must last as long as the answer is attached to the response body
     /// ([`Body::observed`]).
-    fn call<'a>(&'a self, cx: &'a RequestContext, request: Request<Body>, next: Next<'a>) -> FilterFuture<'a>;
+    fn call<'a>(&'a self, cx: &'a RequestContext, request: Request<Body>, next: Next<'a>)
+    -> FilterFuture<'a>;
 }
 
 /// How a filter is named, configured and built. Kept apart from [`Filter`] because a chain holds filters
@@ -35,7 +36,11 @@ pub trait FilterType: Filter + Sized {
     ///
     /// # Errors
     /// The settings cannot be honoured (a file that cannot be read). The running snapshot then stays.
-    fn build(settings: Self::Settings, cx: &BuildContext<'_>, previous: Option<&Self>) -> Result<Self, BuildError>;
+    fn build(
+        settings: Self::Settings,
+        cx: &BuildContext<'_>,
+        previous: Option<&Self>,
+    ) -> Result<Self, BuildError>;
 }
 
 /// What a filter is built with.

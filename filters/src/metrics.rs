@@ -13,8 +13,9 @@ use std::{fmt, sync::Arc};
 
 /// Buckets of request durations, in seconds: from below what a call to memory takes to beyond any deadline
 /// that is likely to be met.
-const DURATION_BUCKETS: [f64; 16] =
-    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const DURATION_BUCKETS: [f64; 16] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
 
 /// The label of calls that are for no namespace of ours: whatever name they gave, it is one series.
 const NO_NAMESPACE: &str = "(none)";

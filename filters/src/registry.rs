@@ -11,8 +11,7 @@ use std::{any::Any, collections::BTreeMap, fmt, sync::Arc};
 /// The filters that come with Prism Edge, one line each.
 #[must_use]
 pub fn builtin() -> Registry {
-    Registry::default()
-        .with::<Trace>()
+    Registry::default().with::<Trace>()
 }
 
 type Construct =

@@ -1,10 +1,10 @@
 //! What one worker knows of one listener: where a connection finds everything that it needs.
 
 use crate::{
-    listener::ListenerHandle,
-    snapshot::{ListenerState, Snapshot},
     connection::Linger,
+    listener::ListenerHandle,
     local::LocalServices,
+    snapshot::{ListenerState, Snapshot},
 };
 use arc_swap::ArcSwap;
 
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 /// The limits that a connection keeps to, from its first byte to its last: those of the configuration that
 /// it was accepted under.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// HTTP/2 settings.
     pub http2: prism_config::Http2,
     /// HTTP/1.1 settings.
@@ -33,7 +33,7 @@ pub struct Limits {
 impl Limits {
     /// From a listener's configuration.
     #[must_use]
-    pub fn new(listener: &prism_config::Listener) -> Self {
+    pub(crate) fn new(listener: &prism_config::Listener) -> Self {
         let prism_config::Listener { http2, http1, limits, .. } = listener;
         Self {
             handshake_timeout: limits.handshake_timeout.into(),
@@ -47,7 +47,7 @@ impl Limits {
 }
 
 /// One connection's surroundings.
-pub struct Edge {
+pub(crate) struct Edge {
     snapshots: Arc<ArcSwap<Snapshot>>,
     listener: Arc<ListenerHandle>,
     limits: Arc<Limits>,
@@ -60,7 +60,7 @@ pub struct Edge {
 impl Edge {
     /// The surroundings of connections of `listener` on this worker, as the configuration has it now.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         snapshots: &Arc<ArcSwap<Snapshot>>,
         listener: &Arc<ListenerHandle>,
         worker: &Rc<WorkerLocal>,

@@ -210,7 +210,10 @@ fn gateway_path(rest: &str) -> Result<(ByteString, ByteString), Rejection> {
 fn deadline(headers: &HeaderMap) -> Result<Option<Instant>, Rejection> {
     let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
     let malformed = || {
-        Rejection::new(Reason::MalformedTimeout, "grpc-timeout is one to eight digits and one of H, M, S, m, u, n")
+        Rejection::new(
+            Reason::MalformedTimeout,
+            "grpc-timeout is one to eight digits and one of H, M, S, m, u, n",
+        )
     };
     let text = value.to_str().map_err(|_| malformed())?;
     let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(malformed)?;

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 pub struct ListenerId(pub u32);
 
 /// What connections, workers and the accept loop share of one listener.
-pub struct ListenerHandle {
+pub(crate) struct ListenerHandle {
     id: ListenerId,
     name: Arc<str>,
     limits: ArcSwap<Limits>,
@@ -37,7 +37,7 @@ pub struct ListenerHandle {
 impl ListenerHandle {
     /// A listener that takes connections under these limits.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         id: ListenerId,
         name: Arc<str>,
         limits: Limits,
@@ -83,12 +83,6 @@ impl ListenerHandle {
         self.drain.send_replace(true);
     }
 
-    /// Connections that are open now.
-    #[must_use]
-    pub fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-
     /// The last snapshot that had this listener, set when a new one has it no more.
     pub(crate) fn set_last(&self, snapshot: Arc<Snapshot>, state: Arc<ListenerState>) {
         // A listener is removed once.
@@ -114,7 +108,7 @@ impl ListenerHandle {
 }
 
 /// An admitted connection's place, held until it is over.
-pub struct ConnectionPermit {
+pub(crate) struct ConnectionPermit {
     listener: Arc<ListenerHandle>,
     worker: Arc<AtomicUsize>,
 }
@@ -134,7 +128,11 @@ impl Drop for ConnectionPermit {
 }
 
 /// Accepts until the listener drains, then closes the socket.
-pub async fn accept(handle: Arc<ListenerHandle>, socket: Box<dyn Listener>, workers: Arc<[WorkerHandle]>) {
+pub(crate) async fn accept(
+    handle: Arc<ListenerHandle>,
+    socket: Box<dyn Listener>,
+    workers: Arc<[WorkerHandle]>,
+) {
     let mut draining = handle.draining();
     let mut backoff = Backoff::default();
     loop {

@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 use prism_config::Source;
-use prism_edge::{Accepted, Builtins, ConfigFile, Options, Proxy, Refusal, config_registry, run_on_threads, watch};
+use prism_edge::{
+    Accepted, Builtins, ConfigFile, Options, Proxy, Refusal, config_registry, run_on_threads, watch,
+};
 use prism_filters::{Registry, registry};
 use prism_platform::Platform;
 use std::{
@@ -127,8 +129,12 @@ async fn told(signal: &mut Signal) {
 
 fn report(result: Result<Accepted, Refusal>) {
     match result {
-        Ok(accepted) if accepted.changes.is_empty() => tracing::info!(version = accepted.version, "nothing changed"),
-        Ok(accepted) => tracing::info!(version = accepted.version, changes = ?accepted.changes, "configuration applied"),
+        Ok(accepted) if accepted.changes.is_empty() => {
+            tracing::info!(version = accepted.version, "nothing changed");
+        }
+        Ok(accepted) => {
+            tracing::info!(version = accepted.version, changes = ?accepted.changes, "configuration applied");
+        }
         Err(refusal) => tracing::error!("configuration refused, the running one stays:\n{refusal}"),
     }
 }

@@ -190,4 +190,3 @@ fn empty_snapshot(config: &Config) -> Snapshot {
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
-

@@ -15,16 +15,18 @@ use crate::{
 };
 use bytestring::ByteString;
 use http::{HeaderName, HeaderValue, Request, Response};
-use prism_filters::{
-    Body, Protocol, RequestContext, RequestStart, Rpc, body::MessageLimits, respond, run,
-};
+use prism_filters::{Body, Protocol, RequestContext, RequestStart, Rpc, body::MessageLimits, respond, run};
 use prism_platform::time::Instant;
 use std::{net::SocketAddr, sync::Arc};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Serves one request. Never fails: a refusal is an answer too. Dropping the future cancels the request.
-pub(crate) async fn serve(edge: &Edge, mut request: Request<Body>, peer: Option<SocketAddr>) -> Response<Body> {
+pub(crate) async fn serve(
+    edge: &Edge,
+    mut request: Request<Body>,
+    peer: Option<SocketAddr>,
+) -> Response<Body> {
     // The snapshot that is current now serves this request to its end, whatever is swapped in meanwhile.
     let (snapshot, listener) = edge.current();
 
@@ -71,5 +73,9 @@ fn message_limits(head: &Head, max_message_bytes: Option<usize>, edge: &Edge) ->
 
 fn header_value(id: &str) -> Option<HeaderValue> {
     // Ids are visible ASCII (`trace` makes sure of it); empty where no filter assigned one.
-    if id.is_empty() { None } else { HeaderValue::from_maybe_shared(head::shared(&ByteString::from(id))).ok() }
+    if id.is_empty() {
+        None
+    } else {
+        HeaderValue::from_maybe_shared(head::shared(&ByteString::from(id))).ok()
+    }
 }

@@ -31,7 +31,7 @@ use tokio::{
 const QUEUE: usize = 1024;
 
 /// A connection on its way to a worker.
-pub struct Incoming {
+pub(crate) struct Incoming {
     pub(crate) io: Detached,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) permit: ConnectionPermit,
@@ -80,14 +80,8 @@ impl Worker {
         cut: watch::Receiver<bool>,
     ) -> (Self, WorkerHandle) {
         let (sender, queue) = mpsc::channel(QUEUE);
-        let worker = Self {
-            queue,
-            snapshots: Arc::clone(snapshots),
-            platform: platform.clone(),
-            linger,
-            health,
-            cut,
-        };
+        let worker =
+            Self { queue, snapshots: Arc::clone(snapshots), platform: platform.clone(), linger, health, cut };
         (worker, WorkerHandle { queue: sender, load: Arc::default() })
     }
 

@@ -186,7 +186,10 @@ impl Messages {
 
     fn begin(&mut self, prefix: [u8; 5]) -> Result<(), Rejection> {
         if self.limits.unary && self.messages > 0 {
-            return Err(Rejection::new(Reason::MalformedMessage, "a unary call carries one message, not several"));
+            return Err(Rejection::new(
+                Reason::MalformedMessage,
+                "a unary call carries one message, not several",
+            ));
         }
         match prefix[0] {
             0 => {}
@@ -229,7 +232,9 @@ impl Messages {
             (None, _) => Err(missing_operation()),
             (Some(fixed), Some(named)) if *fixed != named && !named.is_empty() => Err(Rejection::new(
                 Reason::OperationChanged,
-                format!("the stream's first message named operation `{fixed}`; a later one may not name another"),
+                format!(
+                    "the stream's first message named operation `{fixed}`; a later one may not name another"
+                ),
             )),
             _ => Ok(()),
         }
@@ -242,9 +247,10 @@ impl Messages {
             State::Prefix { have: 0, .. } => {
                 Err(Rejection::new(Reason::MalformedMessage, "the call ended without a message"))
             }
-            State::Prefix { .. } => {
-                Err(Rejection::new(Reason::MalformedMessage, "the call ended inside a message's length prefix"))
-            }
+            State::Prefix { .. } => Err(Rejection::new(
+                Reason::MalformedMessage,
+                "the call ended inside a message's length prefix",
+            )),
             State::Message { remaining, .. } => Err(Rejection::new(
                 Reason::MalformedMessage,
                 format!("the call ended {remaining} bytes before the length that its message announced"),

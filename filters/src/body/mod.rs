@@ -295,7 +295,9 @@ impl H2Body {
         }
         let trailers = ready!(stream.poll_trailers(cx));
         self.stream = None;
-        Poll::Ready(trailers.map_err(BodyError::from).map(|trailers| trailers.map(Frame::trailers)).transpose())
+        Poll::Ready(
+            trailers.map_err(BodyError::from).map(|trailers| trailers.map(Frame::trailers)).transpose(),
+        )
     }
 }
 

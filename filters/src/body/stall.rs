@@ -54,7 +54,8 @@ mod tests {
     async fn progress_starts_the_wait_anew() {
         let mut stall = Stall::new(Duration::from_secs(30));
         let start = Instant::now();
-        let waited = tokio::time::timeout(Duration::from_secs(20), poll_fn(|cx| stall.poll_waiting(cx))).await;
+        let waited =
+            tokio::time::timeout(Duration::from_secs(20), poll_fn(|cx| stall.poll_waiting(cx))).await;
         assert!(waited.is_err());
         stall.progress();
         poll_fn(|cx| stall.poll_waiting(cx)).await;

@@ -61,7 +61,8 @@ impl Rejection {
     /// Adds a header to the answer (`retry-after`). A name or value that HTTP does not allow is left out.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: &str) -> Self {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
+        {
             self.0.headers.push((name, value));
         }
         self

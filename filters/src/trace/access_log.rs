@@ -40,7 +40,10 @@ struct Shared {
 
 impl AccessLog {
     /// Opens it; `None` when it is switched off.
-    pub(super) fn open(settings: &AccessLogSettings, cx: &BuildContext<'_>) -> Result<Option<Self>, BuildError> {
+    pub(super) fn open(
+        settings: &AccessLogSettings,
+        cx: &BuildContext<'_>,
+    ) -> Result<Option<Self>, BuildError> {
         let sink = match settings.path.as_str() {
             "off" => return Ok(None),
             "stdout" => Sink::Stdout,

@@ -13,7 +13,8 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 pub(super) fn request_id(platform: &Platform, headers: &HeaderMap, accept: bool) -> ByteString {
     let given = || {
         let value = headers.get(REQUEST_ID)?.to_str().ok()?;
-        ((1..=128).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_graphic())).then_some(value)
+        ((1..=128).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_graphic()))
+            .then_some(value)
     };
     match accept.then(given).flatten() {
         Some(given) => ByteString::from(given),
@@ -53,7 +54,8 @@ fn is_traceparent(value: &[u8]) -> bool {
         && head[35] == b'-'
         && head[52] == b'-'
         && [&head[..2], &head[3..35], &head[36..52], &head[53..55]].into_iter().all(lower_hex);
-    let length_fits = if &head[..2] == b"00" { rest.is_empty() } else { rest.first().is_none_or(|b| *b == b'-') };
+    let length_fits =
+        if &head[..2] == b"00" { rest.is_empty() } else { rest.first().is_none_or(|b| *b == b'-') };
     well_formed && length_fits && &head[..2] != b"ff" && !zero(&head[3..35]) && !zero(&head[36..52])
 }
 

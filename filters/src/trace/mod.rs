@@ -101,7 +101,12 @@ impl FilterType for Trace {
 }
 
 impl Filter for Trace {
-    fn call<'a>(&'a self, cx: &'a RequestContext, request: Request<Body>, next: Next<'a>) -> FilterFuture<'a> {
+    fn call<'a>(
+        &'a self,
+        cx: &'a RequestContext,
+        request: Request<Body>,
+        next: Next<'a>,
+    ) -> FilterFuture<'a> {
         let accept = self.settings.request_id == RequestIdSource::Accept;
         let request_id = ids::request_id(&self.platform, request.headers(), accept);
         let traceparent = ids::traceparent(&self.platform, request.headers());

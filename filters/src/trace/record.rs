@@ -3,7 +3,7 @@
 use super::{AccessLog, Format};
 use crate::{
     Body, Code, Protocol, Reason, Rejection, RequestContext,
-    body::{BodyError, Observer, End},
+    body::{BodyError, End, Observer},
     metrics::{CallMetrics, Metrics},
     reject::code_name,
 };
@@ -122,7 +122,10 @@ impl Record {
             plugin: self.plugin.as_deref(),
             principal: self.principal.as_deref(),
             code: code_name(code),
-            http_status: self.status.map(|status| status.as_u16()).filter(|_| self.protocol == Protocol::Http),
+            http_status: self
+                .status
+                .map(|status| status.as_u16())
+                .filter(|_| self.protocol == Protocol::Http),
             reason: reason.map(Reason::name),
             bytes_sent: self.sent_bytes,
             duration_us: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
@@ -141,7 +144,9 @@ impl Observer for Record {
         match end {
             End::Complete { trailers } => {
                 let code = match self.protocol {
-                    Protocol::Grpc => trailers.and_then(grpc_status).or(self.grpc_status).unwrap_or(Code::Unknown),
+                    Protocol::Grpc => {
+                        trailers.and_then(grpc_status).or(self.grpc_status).unwrap_or(Code::Unknown)
+                    }
                     Protocol::Http => http_code(self.status),
                 };
                 self.finish(code, None);

@@ -118,7 +118,10 @@ async fn every_way_to_end_is_one_line_and_one_count() {
         let lines = scene.lines();
         assert_eq!(lines.len(), 1, "{lines:?}");
         let line = &lines[0];
-        assert_eq!((&line["code"], &line["reason"], &line["bytes_sent"]), (&code.into(), &reason, &bytes.into()));
+        assert_eq!(
+            (&line["code"], &line["reason"], &line["bytes_sent"]),
+            (&code.into(), &reason, &bytes.into())
+        );
         assert_eq!(line["namespace"], "demo");
         assert_eq!(line["config_version"], 3);
         assert_eq!(line["peer"], "192.0.2.1:5");
@@ -144,7 +147,8 @@ async fn a_change_elsewhere_keeps_the_log_open_and_off_is_off() {
 #[test]
 fn a_log_that_cannot_be_opened_says_so() {
     let scene = Scene::new();
-    let settings = serde_json::from_value(serde_json::json!({ "access_log": { "path": "no/such/folder" } })).unwrap();
+    let settings =
+        serde_json::from_value(serde_json::json!({ "access_log": { "path": "no/such/folder" } })).unwrap();
     let error = Trace::build(settings, &scene.cx(), None).err().unwrap();
     assert!(error.to_string().contains("access_log.path"), "{error}");
     assert!(!Path::new("no").exists());
@@ -153,9 +157,10 @@ fn a_log_that_cannot_be_opened_says_so() {
 #[test]
 fn a_full_log_drops_and_counts() {
     let scene = Scene::new();
-    let settings: Settings =
-        serde_json::from_value(serde_json::json!({ "access_log": { "path": "access.log", "buffer_bytes": 4096 } }))
-            .unwrap();
+    let settings: Settings = serde_json::from_value(
+        serde_json::json!({ "access_log": { "path": "access.log", "buffer_bytes": 4096 } }),
+    )
+    .unwrap();
     let log = AccessLog::open(&settings.access_log, &scene.cx()).unwrap().unwrap();
     // One line far beyond the buffer is taken whole; while it waits its shard takes no other.
     for _ in 0..10_000 {
@@ -176,4 +181,3 @@ async fn text_lines_hold_what_json_lines_hold() {
         assert!(text.contains(part), "{part} is missing from {text}");
     }
 }
-

@@ -29,7 +29,7 @@ const MOST_CONFIG_BYTES: usize = 4 << 20;
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the endpoints answer from.
-pub struct AdminState {
+pub(crate) struct AdminState {
     /// The running snapshot.
     pub snapshots: Arc<ArcSwap<Snapshot>>,
     /// What is said of the configuration.
@@ -65,19 +65,20 @@ pub(super) async fn answer(
             if may_change {
                 put_config(state, request).await
             } else {
-                problem(StatusCode::FORBIDDEN, "changes are made over admin.socket; this address only answers")
+                problem(
+                    StatusCode::FORBIDDEN,
+                    "changes are made over admin.socket; this address only answers",
+                )
             }
         }
         "/healthz" | "/ready" | "/metrics" | "/config" | "/namespaces" => {
             let allowed = if path == "/config" { "GET, HEAD, PUT" } else { "GET, HEAD" };
-            let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "this endpoint does not know that method");
+            let mut answer =
+                problem(StatusCode::METHOD_NOT_ALLOWED, "this endpoint does not know that method");
             answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
             answer
         }
-        _ => problem(
-            StatusCode::NOT_FOUND,
-            "there is /ready, /healthz, /metrics, /config and /namespaces",
-        ),
+        _ => problem(StatusCode::NOT_FOUND, "there is /ready, /healthz, /metrics, /config and /namespaces"),
     }
 }
 
@@ -99,16 +100,17 @@ fn ready(state: &AdminState) -> Response<Full<Bytes>> {
         // A proxy without namespaces has nothing that could be missing.
         Ready::Any if down.len() < total || total == 0 => Vec::new(),
         Ready::Any | Ready::All => down.iter().map(|namespace| namespace.name().to_string()).collect(),
-        Ready::Names(names) => names
-            .iter()
-            .filter(|name| !snapshot.namespace(name).is_some_and(serves))
-            .cloned()
-            .collect(),
+        Ready::Names(names) => {
+            names.iter().filter(|name| !snapshot.namespace(name).is_some_and(serves)).cloned().collect()
+        }
     };
     if unready.is_empty() {
         return text(StatusCode::OK, "ready\n");
     }
-    json_answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "message": "namespaces do not serve", "namespaces": unready }))
+    json_answer(
+        StatusCode::SERVICE_UNAVAILABLE,
+        &json!({ "message": "namespaces do not serve", "namespaces": unready }),
+    )
 }
 
 fn metrics(state: &AdminState) -> Response<Full<Bytes>> {
@@ -118,7 +120,9 @@ fn metrics(state: &AdminState) -> Response<Full<Bytes>> {
         let up = namespace.slot().active().is_some_and(|backend| backend.status().state.serves());
         plugins.push((Arc::clone(namespace), up));
     }
-    state.metrics.set_plugins(plugins.iter().map(|(namespace, up)| (&**namespace.name(), &**namespace.plugin(), *up)));
+    state
+        .metrics
+        .set_plugins(plugins.iter().map(|(namespace, up)| (&**namespace.name(), &**namespace.plugin(), *up)));
     match state.metrics.render() {
         Ok(body) => {
             let mut answer = text(StatusCode::OK, body);

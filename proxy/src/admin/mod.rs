@@ -5,5 +5,5 @@ mod endpoints;
 mod server;
 mod socket;
 
-pub use endpoints::AdminState;
-pub use server::{AdminError, AdminServer};
+pub(crate) use endpoints::AdminState;
+pub(crate) use server::{AdminError, AdminServer};

@@ -10,14 +10,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prism_config::Admin;
 use prism_platform::{Address, BindOptions, Io, Listener, Platform, time};
-use std::{
-    convert::Infallible,
-    io,
-    net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, task::JoinSet};
 
 /// Connections at the same time: a scraper, a probe and a few people, with room to spare.
@@ -68,7 +61,7 @@ pub enum AdminError {
 }
 
 /// The bound admin interface.
-pub struct AdminServer {
+pub(crate) struct AdminServer {
     tcp: Box<dyn Listener>,
     unix: Box<dyn Listener>,
     socket: PathBuf,
@@ -79,7 +72,7 @@ impl AdminServer {
     ///
     /// # Errors
     /// One of them is taken or cannot be had.
-    pub async fn bind(platform: &Platform, admin: &Admin) -> Result<Self, AdminError> {
+    pub(crate) async fn bind(platform: &Platform, admin: &Admin) -> Result<Self, AdminError> {
         let unix = socket::bind(platform, &admin.socket).await?;
         let tcp = platform.bind(&Address::Tcp(admin.address), BindOptions::default()).await;
         let tcp = tcp.map_err(|source| AdminError::Address { address: admin.address, source })?;
@@ -87,7 +80,7 @@ impl AdminServer {
     }
 
     /// Serves until dropped; connections are cut then.
-    pub async fn run(self, state: Arc<AdminState>) {
+    pub(crate) async fn run(self, state: Arc<AdminState>) {
         let permits = Arc::new(Semaphore::new(MOST_CONNECTIONS));
         let mut connections = JoinSet::new();
         loop {

@@ -58,7 +58,11 @@ pub(super) struct Replay {
 }
 
 impl AsyncRead for Replay {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.seen.is_empty() {
             return Pin::new(&mut self.io).poll_read(cx, buf);
         }
@@ -113,10 +117,14 @@ mod tests {
 
     #[test]
     fn only_a_request_line_begins_http1() {
-        for text in ["G", "GET / HTTP/1.1\r\n", "\r\nGET / HTTP/1.0\r\nHost: x", "POST /a b", "GET /x HTTP/1.1\n"] {
+        for text in
+            ["G", "GET / HTTP/1.1\r\n", "\r\nGET / HTTP/1.0\r\nHost: x", "POST /a b", "GET /x HTTP/1.1\n"]
+        {
             assert!(may_be_http1(text.as_bytes()), "{text:?}");
         }
-        for text in ["INVALID CONNECTION PREFACE\r\n\r\n", "\u{16}\u{3}\u{1}\n", "GET / HTTP/2.0\r\n", "hello\n"] {
+        for text in
+            ["INVALID CONNECTION PREFACE\r\n\r\n", "\u{16}\u{3}\u{1}\n", "GET / HTTP/2.0\r\n", "hello\n"]
+        {
             assert!(!may_be_http1(text.as_bytes()), "{text:?}");
         }
     }

@@ -150,7 +150,11 @@ impl Clock {
             }
             let idle_end = self.idle_since.map_or(now + self.idle_timeout, |since| since + self.idle_timeout);
             let keepalive = self.ping_sent.map_or(self.next_keepalive, |sent| sent + self.keepalive_timeout);
-            let next = [Some(keepalive), Some(idle_end).filter(|end| *end > now), rest_deadline.filter(|end| *end > now)];
+            let next = [
+                Some(keepalive),
+                Some(idle_end).filter(|end| *end > now),
+                rest_deadline.filter(|end| *end > now),
+            ];
             self.timer.as_mut().reset(next.into_iter().flatten().min().unwrap_or(keepalive));
         }
         Poll::Pending

@@ -27,7 +27,7 @@ const MOST: usize = 1024;
 const MOST_BYTES: usize = 256 * 1024;
 
 /// The sockets of one worker that linger.
-pub struct Linger {
+pub(crate) struct Linger {
     time: Duration,
     sockets: RefCell<JoinSet<()>>,
 }
@@ -35,7 +35,7 @@ pub struct Linger {
 impl Linger {
     /// Sockets linger for `time`.
     #[must_use]
-    pub fn new(time: Duration) -> Self {
+    pub(crate) fn new(time: Duration) -> Self {
         Self { time, sockets: RefCell::new(JoinSet::new()) }
     }
 
@@ -66,7 +66,7 @@ impl Linger {
     }
 
     /// Waits until no socket lingers any more: the last thing a worker does. Bounded by `time`.
-    pub async fn finish(&self) {
+    pub(crate) async fn finish(&self) {
         let mut sockets = std::mem::take(&mut *self.sockets.borrow_mut());
         while sockets.join_next().await.is_some() {}
     }
@@ -105,7 +105,11 @@ impl Drop for Lingering {
 }
 
 impl AsyncRead for Lingering {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = self.io()?.poll_read(cx, buf);
         match &polled {

@@ -7,7 +7,7 @@ mod linger;
 mod stream;
 mod unread;
 
-pub use linger::Linger;
+pub(crate) use linger::Linger;
 
 use crate::edge::Edge;
 use detect::{Detected, detect};
@@ -15,7 +15,7 @@ use prism_platform::{Io, time};
 use std::{net::SocketAddr, rc::Rc};
 
 /// Serves a connection until it ends. Dropping the future cuts it.
-pub async fn serve(edge: Rc<Edge>, io: Io, peer: Option<SocketAddr>) {
+pub(crate) async fn serve(edge: Rc<Edge>, io: Io, peer: Option<SocketAddr>) {
     let timeout = edge.limits().handshake_timeout;
     let io = linger::Lingering::new(io, Rc::clone(edge.linger()));
     let detected = match time::timeout(timeout, detect(io)).await {

@@ -49,15 +49,14 @@ pub(super) async fn serve(
     // An error here means that the stream or the connection is gone: nobody is left to answer.
     let Ok(send) = respond.send_response(Response::from_parts(head, ()), ended) else { return };
     if !ended {
-        let mut sending = Sending { send, body, pending: None, stall: Stall::new(edge.limits().stall_timeout) };
+        let mut sending =
+            Sending { send, body, pending: None, stall: Stall::new(edge.limits().stall_timeout) };
         poll_fn(|cx| sending.poll(cx)).await;
     }
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 struct Sending {

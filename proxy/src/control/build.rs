@@ -89,8 +89,11 @@ pub(super) fn check_restart_only(running: &Config, wanted: &Config) -> Result<()
         (running.admin.socket != wanted.admin.socket, "admin.socket"),
         (running.workers != wanted.workers, "workers"),
     ];
-    let errors: Vec<_> =
-        changed.into_iter().filter(|(changed, _)| *changed).map(|(_, key)| BuildError::NeedsRestart(key)).collect();
+    let errors: Vec<_> = changed
+        .into_iter()
+        .filter(|(changed, _)| *changed)
+        .map(|(_, key)| BuildError::NeedsRestart(key))
+        .collect();
     if errors.is_empty() { Ok(()) } else { Err(Refusal::Build(errors)) }
 }
 

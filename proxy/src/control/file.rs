@@ -54,7 +54,11 @@ impl ConfigFile {
 }
 
 /// Applies the file whenever its content changes, until dropped.
-pub async fn watch(file: ConfigFile, control: ControlHandle, mut report: impl FnMut(Result<super::Accepted, Refusal>)) {
+pub async fn watch(
+    file: ConfigFile,
+    control: ControlHandle,
+    mut report: impl FnMut(Result<super::Accepted, Refusal>),
+) {
     let content = |file: &ConfigFile| file.read().map(|source| source.text).ok();
     let mut seen = content(&file);
     loop {

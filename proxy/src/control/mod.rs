@@ -5,7 +5,8 @@ mod file;
 mod report;
 
 pub use file::{ConfigFile, watch};
-pub use report::{ConfigReport, Refusal};
+pub use report::Refusal;
+pub(crate) use report::ConfigReport;
 
 use crate::{
     builtins::Builtins,
@@ -29,7 +30,7 @@ use tokio::{
 const QUEUE: usize = 16;
 
 /// What everything that configures has in common.
-pub struct Control {
+pub(crate) struct Control {
     pub(crate) platform: Platform,
     pub(crate) filters: Registry,
     pub(crate) builtins: Builtins,
@@ -90,7 +91,7 @@ impl ControlHandle {
 }
 
 /// What the control plane needs from the outside.
-pub struct Parts {
+pub(crate) struct Parts {
     /// Sockets, clock and chance.
     pub platform: Platform,
     /// The filters of this binary.
@@ -108,7 +109,7 @@ pub struct Parts {
 impl Control {
     /// A control plane that runs nothing yet.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
         let config_registry = config_registry(&parts.filters, &parts.builtins);
         Self {
             platform: parts.platform,
@@ -128,7 +129,7 @@ impl Control {
 
     /// What is said of the running configuration.
     #[must_use]
-    pub fn report(&self) -> Arc<ArcSwap<ConfigReport>> {
+    pub(crate) fn report(&self) -> Arc<ArcSwap<ConfigReport>> {
         Arc::clone(&self.report)
     }
 
@@ -136,7 +137,7 @@ impl Control {
     ///
     /// # Errors
     /// What is wrong with it; the running configuration is untouched.
-    pub async fn apply(&mut self, source: &Source, dry_run: bool) -> Result<Accepted, Refusal> {
+    pub(crate) async fn apply(&mut self, source: &Source, dry_run: bool) -> Result<Accepted, Refusal> {
         let result = self.try_apply(source, dry_run).await;
         match &result {
             Ok(_) if dry_run => {}
@@ -218,13 +219,13 @@ impl Control {
 
     /// Takes changes one after the other until every handle is dropped; `ready` gets the handle.
     #[must_use]
-    pub fn handle() -> (ControlHandle, ControlQueue) {
+    pub(crate) fn handle() -> (ControlHandle, ControlQueue) {
         let (sender, queue) = mpsc::channel(QUEUE);
         (ControlHandle(sender), ControlQueue(queue))
     }
 
     /// Serves the queue until `stop` resolves.
-    pub async fn run(&mut self, queue: &mut ControlQueue, stop: impl Future<Output = ()>) {
+    pub(crate) async fn run(&mut self, queue: &mut ControlQueue, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         loop {
             let change = tokio::select! {
@@ -240,7 +241,7 @@ impl Control {
     }
 
     /// Stops accepting and sends every connection its GOAWAY. The accept loops have ended when this returns.
-    pub async fn drain(&mut self) {
+    pub(crate) async fn drain(&mut self) {
         for handle in self.running.listeners.values() {
             handle.drain();
         }
@@ -253,7 +254,7 @@ impl Control {
     }
 
     /// Retires every plugin instance, after the last call: bounded by `drain` and the plugins' own deadlines.
-    pub async fn retire(&mut self, drain: Duration) {
+    pub(crate) async fn retire(&mut self, drain: Duration) {
         for slot in std::mem::take(&mut self.running.slots).into_values() {
             self.retiring.spawn(slot.retire(drain).finished());
         }
@@ -262,13 +263,13 @@ impl Control {
 
     /// The drain time that the running configuration allows.
     #[must_use]
-    pub fn drain_timeout(&self) -> Duration {
+    pub(crate) fn drain_timeout(&self) -> Duration {
         self.running.config.as_ref().map_or(Duration::from_secs(30), |config| config.drain.timeout.get())
     }
 }
 
 /// The queue that [`ControlHandle`] feeds.
-pub struct ControlQueue(mpsc::Receiver<Change>);
+pub(crate) struct ControlQueue(mpsc::Receiver<Change>);
 
 /// What configuration is checked against: the filters and builtin plugins of this binary.
 #[must_use]

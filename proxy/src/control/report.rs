@@ -43,9 +43,10 @@ impl Refusal {
         match self {
             // A list of strings and numbers always serializes.
             Self::Problems(problems) => serde_json::to_value(&problems.problems).unwrap_or_default(),
-            Self::Build(errors) => {
-                errors.iter().map(|error| json!({ "path": error.path(), "message": error.to_string() })).collect()
-            }
+            Self::Build(errors) => errors
+                .iter()
+                .map(|error| json!({ "path": error.path(), "message": error.to_string() }))
+                .collect(),
             other => json!([{ "path": "", "message": other.to_string() }]),
         }
     }
@@ -53,7 +54,7 @@ impl Refusal {
 
 /// A configuration that was refused.
 #[derive(Clone, Debug, Serialize)]
-pub struct LastRefusal {
+pub(crate) struct LastRefusal {
     /// When.
     #[serde(serialize_with = "rfc3339")]
     pub at: SystemTime,
@@ -65,7 +66,7 @@ pub struct LastRefusal {
 
 /// The answer to `GET /config`.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct ConfigReport {
+pub(crate) struct ConfigReport {
     /// The running version; 0 before the first.
     pub version: u64,
     /// Where it came from: the file's path, or `admin`.
@@ -83,7 +84,13 @@ pub struct ConfigReport {
 }
 
 impl ConfigReport {
-    pub(super) fn accepted(&self, now: SystemTime, version: u64, source: &Source, config: &Arc<Config>) -> Self {
+    pub(super) fn accepted(
+        &self,
+        now: SystemTime,
+        version: u64,
+        source: &Source,
+        config: &Arc<Config>,
+    ) -> Self {
         Self {
             version,
             source: source.name.clone(),
@@ -106,7 +113,10 @@ fn rfc3339<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::
 }
 
 #[allow(clippy::ref_option, reason = "serde calls it by reference")]
-fn optional_rfc3339<S: serde::Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+fn optional_rfc3339<S: serde::Serializer>(
+    time: &Option<SystemTime>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match time {
         Some(time) => rfc3339(time, serializer),
         None => serializer.serialize_none(),

@@ -100,10 +100,13 @@ mod tests {
         let refused = within(&context(), std::future::pending()).await.unwrap_err();
         assert_eq!(refused.reason(), Reason::DeadlineExceeded);
 
-        let answered = within(&context(), async { Ok(Response::new(Body::from_duplex(Box::new(Never)))) }).await;
+        let answered =
+            within(&context(), async { Ok(Response::new(Body::from_duplex(Box::new(Never)))) }).await;
         let mut body = answered.unwrap().into_body();
         let ended = poll_fn(|cx| body.poll_next(cx)).await;
-        assert!(matches!(ended, Some(Err(BodyError::Rejected(rejection))) if rejection.reason() == Reason::DeadlineExceeded));
+        assert!(
+            matches!(ended, Some(Err(BodyError::Rejected(rejection))) if rejection.reason() == Reason::DeadlineExceeded)
+        );
         assert!(body.is_end() || poll_fn(|cx| body.poll_next(cx)).await.is_none());
     }
 }

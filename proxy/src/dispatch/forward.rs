@@ -35,7 +35,9 @@ impl Call<'_> {
                 super::reply::check_whole(&messages, limit, &plugin)?;
                 whole(messages, (!trailers.is_empty()).then_some(trailers))
             }
-            ReplyBody::Stream(source) => Body::from_duplex(Box::new(Reply::new(source, backend, limit, plugin))),
+            ReplyBody::Stream(source) => {
+                Body::from_duplex(Box::new(Reply::new(source, backend, limit, plugin)))
+            }
         });
         *response.headers_mut() = headers;
         response

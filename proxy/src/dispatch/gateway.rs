@@ -38,7 +38,8 @@ pub(super) fn check_request(request: &Request<Body>) -> Result<(), Rejection> {
     }
     // Form and text types are what a web page may send anywhere without asking (the "simple" requests of the
     // Fetch standard): to take them would let any page post to a proxy on localhost.
-    let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let content_type =
+        request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     if !essence.eq_ignore_ascii_case(b"application/octet-stream") {
         return Err(Rejection::new(
@@ -69,7 +70,8 @@ pub(super) async fn serve(
         .flatten()
         .filter(|head| head.len() + length <= limit + 5)
         .ok_or_else(|| too_large(length, limit))?;
-    let upload = Framed { head: Some(head), body: Upload(body), remaining: length, stall: Stall::new(stall_timeout) };
+    let upload =
+        Framed { head: Some(head), body: Upload(body), remaining: length, stall: Stall::new(stall_timeout) };
     let (reply, _counted) = call.send(WireBody::Stream(Box::new(upload))).await?;
     answer(reply, limit, &plugin).await
 }
@@ -77,7 +79,9 @@ pub(super) async fn serve(
 fn too_large(length: usize, limit: usize) -> Rejection {
     Rejection::new(
         Reason::MessageTooLarge,
-        format!("a body of {length} bytes makes a message above the namespace's limits.max_message_bytes of {limit}"),
+        format!(
+            "a body of {length} bytes makes a message above the namespace's limits.max_message_bytes of {limit}"
+        ),
     )
 }
 
@@ -127,7 +131,9 @@ fn query(query: &str) -> Result<Vec<(ByteString, ByteString)>, Rejection> {
     let decode = |text: &str| -> Result<ByteString, Rejection> {
         let spaced = text.replace('+', " ");
         let decoded = percent_decode_str(&spaced).decode_utf8();
-        decoded.map(|text| ByteString::from(&*text)).map_err(|_| malformed("the query is not UTF-8".to_owned()))
+        decoded
+            .map(|text| ByteString::from(&*text))
+            .map_err(|_| malformed("the query is not UTF-8".to_owned()))
     };
     let mut metadata: Vec<(ByteString, ByteString)> = Vec::new();
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
@@ -181,11 +187,7 @@ impl WireSource for Framed {
 }
 
 /// The plugin's answer as HTTP. The outcome decides the status, so it is waited for.
-async fn answer(
-    reply: WireReply,
-    limit: usize,
-    plugin: &ByteString,
-) -> Result<Response<Body>, Rejection> {
+async fn answer(reply: WireReply, limit: usize, plugin: &ByteString) -> Result<Response<Body>, Rejection> {
     let mut lengths = Lengths::new(limit);
     let mut messages = Payload::new();
     let mut trailers = HeaderMap::new();
@@ -215,8 +217,8 @@ async fn answer(
         });
         return Err(Rejection::new(Reason::PluginRefused, message).with_code(code).about_plugin(plugin));
     }
-    let outcome = decode_reply(messages)
-        .map_err(|error| refusal(ForwardError::Protocol(error.to_string()), plugin))?;
+    let outcome =
+        decode_reply(messages).map_err(|error| refusal(ForwardError::Protocol(error.to_string()), plugin))?;
     match outcome {
         Ok(data) => Ok(success(data)),
         Err(error) => Err(Rejection::new(Reason::OperationFailed, error.message)

@@ -42,11 +42,20 @@ pub(crate) struct Dispatch<'a> {
 }
 
 impl<'a> Dispatch<'a> {
-    pub(crate) fn new(edge: &'a Edge, namespace: Option<&'a Arc<Namespace>>, routed: bool, head: Head) -> Self {
+    pub(crate) fn new(
+        edge: &'a Edge,
+        namespace: Option<&'a Arc<Namespace>>,
+        routed: bool,
+        head: Head,
+    ) -> Self {
         Self { edge, namespace, routed, head }
     }
 
-    async fn dispatch(&self, cx: &RequestContext, request: Request<Body>) -> Result<Response<Body>, Rejection> {
+    async fn dispatch(
+        &self,
+        cx: &RequestContext,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, Rejection> {
         if let Some(refusal) = &self.head.refusal {
             return Err(refusal.clone());
         }
@@ -69,17 +78,16 @@ impl<'a> Dispatch<'a> {
         let (namespace, backend) = self.backend(cx)?;
         let operation = cx.operation(&mut request).await?;
         check_operation(namespace, &backend, &operation, rpc)?;
-        let call = forward::Call {
-            worker: self.edge.worker(),
-            namespace,
-            backend,
-            rpc,
-            context: call_context(cx),
-        };
+        let call =
+            forward::Call { worker: self.edge.worker(), namespace, backend, rpc, context: call_context(cx) };
         call.grpc(request.into_body()).await
     }
 
-    async fn gateway(&self, cx: &RequestContext, request: Request<Body>) -> Result<Response<Body>, Rejection> {
+    async fn gateway(
+        &self,
+        cx: &RequestContext,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, Rejection> {
         gateway::check_request(&request)?;
         cx.set_operation(self.head.operation.clone());
         let (namespace, backend) = self.backend(cx)?;
@@ -184,14 +192,17 @@ fn call_context(cx: &RequestContext) -> CallContext {
 fn refusal(error: ForwardError, plugin: &str) -> Rejection {
     match error {
         ForwardError::Unavailable(why) => {
-            Rejection::new(Reason::PluginUnavailable, format!("plugin `{plugin}`: {why}")).about_plugin(plugin)
+            Rejection::new(Reason::PluginUnavailable, format!("plugin `{plugin}`: {why}"))
+                .about_plugin(plugin)
         }
         ForwardError::Overloaded(why) => {
             Rejection::new(Reason::PluginOverloaded, format!("plugin `{plugin}`: {why}")).about_plugin(plugin)
         }
         ForwardError::Source(error) => match error.downcast::<prism_filters::body::BodyError>() {
             Ok(error) => Rejection::from(*error),
-            Err(error) => Rejection::new(Reason::ClientGone, format!("the request's body broke off: {error}")),
+            Err(error) => {
+                Rejection::new(Reason::ClientGone, format!("the request's body broke off: {error}"))
+            }
         },
         ForwardError::Protocol(what) => Rejection::new(
             Reason::PluginProtocol,

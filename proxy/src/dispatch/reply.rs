@@ -23,7 +23,12 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    pub(super) fn new(source: Box<dyn ReplySource>, backend: InFlight, limit: usize, plugin: ByteString) -> Self {
+    pub(super) fn new(
+        source: Box<dyn ReplySource>,
+        backend: InFlight,
+        limit: usize,
+        plugin: ByteString,
+    ) -> Self {
         Self { source: Some(source), lengths: Lengths::new(limit), _backend: backend, plugin }
     }
 
@@ -140,7 +145,8 @@ mod tests {
                 lengths.check(&Bytes::copy_from_slice(piece), "p").unwrap();
             }
             let mut strict = Lengths::new(3);
-            let refused = stream.chunks(size).find_map(|piece| strict.check(&Bytes::copy_from_slice(piece), "p").err());
+            let refused =
+                stream.chunks(size).find_map(|piece| strict.check(&Bytes::copy_from_slice(piece), "p").err());
             assert_eq!(refused.unwrap().reason(), Reason::MessageTooLarge);
         }
         let compressed = Bytes::from_static(&[1, 0, 0, 0, 0]);

@@ -101,9 +101,22 @@ fn a_gateway_path_has_one_form() {
     assert_eq!((head.target, &*head.namespace, &*head.operation), (Target::Gateway, "demo", "get"));
     assert_eq!(read("/v1/demo/multi%5Fget", &[]).operation, "multi_get");
     for path in [
-        "/v1/", "/v1/demo", "/v1/demo/", "/v1//get", "/v1/demo//get", "/v1/demo/get/", "/v1/demo/get/more",
-        "/v1/demo/a%2fb", "/v1/demo/a%2Fb", "/v1/a%2fb/get", "/v1/demo/..", "/v1/../get", "/v1/demo/%2e%2e",
-        "/v1/demo/%00", "/v1/demo/%ff", "/v1/demo/a%5cb",
+        "/v1/",
+        "/v1/demo",
+        "/v1/demo/",
+        "/v1//get",
+        "/v1/demo//get",
+        "/v1/demo/get/",
+        "/v1/demo/get/more",
+        "/v1/demo/a%2fb",
+        "/v1/demo/a%2Fb",
+        "/v1/a%2fb/get",
+        "/v1/demo/..",
+        "/v1/../get",
+        "/v1/demo/%2e%2e",
+        "/v1/demo/%00",
+        "/v1/demo/%ff",
+        "/v1/demo/a%5cb",
     ] {
         assert_eq!(refused(path, &[]), Some(Reason::MalformedPath), "{path}");
     }

@@ -40,7 +40,7 @@ impl fmt::Debug for HealthSource {
 type Handler = Box<dyn Fn(Request<Body>) -> LocalBoxFuture<'static, Response<Body>>>;
 
 /// One worker's copies of the services.
-pub struct LocalServices {
+pub(crate) struct LocalServices {
     health: Handler,
     /// Reflection under its two names: clients still ask for the older one.
     reflection: Vec<(&'static str, Handler)>,
@@ -49,7 +49,7 @@ pub struct LocalServices {
 impl LocalServices {
     /// The services, answering from `health`.
     #[must_use]
-    pub fn new(health: &HealthSource) -> Self {
+    pub(crate) fn new(health: &HealthSource) -> Self {
         let health = HealthServer::new(HealthService::from_health_reporter(health.0.clone()));
         let mut reflection = Vec::new();
         // The descriptors are our own and compiled in: they always build.

@@ -110,7 +110,9 @@ impl Compiler<'_> {
             }
             let (settings, at) = match route.and_then(|route| route.filters.0.get(&entry.name)) {
                 Some(FilterOverride::Off) => continue,
-                Some(FilterOverride::Settings(settings)) => (settings, format!("{}{path}.{}", self.path, entry.name)),
+                Some(FilterOverride::Settings(settings)) => {
+                    (settings, format!("{}{path}.{}", self.path, entry.name))
+                }
                 None => (&entry.settings, format!("{}.filters[{index}].{}", self.path, entry.name)),
             };
             wanted.push((entry.name.clone(), settings.clone(), at));

@@ -4,8 +4,8 @@
 mod chains;
 mod routes;
 
-pub use chains::{ChainError, Chains};
-pub use routes::{Route, RouteTable};
+pub(crate) use chains::{ChainError, Chains};
+pub(crate) use routes::{Route, RouteTable};
 
 use crate::listener::ListenerId;
 use bytestring::ByteString;

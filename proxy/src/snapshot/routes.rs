@@ -44,12 +44,15 @@ impl Route {
     }
 }
 
+/// Routes by path, or by prefix of one length.
+type ByPath = HashMap<Box<str>, Vec<Route>>;
+
 /// A listener's routes.
 #[derive(Default)]
 pub struct RouteTable {
-    exact: HashMap<Box<str>, Vec<Route>>,
+    exact: ByPath,
     /// By length, longest first.
-    prefixes: Vec<(usize, HashMap<Box<str>, Vec<Route>>)>,
+    prefixes: Vec<(usize, ByPath)>,
 }
 
 impl RouteTable {
@@ -114,7 +117,11 @@ mod tests {
         Route::new(Some(name.into()), Arc::new([]), headers)
     }
 
-    fn found<'a>(table: &'a RouteTable, path: &str, headers: &[(&'static str, &'static str)]) -> Option<&'a str> {
+    fn found<'a>(
+        table: &'a RouteTable,
+        path: &str,
+        headers: &[(&'static str, &'static str)],
+    ) -> Option<&'a str> {
         let headers = headers
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))

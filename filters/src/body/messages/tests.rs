@@ -1,9 +1,9 @@
 //! What passes and what does not, whatever way it is cut.
 
 use super::*;
+use prism_proto::plugin::{ExecuteRequest, execute_request::Params};
 use proptest::prelude::*;
 use prost::Message;
-use prism_proto::plugin::{ExecuteRequest, execute_request::Params};
 use std::future::poll_fn;
 
 fn limits(unary: bool) -> MessageLimits {
@@ -51,17 +51,26 @@ async fn what_is_right_passes_untouched_however_it_is_cut() {
     let one = framed(&message("get", 300));
     let three = [framed(&message("echo", 9)), framed(&message("", 0)), framed(&message("echo", 70))].concat();
     for size in 1..=one.len() {
-        assert_eq!(pass(cut(&one, size), limits(true)).await, (Ok("get".into()), one.clone(), None), "{size}");
+        assert_eq!(
+            pass(cut(&one, size), limits(true)).await,
+            (Ok("get".into()), one.clone(), None),
+            "{size}"
+        );
     }
     for size in 1..=three.len() {
-        assert_eq!(pass(cut(&three, size), limits(false)).await, (Ok("echo".into()), three.clone(), None), "{size}");
+        assert_eq!(
+            pass(cut(&three, size), limits(false)).await,
+            (Ok("echo".into()), three.clone(), None),
+            "{size}"
+        );
     }
 }
 
 #[tokio::test]
 async fn what_is_wrong_is_never_complete_for_the_plugin() {
     use Reason::*;
-    let field = |number: u8, bytes: &[u8]| [&[number << 3 | 2, u8::try_from(bytes.len()).unwrap()], bytes].concat();
+    let field =
+        |number: u8, bytes: &[u8]| [&[number << 3 | 2, u8::try_from(bytes.len()).unwrap()], bytes].concat();
     let good = framed(&message("get", 200));
     let twice = framed(&[message("get", 200), field(1, b"delete")].concat());
     let lying_long = [&good[..good.len() - 1]].concat();
@@ -78,9 +87,19 @@ async fn what_is_wrong_is_never_complete_for_the_plugin() {
         ("a flag that is none", true, [&[2, 0, 0, 0, 0][..]].concat(), MalformedMessage),
         ("compressed", true, [&[1][..], &good[1..]].concat(), CompressedMessage),
         ("too large", true, vec![0, 0, 1, 134, 161], MessageTooLarge),
-        ("another operation", false, [framed(&message("a", 1)), framed(&message("b", 1))].concat(), OperationChanged),
+        (
+            "another operation",
+            false,
+            [framed(&message("a", 1)), framed(&message("b", 1))].concat(),
+            OperationChanged,
+        ),
         ("a stream of nothing", false, vec![], MissingOperation),
-        ("hidden", true, framed(&[field(5, &[0; 100]).repeat(700), field(1, b"get")].concat()), MalformedMessage),
+        (
+            "hidden",
+            true,
+            framed(&[field(5, &[0; 100]).repeat(700), field(1, b"get")].concat()),
+            MalformedMessage,
+        ),
         ("not utf-8", true, framed(&field(1, b"\xff")), MalformedMessage),
         ("field number 0", true, framed(&[0, 0]), MalformedMessage),
     ];
@@ -90,7 +109,10 @@ async fn what_is_wrong_is_never_complete_for_the_plugin() {
             let reason = operation.err().or(late);
             assert_eq!(reason, Some(expected), "{name}, cut at {size}");
             if unary {
-                assert!(passed.is_empty() || passed.len() < bytes.len(), "{name}, cut at {size}: all of it passed");
+                assert!(
+                    passed.is_empty() || passed.len() < bytes.len(),
+                    "{name}, cut at {size}: all of it passed"
+                );
             }
         }
     }
