@@ -196,7 +196,7 @@ fn the_queue_has_an_end() {
         builder.max_concurrent_streams(3);
         let rig = Rig::with(builder, |request, respond| async move {
             let _held = (request, respond);
-            std::future::pending().await
+            std::future::pending::<()>().await;
         })
         .await;
         let mut calls: Vec<_> = (0..2000).map(|_| rig.unary("x")).collect();

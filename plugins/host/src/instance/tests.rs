@@ -1,1 +1,201 @@
-//! Tests.
+//! Instances over their whole life, on a plugin in this process and on one that answers from a script.
+
+use super::*;
+use crate::{
+    Forwarding, Rpc, WireBody, WorkerLocal,
+    testing::{Echo, Server, all, answer, local, message, read, refuse, socket, worker},
+};
+use bytes::{BufMut, Bytes, BytesMut};
+use h2::{RecvStream, server::SendResponse};
+use http::Request;
+use prism_platform::{
+    Address, Platform,
+    time::{self, Instant},
+};
+use prism_plugin_abi::{CallContext, Code, Description, InstanceId, Kind, OperationInfo, Payload};
+use prism_proto::plugin as wire;
+use prost::Message;
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+mod interfaces;
+mod life;
+mod replacement;
+
+/// What the plugin will say, and what it was asked.
+#[derive(Default)]
+struct Script {
+    asked: Vec<String>,
+    known: BTreeSet<u64>,
+    /// `None`: it knows no `Describe`.
+    description: Option<wire::DescribeResponse>,
+    /// What `Initialize` fails with.
+    rejects: Option<(Code, &'static str)>,
+    /// It echoes this instead of the number that it was given.
+    echoes: Option<u64>,
+    /// It accepts configurations without this.
+    poison: Option<&'static str>,
+    health: wire::health_check_response::Status,
+}
+
+type Shared = Rc<RefCell<Script>>;
+
+fn shared() -> Shared {
+    let operation = |name: &str| wire::OperationInfo {
+        name: name.to_owned(),
+        kind: wire::operation_info::Kind::Read.into(),
+        ..Default::default()
+    };
+    let description = wire::DescribeResponse {
+        name: "script".to_owned(),
+        operations: vec![operation("echo"), operation("get")],
+        ..Default::default()
+    };
+    Rc::new(RefCell::new(Script { description: Some(description), ..Default::default() }))
+}
+
+async fn serve(address: &Address, script: &Shared) -> Server {
+    let script = Rc::clone(script);
+    // A process that starts knows nobody.
+    script.borrow_mut().known.clear();
+    Server::start(address, h2::server::Builder::new(), move |request, respond| {
+        respond_to(Rc::clone(&script), request, respond)
+    })
+    .await
+}
+
+async fn respond_to(script: Shared, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    let (head, mut body) = request.into_parts();
+    let method = head.uri.path().rsplit('/').next().unwrap().to_owned();
+    let Ok(mut body) = read(&mut body).await else { return };
+    let whole = body.clone();
+    drop(body.split_to(5));
+    let mut script = script.borrow_mut();
+    match method.as_str() {
+        "Describe" => {
+            script.asked.push(method);
+            match script.description.clone() {
+                Some(description) => reply(respond, &description),
+                None => refuse(respond, Code::Unimplemented, "no such method"),
+            }
+        }
+        "Initialize" => {
+            let request = wire::InitializeRequest::decode(body).unwrap();
+            script.asked.push(format!("Initialize {}", request.instance));
+            let config = request.config.unwrap_or_default();
+            assert_eq!(config.type_url, "type.googleapis.com/google.protobuf.Struct");
+            let poisoned = script.poison.is_some_and(|poison| {
+                config.value.windows(poison.len()).any(|window| window == poison.as_bytes())
+            });
+            let rejects = script.rejects.or(poisoned.then_some((Code::InvalidArgument, "poisoned")));
+            if rejects.is_none() {
+                script.known.insert(request.instance);
+            }
+            reply(
+                respond,
+                &wire::InitializeResponse {
+                    success: rejects.is_none(),
+                    error: rejects.map(|(_, text)| text.to_owned()).unwrap_or_default(),
+                    error_code: rejects.map_or(0, |(code, _)| code.number()),
+                    supported_operations: vec!["get".to_owned(), "set".to_owned(), "drop".to_owned()],
+                    instance: script.echoes.unwrap_or(request.instance),
+                    ..Default::default()
+                },
+            );
+        }
+        "HealthCheck" => {
+            script.asked.push(method);
+            let status = script.health.into();
+            reply(
+                respond,
+                &wire::HealthCheckResponse { status, message: "so so".to_owned(), ..Default::default() },
+            );
+        }
+        "GetMetrics" => reply(respond, &wire::PluginMetrics { requests_total: 7, ..Default::default() }),
+        "Shutdown" => {
+            let request = wire::ShutdownRequest::decode(body).unwrap();
+            script.asked.push(format!("Shutdown {}", request.instance));
+            script.known.remove(&request.instance);
+            reply(respond, &wire::ShutdownResponse {});
+        }
+        _ => {
+            let instance: u64 = head.headers["x-prism-instance"].to_str().unwrap().parse().unwrap();
+            match script.known.contains(&instance) {
+                true => answer(respond, whole),
+                false => refuse(respond, Code::FailedPrecondition, "unknown instance"),
+            }
+        }
+    }
+}
+
+fn reply(respond: SendResponse<Bytes>, message: &impl Message) {
+    let mut frame = BytesMut::new();
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(message.encoded_len()).unwrap());
+    message.encode(&mut frame).unwrap();
+    answer(respond, Payload::from(frame.freeze()));
+}
+
+impl Script {
+    fn count(&self, what: &str) -> usize {
+        self.asked.iter().filter(|asked| asked.starts_with(what)).count()
+    }
+}
+
+/// No health check falls into a test that does not ask for one: what is noticed is noticed by itself.
+fn options() -> SupervisionOptions {
+    SupervisionOptions {
+        health_interval: Duration::from_secs(3600),
+        rejected_pause: Duration::from_millis(50),
+        ..Default::default()
+    }
+}
+
+fn slot() -> NamespaceSlot {
+    NamespaceSlot::new(Platform::system(), Arc::new(options()))
+}
+
+fn slot_that_checks() -> NamespaceSlot {
+    let options = SupervisionOptions { health_interval: Duration::from_millis(5), ..options() };
+    NamespaceSlot::new(Platform::system(), Arc::new(options))
+}
+
+fn spec(transport: Transport, config: serde_json::Value) -> InstanceSpec {
+    InstanceSpec {
+        namespace: "demo".to_owned(),
+        backend_type: "script".to_owned(),
+        plugin: Arc::new(PluginSpec::new("script".to_owned(), transport, BTreeMap::new())),
+        config,
+        credentials: Default::default(),
+        operation_kinds: BTreeMap::new(),
+    }
+}
+
+fn sidecar(address: &Address, config: serde_json::Value) -> InstanceSpec {
+    spec(Transport::Grpc { address: address.clone() }, config)
+}
+
+async fn state(backend: &Backend, wanted: State) -> Arc<Status> {
+    backend.wait_until(|status| status.state == wanted).await
+}
+
+fn call(backend: &Backend, worker: &WorkerLocal) -> Forwarding {
+    let context =
+        CallContext { instance: backend.instance(), namespace: "demo".into(), ..Default::default() };
+    backend.channel().forward(worker, Rpc::Execute, context, WireBody::Whole(message("echo", "hello")))
+}
+
+/// The gRPC status of a call.
+async fn grpc_status(backend: &Backend, worker: &WorkerLocal) -> String {
+    let (_, trailers) = all(call(backend, worker).await.unwrap()).await.unwrap();
+    trailers["grpc-status"].to_str().unwrap().to_owned()
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(20)
+}

@@ -108,7 +108,7 @@ fn a_plugin_that_dies_under_a_call_is_unavailable() {
             async move {
                 let _held: (Request<RecvStream>, SendResponse<Bytes>) = (request, respond);
                 report.send(()).unwrap();
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         })
         .await;
@@ -131,7 +131,7 @@ fn a_plugin_that_dies_under_an_answer_cuts_it() {
         let rig = Rig::new(|_, mut respond: SendResponse<Bytes>| async move {
             let mut stream = respond.send_response(grpc_head(), false).unwrap();
             stream.send_data(Bytes::from_static(b"half"), false).unwrap();
-            std::future::pending().await
+            std::future::pending::<()>().await;
         })
         .await;
         let reply = rig.unary("x").await.unwrap();
@@ -315,35 +315,29 @@ fn a_process_that_was_not_initialized_gets_no_calls() {
 #[test]
 fn an_answer_that_is_no_grpc_is_refused() {
     local(async {
-        type Head = fn(&mut http::Response<()>);
-        let heads: [(Head, &str); 6] = [
-            (|head| *head.status_mut() = http::StatusCode::NOT_FOUND, "HTTP status 404"),
-            (|head| *head.status_mut() = http::StatusCode::NO_CONTENT, "HTTP status 204"),
-            (
-                |head| drop(head.headers_mut().insert("content-type", HeaderValue::from_static("text/html"))),
-                "text/html",
-            ),
-            (
-                |head| {
-                    drop(
-                        head.headers_mut()
-                            .insert("content-type", HeaderValue::from_static("application/grpc-web")),
-                    )
-                },
-                "grpc-web",
-            ),
-            (|head| drop(head.headers_mut().remove("content-type")), "content type ``"),
-            (
-                |head| drop(head.headers_mut().insert("grpc-encoding", HeaderValue::from_static("gzip"))),
-                "compressed",
-            ),
+        fn field(name: &'static str, value: &'static str) -> impl Fn(&mut http::Response<()>) {
+            move |head| drop(head.headers_mut().insert(name, HeaderValue::from_static(value)))
+        }
+        fn status(status: http::StatusCode) -> impl Fn(&mut http::Response<()>) {
+            move |head| *head.status_mut() = status
+        }
+        type Change = Box<dyn Fn(&mut http::Response<()>)>;
+        let heads: [(Change, &str); 6] = [
+            (Box::new(status(http::StatusCode::NOT_FOUND)), "HTTP status 404"),
+            (Box::new(status(http::StatusCode::NO_CONTENT)), "HTTP status 204"),
+            (Box::new(field("content-type", "text/html")), "text/html"),
+            (Box::new(field("content-type", "application/grpc-web")), "grpc-web"),
+            (Box::new(field("content-type", "")), "content type ``"),
+            (Box::new(field("grpc-encoding", "gzip")), "compressed"),
         ];
         for (change, problem) in heads {
-            let rig = Rig::new(move |_, mut respond: SendResponse<Bytes>| async move {
+            let rig = Rig::new(move |_, mut respond: SendResponse<Bytes>| {
                 let mut head = grpc_head();
                 change(&mut head);
-                let mut stream = respond.send_response(head, false).unwrap();
-                stream.send_trailers(ok_trailers()).unwrap();
+                async move {
+                    let mut stream = respond.send_response(head, false).unwrap();
+                    stream.send_trailers(ok_trailers()).unwrap();
+                }
             })
             .await;
             let found = protocol(rig.unary("x").await);

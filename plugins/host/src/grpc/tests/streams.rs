@@ -111,7 +111,7 @@ fn a_plugin_that_does_not_read_stops_the_client() {
     local(async {
         let rig = Rig::new(|request: Request<RecvStream>, respond| async move {
             let _held: (_, SendResponse<Bytes>) = (request, respond);
-            std::future::pending().await
+            std::future::pending::<()>().await;
         })
         .await;
         let (feed, body) = Feed::new();
@@ -215,7 +215,11 @@ fn a_client_s_failure_after_the_headers_resets_too() {
             let ReplyBody::Stream(mut source) = reply.body else { panic!("not a stream") };
             feed.fail();
             if by_progress {
-                std::future::poll_fn(|cx| std::task::Poll::Ready(source.poll_progress(cx))).await;
+                std::future::poll_fn(|cx| {
+                    source.poll_progress(cx);
+                    std::task::Poll::Ready(())
+                })
+                .await;
             }
             assert!(matches!(next_frame(&mut source).await, Some(Err(ForwardError::Source(_)))));
             assert!(next_frame(&mut source).await.is_none());
@@ -263,7 +267,7 @@ fn an_early_answer_ends_the_upload() {
             answer(respond, Bytes::from_static(b"enough").into());
             // Held: the end of the answer alone says that no more is wanted.
             let _body = request.into_body();
-            std::future::pending().await
+            std::future::pending::<()>().await;
         })
         .await;
         let (feed, body) = Feed::new();
