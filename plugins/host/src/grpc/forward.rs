@@ -173,13 +173,15 @@ impl Call {
 
     /// A connection to the process that `Initialize` ran on.
     async fn connection(&self) -> Result<Rc<Connection>, ForwardError> {
-        // The second one is dialled now: the first may have been to a process that is on its way out.
-        for _ in 0..2 {
-            let connection = self.upstream.connection(self.endpoint.epoch()).await?;
-            if self.link.is_initialized(&connection) {
-                return Ok(connection);
-            }
-            self.upstream.discard(&connection);
+        let connection = self.upstream.connection(self.endpoint.epoch()).await?;
+        if self.link.is_initialized(&connection) {
+            return Ok(connection);
+        }
+        // It may be to a process that is on its way out; a new one is dialled now.
+        self.upstream.discard(&connection);
+        let connection = self.upstream.connection(self.endpoint.epoch()).await?;
+        if self.link.is_initialized(&connection) {
+            return Ok(connection);
         }
         self.link.nudge.notify_one();
         Err(ForwardError::Unavailable("plugin restarted; initializing".to_owned()))

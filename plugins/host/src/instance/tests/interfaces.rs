@@ -39,11 +39,9 @@ fn one_that_keeps_its_word_is_accepted() {
 
 #[test]
 fn every_contradiction_is_refused() {
-    let changes: [(fn(&mut Description), &str); 7] = [
-        (
-            |plugin| drop(plugin.operations.retain(|operation| operation.name != "watch")),
-            "lacks operation `watch`",
-        ),
+    type Change = fn(&mut Description);
+    let changes: [(Change, &str); 7] = [
+        (|plugin| plugin.operations.retain(|operation| operation.name != "watch"), "lacks operation `watch`"),
         (|plugin| find(plugin, "set").kind = Kind::Read, "its kind"),
         (|plugin| find(plugin, "get").kind = Kind::Unspecified, "its kind"),
         (|plugin| find(plugin, "set").idempotent = true, "being idempotent"),
