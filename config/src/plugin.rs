@@ -100,7 +100,7 @@ pub(crate) struct PluginForm {
     pub(crate) builtin: Option<String>,
     /// For `sidecar`: the unix socket it listens on. Relative to the configuration file.
     #[serde(default)]
-    #[schemars(with = "PathBuf", length(min = 1))]
+    #[schemars(with = "PathBuf")]
     pub(crate) socket: Option<PathBuf>,
     /// What kind of operation each one is, where the plugin does not say so itself.
     #[serde(default)]

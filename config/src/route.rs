@@ -58,7 +58,7 @@ fn not_built_keys(schema: &mut Schema) {
 }
 
 /// What a request must look like. Everything given must hold; nothing given matches every request.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(transform = not_built_matchers)]
 pub struct Match {
@@ -93,6 +93,12 @@ fn show_headers<S: Serializer>(headers: &BTreeMap<String, String>, serializer: S
     serializer.collect_map(headers.iter().map(|(name, value)| {
         (name, if redact::is_secret_key(name) { redact::REDACTED } else { value.as_str() })
     }))
+}
+
+impl fmt::Debug for Match {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Match({self})")
+    }
 }
 
 impl fmt::Display for Match {

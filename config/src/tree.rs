@@ -29,6 +29,8 @@ pub(crate) struct Node {
 /// What a node holds.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum NodeValue {
+    /// Refused while reading, with a problem of its own; nothing more is to be said about it.
+    Refused,
     Null,
     Bool(bool),
     Int(i64),
@@ -98,7 +100,7 @@ impl Node {
     /// The same value without positions.
     pub(crate) fn to_json(&self) -> Value {
         match &self.value {
-            NodeValue::Null => Value::Null,
+            NodeValue::Refused | NodeValue::Null => Value::Null,
             NodeValue::Bool(value) => Value::Bool(*value),
             NodeValue::Int(value) => Value::from(*value),
             NodeValue::Uint(value) => Value::from(*value),

@@ -67,6 +67,9 @@ impl<'a> Walker<'a> {
     }
 
     fn node(&mut self, node: &Node, schema: &'a Value, place: Place<'_>) {
+        if node.value == NodeValue::Refused {
+            return;
+        }
         if *schema == Value::Bool(false) {
             return self.report(place, "nothing is allowed here", None);
         }
@@ -124,7 +127,7 @@ impl<'a> Walker<'a> {
             NodeValue::Uint(value) => self.number(*value as f64, schema, place, None),
             NodeValue::Float(value) => self.number(*value, schema, place, None),
             NodeValue::String(text) => self.string(text, schema, place),
-            NodeValue::Null | NodeValue::Bool(_) => {}
+            NodeValue::Refused | NodeValue::Null | NodeValue::Bool(_) => {}
         }
     }
 

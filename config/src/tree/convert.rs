@@ -46,10 +46,10 @@ impl<'a> Converter<'a> {
 
     fn node(&mut self, yaml: &MarkedYaml<'_>, path: &str, depth: usize) -> Node {
         let at = position(yaml.span.start);
-        let null = Node { value: NodeValue::Null, at };
+        let refused = Node { value: NodeValue::Refused, at };
         if depth > MAX_DEPTH {
             self.refuse(at, path, format!("nested more than {MAX_DEPTH} levels deep"), None);
-            return null;
+            return refused;
         }
         let (start, end) = (self.byte(yaml.span.start), self.byte(yaml.span.end));
         let written = self.text.get(start..end).unwrap_or_default();
@@ -57,7 +57,7 @@ impl<'a> Converter<'a> {
         if start >= self.cursor && !block && written.starts_with('*') {
             self.refuse(at, path, "an alias is not allowed", Some("write the value out"));
             self.cursor = end;
-            return null;
+            return refused;
         }
         let value = match &yaml.data {
             YamlData::Sequence(items) => {
@@ -84,7 +84,7 @@ impl<'a> Converter<'a> {
                 self.cursor = self.cursor.max(end);
                 match scalar {
                     YamlData::Value(scalar) => self.scalar(scalar, written.trim(), at, path),
-                    _ => NodeValue::Null,
+                    _ => NodeValue::Refused,
                 }
             }
         };
@@ -102,6 +102,7 @@ impl<'a> Converter<'a> {
         let at = key.at;
         let name = match key.value {
             NodeValue::String(name) => Some(name),
+            NodeValue::Refused => None,
             NodeValue::List(_) | NodeValue::Map(_) => {
                 self.refuse(at, path, "a key must be a string", None);
                 None
@@ -132,11 +133,11 @@ impl<'a> Converter<'a> {
                     }
                     let hint = Some("put it in quotes if it is a text");
                     self.refuse(at, path, "the integer does not fit 64 bits", hint);
-                    return NodeValue::Null;
+                    return NodeValue::Refused;
                 }
                 if !value.is_finite() {
                     self.refuse(at, path, "the number is not finite", None);
-                    return NodeValue::Null;
+                    return NodeValue::Refused;
                 }
                 NodeValue::Float(value.into_inner())
             }

@@ -23,11 +23,7 @@ pub(super) fn check<'a>(document: &'a Node, declared: &Names<'_>, context: &mut 
         match namespace.get("plugin") {
             None => backend(namespace, declared, &path, context),
             Some(plugin) => match &plugin.value {
-                NodeValue::String(reference) => {
-                    if !declared.contains(reference) {
-                        unknown(reference, plugin.at, declared, &path, context);
-                    }
-                }
+                NodeValue::String(reference) => reference_to(reference, plugin.at, declared, &path, context),
                 NodeValue::Map(_) => {
                     let path = format!("{path}.plugin");
                     let called = plugin.text("name").or(name);
@@ -67,7 +63,8 @@ pub(super) fn check<'a>(document: &'a Node, declared: &Names<'_>, context: &mut 
 fn backend(namespace: &Node, declared: &Names<'_>, path: &str, context: &mut Context<'_>) {
     let Some((backend, entry)) = namespace.text("backend").zip(namespace.entry("backend")) else { return };
     let builtins = context.registry.builtins();
-    if declared.contains(backend) || builtins.iter().any(|known| known == backend) {
+    // An empty one is the schema's to refuse.
+    if backend.is_empty() || declared.contains(backend) || builtins.iter().any(|known| known == backend) {
         return;
     }
     let message = format!("no `plugin` is given, and `{backend}` is neither in `plugins:` nor built in");
@@ -78,7 +75,11 @@ fn backend(namespace: &Node, declared: &Names<'_>, path: &str, context: &mut Con
     context.problems.invalid(entry.value.at, format!("{path}.backend"), message, Some(hint));
 }
 
-fn unknown(name: &str, at: Position, declared: &Names<'_>, path: &str, context: &mut Context<'_>) {
+/// A `plugin` that is a name: it must be one in `plugins:`.
+fn reference_to(name: &str, at: Position, declared: &Names<'_>, path: &str, context: &mut Context<'_>) {
+    if declared.contains(name) {
+        return;
+    }
     let builtin = context.registry.builtins().iter().any(|known| known == name);
     let hint = declared.closest(name).or_else(|| {
         builtin.then(|| format!("for the builtin, leave `plugin` out and write `backend: {name}`"))

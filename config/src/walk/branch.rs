@@ -3,7 +3,11 @@
 use serde_json::{Map, Value};
 
 use super::{Place, Walker, words};
-use crate::{problem::Collector, schema::NOUN, tree::Node};
+use crate::{
+    problem::{Collector, closest},
+    schema::NOUN,
+    tree::Node,
+};
 
 impl<'a> Walker<'a> {
     pub(super) fn branches(
@@ -23,7 +27,7 @@ impl<'a> Walker<'a> {
                 let found = words::found(node, place.secret);
                 self.report(place, format!("expected {expected}, found {found}"), None);
             }
-            [only] => self.branch(node, only, schema, place),
+            [only] => self.branch(node, only, branches, schema, place),
             several => {
                 let mut least: Option<Collector> = None;
                 for branch in several {
@@ -46,14 +50,33 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Walks the only branch there is. A constant is reported in the words of the whole.
-    fn branch(&mut self, node: &Node, branch: &'a Value, schema: &Map<String, Value>, place: Place<'_>) {
+    /// Walks the only branch that the node can be meant for. A constant that does not match is reported
+    /// together with what the other branches allow.
+    fn branch(
+        &mut self,
+        node: &Node,
+        branch: &'a Value,
+        branches: &'a [Value],
+        schema: &Map<String, Value>,
+        place: Place<'_>,
+    ) {
         let mut constants = Vec::new();
-        if self.constants(branch, &mut constants) && !constants.contains(&&node.to_json()) {
-            let noun = branch.get(NOUN).or_else(|| schema.get(NOUN)).and_then(Value::as_str);
+        if !self.constants(branch, &mut constants) || constants.contains(&&node.to_json()) {
+            return self.node(node, branch, place);
+        }
+        let noun = branch.get(NOUN).or_else(|| schema.get(NOUN)).and_then(Value::as_str);
+        let mut others = Vec::new();
+        branches.iter().filter(|other| *other != branch).for_each(|other| self.types(other, &mut others));
+        others.retain(|name| name != "null");
+        if noun.is_some() || others.is_empty() {
             return self.not_among(node, &constants, noun, place);
         }
-        self.node(node, branch, place);
+        let names = constants.iter().filter_map(|value| value.as_str());
+        let hint = node.as_str().and_then(|written| closest(written, names));
+        let list = constants.iter().map(|value| words::quoted(value)).collect::<Vec<_>>().join(", ");
+        let others = words::join(others.iter().map(|name| words::noun(name)));
+        let found = words::found(node, place.secret);
+        self.report(place, format!("expected {list} or {others}, found {found}"), hint);
     }
 
     /// Whether the node has a type that the branch allows.

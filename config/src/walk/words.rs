@@ -21,6 +21,7 @@ pub(super) fn fits(node: &Node, schema: &Map<String, Value>) -> bool {
 
 fn is(node: &Node, name: &str) -> bool {
     match &node.value {
+        NodeValue::Refused => true,
         NodeValue::Null => name == "null",
         NodeValue::Bool(_) => name == "boolean",
         NodeValue::Int(_) | NodeValue::Uint(_) => name == "integer" || name == "number",
@@ -68,7 +69,7 @@ pub(super) fn noun(name: &str) -> &str {
 /// What was found, in words, quoting short plain values unless they may be secrets.
 pub(super) fn found(node: &Node, secret: bool) -> String {
     let (noun, text) = match &node.value {
-        NodeValue::Null => return "nothing".into(),
+        NodeValue::Refused | NodeValue::Null => return "nothing".into(),
         NodeValue::List(_) => return "a list".into(),
         NodeValue::Map(_) => return "a mapping".into(),
         NodeValue::Bool(value) => return format!("`{value}`"),

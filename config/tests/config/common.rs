@@ -48,5 +48,6 @@ pub(crate) fn problems(text: &str) -> Problems {
 
 /// A file of this crate.
 pub(crate) fn file(path: &str) -> String {
-    std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+    std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path))
+        .unwrap_or_else(|error| panic!("{path}: {error}"))
 }

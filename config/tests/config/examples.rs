@@ -9,7 +9,7 @@ use prism_config::{
 };
 
 fn address(text: &str) -> SocketAddr {
-    text.parse().unwrap()
+    text.parse().expect("an address")
 }
 
 #[test]

@@ -57,7 +57,7 @@ namespaces:
             "1:10: workers: expected an integer, found a string `many`",
             "3:12: admin.address: expected an IP address and a port such as `127.0.0.1:50051` or `[::1]:50051`, \
              found a string `localhost:50052` (write 127.0.0.1 for localhost; names are not looked up here)",
-            "4:10: admin.ready: expected one of `any`, `all`, found a string `some`",
+            "4:10: admin.ready: expected `any`, `all` or a list, found a string `some`",
             "6:11: listeners[0].name: expected a name of 1 to 63 lower-case letters, digits and hyphens, found a \
              string `Edge One` (such as `edge-one`)",
             "7:14: listeners[0].address: expected an IP address and a port such as `127.0.0.1:50051` or \
@@ -113,11 +113,7 @@ fn wrong_types() {
     );
     refused(
         "namespaces: [{ name: a, backend: '' }]\n",
-        &[
-            "1:34: namespaces[0].backend: expected at least 1 character, found 0",
-            "1:34: namespaces[0].backend: no `plugin` is given, and `` is neither in `plugins:` nor built in \
-             (built in: `memory`)",
-        ],
+        &["1:34: namespaces[0].backend: expected at least 1 character, found 0"],
     );
 }
 
@@ -125,10 +121,7 @@ fn wrong_types() {
 fn integers_that_do_not_fit() {
     refused(
         "workers: 99999999999999999999\n",
-        &[
-            "1:10: workers: expected an integer, found nothing",
-            "1:10: workers: the integer does not fit 64 bits (put it in quotes if it is a text)",
-        ],
+        &["1:10: workers: the integer does not fit 64 bits (put it in quotes if it is a text)"],
     );
     refused(
         "workers: 18446744073709551615\n",
@@ -161,6 +154,8 @@ listeners:
     limits: { max_connections: 0, idle_timeout: 1.5, stall_timeout: 1 h }
 ",
         &[
+            "6:7: listeners[0].http2: the stream window (2GiB) is larger than the connection window (64000B) (raise \
+             `initial_connection_window_bytes`, best well above it: one stalled stream can hold a whole stream window)",
             "6:27: listeners[0].http2.keepalive_interval: expected at least 1ms, found 0s",
             "7:26: listeners[0].http2.keepalive_timeout: expected at least 1ms, found -5 seconds",
             "8:36: listeners[0].http2.initial_stream_window_bytes: expected at most 2147483647, found 2147483648",
@@ -298,12 +293,12 @@ listeners:
             "6:26: listeners[0].filters[1].trace.buffer: expected at most 1000, found 1001",
             "8:9: listeners[0].filters[2]: expected exactly 1 filter, found 0",
             "9:9: listeners[0].filters[3]: expected a string or a mapping, found an integer `7`",
-            "10:9: listeners[0].filters[4].nonsense: unknown filter `nonsense` (known: …)",
+            "10:9: listeners[0].filters[4].nonsense: unknown filter `nonsense` (known: `auth`, `authz`, `circuit_breaker`, `cors`, `fault`, `grpc_web`, `plugin_dispatch`, `rate_limit`, `retry`, `shadow`, `timeout`, `tls`, `trace`)",
             "11:28: listeners[0].filters[5].plugin_dispatch.x: unknown key `x`",
-            "15:18: listeners[0].routes[0].filters.trace: expected a mapping or `false`, found `true`",
+            "15:18: listeners[0].routes[0].filters.trace: expected `false` or a mapping, found `true`",
             "16:30: listeners[0].routes[0].filters.plugin_dispatch.y: unknown key `y`",
-            "17:11: listeners[0].routes[0].filters.tls: unknown filter `tls`",
-            "18:11: listeners[0].routes[0].filters.nonsense: unknown filter `nonsense`",
+            "17:11: listeners[0].routes[0].filters.tls: unknown filter `tls` (known: `auth`, `authz`, `circuit_breaker`, `cors`, `fault`, `grpc_web`, `plugin_dispatch`, `rate_limit`, `retry`, `shadow`, `timeout`, `trace`)",
+            "18:11: listeners[0].routes[0].filters.nonsense: unknown filter `nonsense` (known: `auth`, `authz`, `circuit_breaker`, `cors`, `fault`, `grpc_web`, `plugin_dispatch`, `rate_limit`, `retry`, `shadow`, `timeout`, `trace`)",
         ],
     );
 }

@@ -24,7 +24,6 @@ fn aliases_and_anchors_and_tags_are_refused() {
         &[
             "1:10: workers: an anchor is not allowed (remove it)",
             "2:17: admin.ready: an alias is not allowed (write the value out)",
-            "2:17: admin.ready: expected a string or a list, found nothing",
         ],
     );
     refused("workers: !!int 2\n", &["1:10: workers: a tag is not allowed (remove it)"]);
@@ -83,14 +82,12 @@ fn an_alias_bomb_is_refused() {
         let items = vec![format!("*a{}", level - 1); 10].join(", ");
         text += &format!("a{level}: &a{level} [{items}]\n");
     }
-    let problems = problems(&text);
-    assert!(problems.iter().any(|problem| problem.kind == ProblemKind::Syntax), "{problems}");
+    let found = problems(&text);
+    assert!(found.iter().any(|problem| problem.kind == ProblemKind::Syntax), "{found}");
     // Within the reader's own budget, aliases are still refused.
-    let shown = self::problems("a: &a [1]\nb: [*a, *a]\n").to_string();
+    let shown = problems("a: &a [1]\nb: [*a, *a]\n").to_string();
     assert_eq!(shown.matches("an alias is not allowed").count(), 2, "{shown}");
 }
-
-use self::problems as _problems;
 
 #[test]
 fn deep_nesting_is_refused_without_deep_recursion() {
@@ -114,10 +111,10 @@ fn deep_nesting_is_refused_without_deep_recursion() {
         lines.replace('\n', "\r"),
         keys,
     ] {
-        let problems = _problems(&text);
+        let found = problems(&text);
         assert!(
-            problems.iter().any(|problem| problem.kind == ProblemKind::Syntax),
-            "{} …: {problems}",
+            found.iter().any(|problem| problem.kind == ProblemKind::Syntax),
+            "{} …: {found}",
             &text[..40]
         );
     }
@@ -155,9 +152,9 @@ fn broken_yaml() {
         "\"\\q\"",
         "%TAG",
     ] {
-        let problems = problems(text);
-        assert_eq!(problems.problems.len(), 1, "{text:?}: {problems}");
-        assert_eq!(problems.problems[0].kind, ProblemKind::Syntax, "{text:?}: {problems}");
+        let found = problems(text);
+        assert_eq!(found.problems.len(), 1, "{text:?}: {found}");
+        assert_eq!(found.problems[0].kind, ProblemKind::Syntax, "{text:?}: {found}");
     }
     refused("workers: 1\n---\nworkers: 2\n", &["3:1: a second document begins here; only one is read"]);
     refused("workers: 1\n\0evil: 2\n", &["2:1: the document contains a NUL character"]);
@@ -171,24 +168,24 @@ fn broken_yaml() {
 fn yaml_1_2_scalars() {
     let config = load(
         "namespaces: [{ name: a, backend: memory, config: { yes: yes, on: on, no: no, octal: 0o17, hex: 0x1F, \
-         old: 017, time: 12:30, date: 2026-01-01, null: ~, nothing: , t: True, f: 1e3, big: 18446744073709551615, \
+         old: 017, time: 12:30, date: 2026-01-01, nothing: ~, empty: , t: True, f: 1e3, big: 18446744073709551615, \
          neg: -9223372036854775808, quoted: '12', version: 1.10 } }]",
     );
     let json = serde_json::json!({
         "yes": "yes", "on": "on", "no": "no", "octal": 15, "hex": 31, "old": 17, "time": "12:30",
-        "date": "2026-01-01", "nothing": null, "t": true, "f": 1000.0, "big": 18_446_744_073_709_551_615_u64,
+        "date": "2026-01-01", "nothing": null, "empty": null, "t": true, "f": 1000.0, "big": 18_446_744_073_709_551_615_u64,
         "neg": i64::MIN, "quoted": "12", "version": 1.1,
     });
-    let _ = (config, json);
+    assert_eq!(serde_json::to_value(&config.namespaces[0].config).unwrap(), json);
 }
 
 #[test]
 fn there_are_only_so_many_problems() {
     let text: String = (0..5_000).map(|n| format!("key{n}: &a{n} x\n")).collect();
-    let problems = problems(&text);
-    assert_eq!(problems.problems.len(), 1_000);
-    assert!(problems.omitted >= 4_000, "{}", problems.omitted);
-    assert!(problems.to_string().ends_with("more"));
+    let found = problems(&text);
+    assert_eq!(found.problems.len(), 1_000);
+    assert!(found.omitted >= 4_000, "{}", found.omitted);
+    assert!(found.to_string().ends_with("more"));
 }
 
 /// Pieces that YAML and our keys are made of, so that random texts get somewhere.

@@ -28,13 +28,13 @@ namespaces:
   - { name: n, backend: memory }
 ",
         &[
-            "3:11: listeners[1].name: listener `a` is there twice; first on line 2",
-            "3:23: listeners[1].address: listener `a` and listener `a` (line 2) have the same address 127.0.0.1:1",
-            "4:23: listeners[2].address: listener `b` and listener `a` (line 2) have the same address 0.0.0.0:1",
-            "6:23: listeners[4].address: listener `d` and the admin interface (line 1) have the same address \
+            "3:13: listeners[1].name: listener `a` is there twice; first on line 2",
+            "3:25: listeners[1].address: listener `a` and listener `a` (line 2) have the same address 127.0.0.1:1",
+            "4:25: listeners[2].address: listener `b` and listener `a` (line 2) have the same address 0.0.0.0:1",
+            "6:25: listeners[4].address: listener `d` and the admin interface (line 1) have the same address \
              127.0.0.1:50052",
-            "11:11: plugins[1].name: plugin `p` is there twice; first on line 10",
-            "14:11: namespaces[1].name: namespace `n` is there twice; first on line 13",
+            "11:13: plugins[1].name: plugin `p` is there twice; first on line 10",
+            "14:13: namespaces[1].name: namespace `n` is there twice; first on line 13",
         ],
     );
     refused(
@@ -49,38 +49,38 @@ namespaces:
 fn chains_have_an_order() {
     let chain =
         |filters: &str| format!("listeners: [{{ name: a, address: '127.0.0.1:1', filters: [{filters}] }}]");
-    let none = "1:47: listeners[0].filters: the chain has no terminal filter, so nothing would answer (end it with \
+    let none = "1:48: listeners[0].filters: the chain has no terminal filter, so nothing would answer (end it with \
                 `- plugin_dispatch`)";
     refused(&chain(""), &[none]);
     refused(&chain("trace"), &[none]);
     refused(
         &chain("plugin_dispatch, trace"),
         &[
-            "1:57: listeners[0].filters[0]: `plugin_dispatch` answers, so it must come last (move it to the end)",
+            "1:58: listeners[0].filters[0]: `plugin_dispatch` answers, so it must come last (move it to the end)",
         ],
     );
     refused(
         &chain("trace, trace, plugin_dispatch"),
-        &["1:64: listeners[0].filters[1]: filter `trace` is there twice; first on line 1"],
+        &["1:65: listeners[0].filters[1]: filter `trace` is there twice; first on line 1"],
     );
     refused(
         &chain("trace, tls, plugin_dispatch"),
         &[
-            "1:64: listeners[0].filters[1]: `tls` runs on the connection, so it must come before `trace`, which runs \
+            "1:65: listeners[0].filters[1]: `tls` runs on the connection, so it must come before `trace`, which runs \
              on requests (move it up)",
-            "1:64: listeners[0].filters[1]: filter `tls` is not built yet",
+            "1:65: listeners[0].filters[1]: filter `tls` is not built yet",
         ],
     );
     refused(
         &chain("plugin_dispatch, plugin_dispatch"),
         &[
-            "1:57: listeners[0].filters[0]: `plugin_dispatch` answers, so it must come last (move it to the end)",
-            "1:74: listeners[0].filters[1]: filter `plugin_dispatch` is there twice; first on line 1",
+            "1:58: listeners[0].filters[0]: `plugin_dispatch` answers, so it must come last (move it to the end)",
+            "1:75: listeners[0].filters[1]: filter `plugin_dispatch` is there twice; first on line 1",
         ],
     );
     refused(
         &chain("trace, plugin_dispach"),
-        &["1:64: listeners[0].filters[1]: unknown filter `plugin_dispach` (did you mean `plugin_dispatch`?)"],
+        &["1:65: listeners[0].filters[1]: unknown filter `plugin_dispach` (did you mean `plugin_dispatch`?)"],
     );
 }
 
@@ -290,7 +290,7 @@ fn windows_must_fit_each_other() {
     refused(
         &http2("initial_stream_window_bytes: 2MiB"),
         &[&format!(
-            "1:54: listeners[0].http2: the stream window (2MiB) is larger than the connection window (1MiB) {hint}"
+            "1:55: listeners[0].http2: the stream window (2MiB) is larger than the connection window (1MiB) {hint}"
         )],
     );
     load(&http2("initial_stream_window_bytes: 2MiB, initial_connection_window_bytes: 2097152"));
