@@ -21,5 +21,7 @@ mod worker;
 
 pub use builtins::Builtins;
 pub use control::{Accepted, ConfigFile, ControlHandle, Refusal, config_registry, watch};
+pub use listener::ListenerId;
 pub use proxy::{Options, Proxy, StartError};
+pub use snapshot::{ListenerState, Namespace, Route, RouteTable, Snapshot};
 pub use threads::run_on_threads;

@@ -84,6 +84,8 @@ reasons! {
     PluginUnavailable, "PLUGIN_UNAVAILABLE", Unavailable;
     /// More calls wait for the plugin than may.
     PluginOverloaded, "PLUGIN_OVERLOADED", ResourceExhausted;
+    /// The plugin instance was replaced, and the stream did not end within the drain time: open it again.
+    Reloaded, "RELOADED", Unavailable;
     /// The plugin refused the call.
     PluginRefused, "PLUGIN_REFUSED", Unknown;
     /// The operation failed inside the plugin.

@@ -5,8 +5,8 @@ mod file;
 mod report;
 
 pub use file::{ConfigFile, watch};
-pub use report::Refusal;
 pub(crate) use report::ConfigReport;
+pub use report::Refusal;
 
 use crate::{
     builtins::Builtins,

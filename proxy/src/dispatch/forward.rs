@@ -29,6 +29,7 @@ impl Call<'_> {
     pub(super) async fn grpc(self, body: Body) -> Result<Response<Body>, Rejection> {
         let plugin = self.namespace.plugin().clone();
         let limit = self.namespace.max_message_bytes();
+        let rpc = self.rpc;
         let (WireReply { headers, body }, backend) = self.send(wire(body)).await?;
         let mut response = Response::new(match body {
             ReplyBody::Whole { messages, trailers } => {
@@ -36,7 +37,7 @@ impl Call<'_> {
                 whole(messages, (!trailers.is_empty()).then_some(trailers))
             }
             ReplyBody::Stream(source) => {
-                Body::from_duplex(Box::new(Reply::new(source, backend, limit, plugin)))
+                Body::from_duplex(Box::new(Reply::new(source, backend, rpc, limit, plugin)))
             }
         });
         *response.headers_mut() = headers;

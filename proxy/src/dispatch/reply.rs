@@ -6,12 +6,19 @@ use bytes::{Buf, Bytes};
 use bytestring::ByteString;
 use http_body::Frame;
 use prism_filters::{
-    Reason, Rejection,
+    Reason, Rejection, Rpc,
     body::{BodyError, Duplex},
 };
 use prism_plugin_abi::Payload;
 use prism_plugin_host::{InFlight, ReplySource};
-use std::task::{Context, Poll, ready};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+type Cut = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// An answer that is still arriving.
 pub(super) struct Reply {
@@ -19,6 +26,9 @@ pub(super) struct Reply {
     lengths: Lengths,
     /// Held until the answer is over: an instance is retired only when its calls are done.
     _backend: InFlight,
+    /// Resolves when a replaced instance waits no longer for its streams. Unary calls have no need of it: they
+    /// end by themselves.
+    cut: Option<Cut>,
     plugin: ByteString,
 }
 
@@ -26,10 +36,15 @@ impl Reply {
     pub(super) fn new(
         source: Box<dyn ReplySource>,
         backend: InFlight,
+        rpc: Rpc,
         limit: usize,
         plugin: ByteString,
     ) -> Self {
-        Self { source: Some(source), lengths: Lengths::new(limit), _backend: backend, plugin }
+        let cut = (rpc == Rpc::Streaming).then(|| {
+            let backend = Arc::clone(&*backend);
+            Box::pin(async move { backend.cut().await }) as Cut
+        });
+        Self { source: Some(source), lengths: Lengths::new(limit), _backend: backend, cut, plugin }
     }
 
     fn fail(&mut self, rejection: Rejection) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -42,7 +57,15 @@ impl Reply {
 impl Duplex for Reply {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(source) = &mut self.source else { return Poll::Ready(None) };
-        match ready!(source.poll_frame(cx)) {
+        let Poll::Ready(frame) = source.poll_frame(cx) else {
+            let Some(cut) = &mut self.cut else { return Poll::Pending };
+            ready!(cut.as_mut().poll(cx));
+            return self.fail(
+                Rejection::new(Reason::Reloaded, "the plugin instance was replaced: open the stream again")
+                    .about_plugin(&self.plugin.clone()),
+            );
+        };
+        match frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref()
                     && let Err(rejection) = self.lengths.check(data, &self.plugin)

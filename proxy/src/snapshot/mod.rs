@@ -5,7 +5,7 @@ mod chains;
 mod routes;
 
 pub(crate) use chains::{ChainError, Chains};
-pub(crate) use routes::{Route, RouteTable};
+pub use routes::{Route, RouteTable};
 
 use crate::listener::ListenerId;
 use bytestring::ByteString;
