@@ -1,1 +1,26 @@
-//! Write a backend once: the BackendPlugin trait and the adapters that host it.
+//! Write a backend once: the [`BackendPlugin`] trait and the adapters that host it.
+//!
+//! One value of a type that implements [`BackendPlugin`] is one initialized instance, serving one
+//! namespace. [`Hosted`] keeps the instances and turns the type into a
+//! [`Plugin`](prism_plugin_abi::Plugin): that is all a builtin needs. With feature `server`, [`server`]
+//! puts a gRPC server around any such plugin: a sidecar or remote plugin. Feature `testing` has the suites
+//! that every plugin of an interface must pass.
+
+mod backend;
+mod config;
+mod counters;
+mod hosted;
+mod instances;
+mod interface;
+pub mod kv;
+mod params;
+#[cfg(feature = "server")]
+pub mod server;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use backend::{BackendPlugin, InitContext};
+pub use hosted::{Hosted, MAX_INSTANCES};
+pub use interface::{implements, operations};
+pub use params::{Params, typed_reply, typed_reply_ending_in};
+pub use prism_plugin_abi as abi;

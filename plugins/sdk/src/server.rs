@@ -1,0 +1,159 @@
+//! A plugin as a process of its own: a gRPC server on a unix socket or a TCP port.
+//!
+//! It speaks `prism.plugin.BackendPlugin` and server reflection, so that grpcurl works on it without any
+//! file. It authenticates nobody: the socket's mode and directory, or the loopback address, are what keeps
+//! others away.
+
+mod adapter;
+mod convert;
+mod listen;
+#[cfg(test)]
+mod tests;
+
+pub use adapter::Adapter;
+pub use listen::{Address, BindError, Listener};
+
+use prism_plugin_abi::Plugin;
+use prism_proto::plugin::backend_plugin_server::BackendPluginServer;
+use std::{env, ffi::OsString, future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+/// Where and how to serve.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// Where. Default: `127.0.0.1:50100`, the RFC's port for plugins, on loopback because there is no
+    /// authentication.
+    pub address: Address,
+    /// The largest message taken or sent, in bytes. Default: 64 MiB. The proxy enforces each namespace's own
+    /// limit (4 MiB unless raised); this one only keeps a single length prefix from claiming all memory, and
+    /// must not be what an operator who raises the other stumbles over.
+    pub max_message_bytes: usize,
+    /// How long calls in flight may take to end after shutdown began. Default: 10 s, as long as the proxy
+    /// gives a drained generation before it kills it. Streams that are still open then are cut.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self {
+            address: Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 50100))),
+            max_message_bytes: 64 << 20,
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl ServeOptions {
+    /// The defaults, at the address that the environment names: `PRISM_PLUGIN_SOCKET`, else `PLUGIN_SOCKET`
+    /// (a path), else `PLUGIN_GRPC_PORT` (a port on 127.0.0.1). An empty variable counts as unset.
+    ///
+    /// # Errors
+    /// [`BindError::Port`] for a port that is none.
+    pub fn from_env() -> Result<Self, BindError> {
+        Self::from_vars(|name| env::var_os(name))
+    }
+
+    fn from_vars(var: impl Fn(&str) -> Option<OsString>) -> Result<Self, BindError> {
+        let var = |name| var(name).filter(|value| !value.is_empty());
+        let mut options = Self::default();
+        if let Some(path) = var("PRISM_PLUGIN_SOCKET").or_else(|| var("PLUGIN_SOCKET")) {
+            options.address = Address::Unix(PathBuf::from(path));
+        } else if let Some(port) = var("PLUGIN_GRPC_PORT") {
+            let number = port.to_str().and_then(|port| port.parse::<u16>().ok());
+            let number = number.ok_or_else(|| BindError::Port(port.to_string_lossy().into_owned()))?;
+            options.address = Address::Tcp(SocketAddr::from(([127, 0, 0, 1], number)));
+        }
+        Ok(options)
+    }
+}
+
+/// How long a peer may take to read how its calls were cut off.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Why serving ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// It never began.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The plugin's own descriptors cannot be served by reflection: a mistake in the plugin's source.
+    #[error("the plugin's file descriptor set cannot be served by reflection")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The server failed.
+    #[error("the gRPC server failed")]
+    Server(#[from] tonic::transport::Error),
+}
+
+/// Binds and serves until `shutdown` resolves; then lets the calls in flight end.
+///
+/// # Errors
+/// [`ServeError`]
+pub async fn serve(
+    plugin: Arc<dyn Plugin>,
+    options: ServeOptions,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
+    let listener = Listener::bind(&options.address)?;
+    serve_on(listener, plugin, options, shutdown).await
+}
+
+/// The same on a listener that is bound already: for who must know the port, or must be ready before it
+/// says so.
+///
+/// # Errors
+/// [`ServeError`]
+pub async fn serve_on(
+    listener: Listener,
+    plugin: Arc<dyn Plugin>,
+    options: ServeOptions,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
+    let descriptors = plugin.describe().file_descriptor_set.clone();
+    let reflection = || {
+        let mut builder = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(prism_proto::FILE_DESCRIPTOR_SET)
+            .with_service_name("prism.plugin.BackendPlugin");
+        if !descriptors.is_empty() && descriptors != prism_proto::FILE_DESCRIPTOR_SET {
+            builder = builder.register_encoded_file_descriptor_set(&descriptors);
+        }
+        builder
+    };
+    let (cut, cut_by) = tokio::sync::watch::channel(false);
+    let service = BackendPluginServer::new(Adapter::cut_by(plugin.clone(), cut_by))
+        .max_decoding_message_size(options.max_message_bytes)
+        .max_encoding_message_size(options.max_message_bytes);
+    let router = tonic::transport::Server::builder()
+        // A proxy multiplexes all its calls over a few connections: a large body must not wait for the
+        // window at every 64 KiB, and must not use up the window of the calls beside it.
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .max_frame_size(64 << 10)
+        // The only client is a proxy, which bounds what it sends; this merely bounds a broken one.
+        .max_concurrent_streams(10_000)
+        .add_service(service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
+
+    let (ending, ended) = tokio::sync::oneshot::channel();
+    let shutdown = async move {
+        shutdown.await;
+        // Its receiver lives below, in the other half of the select.
+        let _ = ending.send(());
+    };
+    let overdue = async {
+        if ended.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(options.drain_timeout).await;
+        // Calls end now with UNAVAILABLE; what is left after that is a peer that does not read.
+        let _ = cut.send(true);
+        tokio::time::sleep(LINGER).await;
+    };
+    let served = tokio::select! {
+        served = router.serve_with_incoming_shutdown(listener, shutdown) => served,
+        () = overdue => Ok(()),
+    };
+    // Instances end with the process; this is their chance to say goodbye to their backends.
+    let _ =
+        tokio::time::timeout(options.drain_timeout, plugin.shutdown(prism_plugin_abi::InstanceId(0))).await;
+    Ok(served?)
+}
