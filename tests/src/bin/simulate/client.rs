@@ -6,7 +6,10 @@ use http::Request;
 use prism_proto::{
     google::protobuf::Any,
     kv::v1::{SetRequest, WatchEvent, WatchRequest},
-    plugin::{ExecuteRequest, ExecuteResponse, StreamRequest, StreamResponse, execute_request, stream_request, stream_response},
+    plugin::{
+        ExecuteRequest, ExecuteResponse, StreamRequest, StreamResponse, execute_request, stream_request,
+        stream_response,
+    },
 };
 use prost::{Message, Name};
 use std::cell::RefCell;
@@ -43,7 +46,13 @@ impl Client {
         self.request_ids.borrow().clone()
     }
 
-    async fn call(&self, method: &str, namespace: &str, message: &impl Message, end: bool) -> http::Response<RecvStream> {
+    async fn call(
+        &self,
+        method: &str,
+        namespace: &str,
+        message: &impl Message,
+        end: bool,
+    ) -> http::Response<RecvStream> {
         let request = Request::post(format!("http://proxy/prism.data.v1.DataService/{method}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
@@ -66,7 +75,8 @@ impl Client {
     }
 
     pub(crate) async fn set(&self, namespace: &str, key: &str, length: usize) -> Outcome {
-        let params = SetRequest { key: key.to_owned(), value: vec![b'v'; length].into(), ..Default::default() };
+        let params =
+            SetRequest { key: key.to_owned(), value: vec![b'v'; length].into(), ..Default::default() };
         let request = ExecuteRequest {
             operation: "set".to_owned(),
             params: Some(execute_request::Params::TypedParams(any(&params))),
@@ -88,7 +98,9 @@ impl Client {
     pub(crate) async fn watch(&self, namespace: &str, prefix: &str) -> Watch {
         let request = StreamRequest {
             operation: "watch".to_owned(),
-            params: Some(stream_request::Params::TypedParams(any(&WatchRequest { prefix: prefix.to_owned() }))),
+            params: Some(stream_request::Params::TypedParams(any(&WatchRequest {
+                prefix: prefix.to_owned(),
+            }))),
             ..Default::default()
         };
         let response = self.call("ExecuteStream", namespace, &request, false).await;
@@ -105,7 +117,9 @@ pub(crate) struct Watch {
 impl Watch {
     /// The key of the next event.
     pub(crate) async fn next(&mut self) -> String {
-        let message = next(&mut self.body, &mut self.buffer).await.expect("the stream goes on");
+        let Some(message) = next(&mut self.body, &mut self.buffer).await else {
+            panic!("the stream ended: {:?}", self.body.trailers().await);
+        };
         let answer = StreamResponse::decode(message).expect("a StreamResponse");
         let Some(stream_response::Result::TypedResult(event)) = answer.result else { panic!("{answer:?}") };
         WatchEvent::decode(event.value).expect("a WatchEvent").key

@@ -7,7 +7,11 @@ use std::io;
 pub(crate) struct Turmoil;
 
 impl Net for Turmoil {
-    fn bind<'a>(&'a self, address: &'a Address, _: BindOptions) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
+    fn bind<'a>(
+        &'a self,
+        address: &'a Address,
+        _: BindOptions,
+    ) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
         Box::pin(async move {
             let socket = turmoil::net::TcpListener::bind(tcp(address)?).await?;
             Ok(Box::new(Socket(socket)) as Box<dyn Listener>)
@@ -15,16 +19,18 @@ impl Net for Turmoil {
     }
 
     fn connect<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, io::Result<Io>> {
-        Box::pin(async move {
-            Ok(Io::Other(Box::new(turmoil::net::TcpStream::connect(tcp(address)?).await?)))
-        })
+        Box::pin(
+            async move { Ok(Io::Other(Box::new(turmoil::net::TcpStream::connect(tcp(address)?).await?))) },
+        )
     }
 }
 
 fn tcp(address: &Address) -> io::Result<std::net::SocketAddr> {
     match address {
         Address::Tcp(address) => Ok(*address),
-        Address::Unix(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "no unix sockets in the simulation")),
+        Address::Unix(_) => {
+            Err(io::Error::new(io::ErrorKind::Unsupported, "no unix sockets in the simulation"))
+        }
     }
 }
 
