@@ -2,14 +2,15 @@
 
 use prism_proto::plugin::{DescribeResponse, ExecuteResponse, execute_response::Result as Outcome};
 use prism_tests::{
-    Redis,
+    Process, Redis,
     client::http2::{self, Connection},
+    memory::Peak,
     plugin::Plugin,
-    wait,
+    tools, wait,
     wire::{field, framed, messages},
 };
 use prost::Message;
-use std::path::Path;
+use std::{path::Path, process::Command};
 use tokio::net::UnixStream;
 
 async fn connect(socket: &Path) -> Connection {
@@ -59,6 +60,16 @@ async fn the_plugin_answers_and_records() {
     })
     .await;
     assert_eq!(plugin.recorder.complete().len(), 2);
+}
+
+#[test]
+fn a_process_that_grows_is_seen_to_grow() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "import time; time.sleep(1); kept = b'x' * (32 << 20); time.sleep(60)";
+    let mut command = Command::new(tools::tool("python3"));
+    let process = Process::spawn("python3", command.args(["-c", script]), &folder.path().join("python.log"));
+    let peak = Peak::start(&process);
+    wait::until("the peak should rise", || (peak.rise() > 24 << 20).then_some(()));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use prism_tests::{
 use prost::Message;
 use std::{path::Path, time::Duration};
 use tempfile::TempDir;
-use tokio::sync::Mutex;
+use tokio::sync::{Barrier, Mutex};
 use tonic::Code;
 
 const EXECUTE: &str = "/prism.data.v1.DataService/Execute";
@@ -75,27 +75,45 @@ fn value(seed: usize) -> Vec<u8> {
     (0..VALUE).map(|at| (at / 7 + at / 4096 + seed).to_le_bytes()[0]).collect()
 }
 
-/// Sends 16 MiB through `echo` and checks what comes back; pauses in the middle of either way.
-async fn echo(connection: &Connection, seed: usize, pause: Option<Duration>) {
+/// What happens in the middle of a large call.
+#[derive(Clone, Copy)]
+enum Middle<'a> {
+    /// Nothing.
+    Flows,
+    /// The client pauses while it sends, and again while it receives.
+    Pauses(Duration),
+    /// Half of it is sent; the client waits at the barrier until the others are there too, and again until
+    /// the test has done what it wants.
+    Meets(&'a Barrier),
+}
+
+/// Sends 16 MiB through `echo` and checks what comes back.
+async fn echo(connection: &Connection, seed: usize, middle: Middle<'_>) {
     let value = value(seed);
     let mut body = request("echo", &value);
     let mut send = connection.send.clone().ready().await.unwrap();
     let (response, mut stream) = send.send_request(head(EXECUTE), false).unwrap();
     let first = body.split_to(body.len() / 2);
     http2::send_all(&mut stream, first, false).await.unwrap();
-    if let Some(pause) = pause {
-        tokio::time::sleep(pause).await;
+    match middle {
+        Middle::Flows => {}
+        Middle::Pauses(pause) => tokio::time::sleep(pause).await,
+        Middle::Meets(barrier) => {
+            barrier.wait().await;
+            barrier.wait().await;
+        }
     }
-    http2::send_all(&mut stream, body, true).await.unwrap();
+    if http2::send_all(&mut stream, body, true).await.is_err() {
+        panic!("refused in the middle: {:?}", http2::collect(response).await);
+    }
     let (parts, mut answer) = response.await.unwrap().into_parts();
     assert_eq!(parts.status, 200);
     let mut received = BytesMut::new();
-    let mut paused = pause.is_none();
+    let mut pause = if let Middle::Pauses(pause) = middle { Some(pause) } else { None };
     while let Some(piece) = http2::next(&mut answer).await.unwrap() {
         received.extend_from_slice(&piece);
-        if !paused && received.len() > VALUE / 2 {
-            paused = true;
-            tokio::time::sleep(pause.unwrap_or_default()).await;
+        if received.len() > VALUE / 2 {
+            tokio::time::sleep(pause.take().unwrap_or_default()).await;
         }
     }
     let trailers = answer.trailers().await.unwrap().unwrap();
@@ -107,9 +125,9 @@ async fn echo(connection: &Connection, seed: usize, pause: Option<Duration>) {
     assert!(raw == value, "the value changed on its way");
 }
 
-async fn echo_many(proxy: &Proxy, pause: Option<Duration>) {
+async fn echo_many(proxy: &Proxy, middle: Middle<'_>) {
     let connections = join_all((0..AT_ONCE).map(|_| http2::connect(proxy.port()))).await;
-    let calls = connections.iter().enumerate().map(|(seed, connection)| echo(connection, seed, pause));
+    let calls = connections.iter().enumerate().map(|(seed, connection)| echo(connection, seed, middle));
     wait::guard("four large calls", join_all(calls)).await;
 }
 
@@ -124,7 +142,7 @@ async fn four_large_values_pass_in_little_memory() {
     let _quiet = QUIET.lock().await;
     let scene = scene("").await;
     let peak = Peak::start(&scene.proxy.process);
-    echo_many(&scene.proxy, None).await;
+    echo_many(&scene.proxy, Middle::Flows).await;
     rose_little(&peak);
 }
 
@@ -134,7 +152,7 @@ async fn four_large_values_on_one_connection() {
     let scene = scene("").await;
     let peak = Peak::start(&scene.proxy.process);
     let connection = http2::connect(scene.proxy.port()).await;
-    let calls = (0..AT_ONCE).map(|seed| echo(&connection, seed, None));
+    let calls = (0..AT_ONCE).map(|seed| echo(&connection, seed, Middle::Flows));
     wait::guard("four large calls", join_all(calls)).await;
     rose_little(&peak);
 }
@@ -144,7 +162,7 @@ async fn a_client_that_pauses_holds_its_own_call_up_and_no_memory() {
     let _quiet = QUIET.lock().await;
     let scene = scene("").await;
     let peak = Peak::start(&scene.proxy.process);
-    echo_many(&scene.proxy, Some(PAUSE)).await;
+    echo_many(&scene.proxy, Middle::Pauses(PAUSE)).await;
     rose_little(&peak);
 }
 
@@ -153,17 +171,16 @@ async fn a_sidecar_that_pauses_holds_the_client_up_and_no_memory() {
     let _quiet = QUIET.lock().await;
     let scene = scene("").await;
     let peak = Peak::start(&scene.proxy.process);
-    scene.sidecar.process.signal(Signal::STOP);
-    let port = scene.proxy.port();
-    let calls = tokio::spawn(async move {
-        let connections = join_all((0..AT_ONCE).map(|_| http2::connect(port))).await;
-        join_all(connections.iter().enumerate().map(|(seed, one)| echo(one, seed, None))).await;
-    });
-    tokio::time::sleep(PAUSE).await;
-    assert!(!calls.is_finished());
-    rose_little(&peak);
-    scene.sidecar.process.signal(Signal::CONT);
-    wait::guard("four large calls", calls).await.unwrap();
+    let barrier = Barrier::new(AT_ONCE + 1);
+    let pausing = async {
+        barrier.wait().await;
+        scene.sidecar.process.signal(Signal::STOP);
+        barrier.wait().await;
+        tokio::time::sleep(PAUSE).await;
+        rose_little(&peak);
+        scene.sidecar.process.signal(Signal::CONT);
+    };
+    tokio::join!(echo_many(&scene.proxy, Middle::Meets(&barrier)), pausing);
     rose_little(&peak);
 }
 
