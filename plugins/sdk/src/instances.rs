@@ -19,6 +19,9 @@ pub(crate) struct Instance<P> {
     pub(crate) counters: Counters,
 }
 
+/// An instance that nobody will find any more; if there is one, it is to be shut down.
+pub(crate) type Retired<P> = Option<Arc<Instance<P>>>;
+
 /// A place for an instance: taken when its `Initialize` begins, filled when it succeeds.
 pub(crate) struct Slot<P> {
     namespace: String,
@@ -163,7 +166,7 @@ impl<P: BackendPlugin> Reservation<'_, P> {
     ///
     /// # Errors
     /// When it was shut down while it was being built; the instance is returned to be shut down.
-    pub(crate) fn install(&self) -> Result<Option<Arc<Instance<P>>>, Option<Arc<Instance<P>>>> {
+    pub(crate) fn install(&self) -> Result<Retired<P>, Retired<P>> {
         let Some(slot) = &self.slot else { return Ok(None) };
         let mut map = self.instances.map.write().unwrap_or_else(PoisonError::into_inner);
         let current = map.slots.get(&self.key);

@@ -46,7 +46,7 @@ impl Adapter {
         async move {
             let never = cut.wait_for(|cut| *cut).await.is_err();
             if never {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         }
     }
