@@ -1,1 +1,264 @@
-//! Redis as a prism.kv.v1 backend, as a library and as a sidecar.
+//! Redis as a `prism.kv.v1` backend.
+//!
+//! Keys are Redis keys and values Redis strings, so that other programs see them as they are. A key of
+//! another type is `FAILED_PRECONDITION` where a value is asked for. Keys that the interface cannot name
+//! (not UTF-8, longer than 1,024 bytes) are left out of `scan` and `watch`.
+
+mod config;
+mod error;
+mod scan;
+mod watch;
+
+pub use config::Config;
+
+use bytes::Bytes;
+use deadpool_redis::{Connection, Manager, Pool, Runtime};
+use futures_core::Stream;
+use prism_plugin_sdk::{
+    BackendPlugin, Hosted, InitContext,
+    abi::{
+        CallContext, Data, Description, Error, Health, Metrics, Plugin, Request, RequestStream,
+        ResponseStream,
+    },
+    implements,
+    kv::{self, Condition, Found, KeyValue, Page, WatchEvent},
+};
+use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, cmd};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+use tokio::sync::Semaphore;
+
+/// The plugin, ready to be linked in.
+#[must_use]
+pub fn redis() -> Arc<dyn Plugin> {
+    Arc::new(Hosted::<Redis>::new())
+}
+
+/// One instance: one namespace, one pool.
+pub struct Redis {
+    backend: Arc<Backend>,
+}
+
+/// What calls and watchers share.
+struct Backend {
+    config: Config,
+    pool: Pool,
+    client: Client,
+    database: i64,
+    queries: AtomicU64,
+    watchers: Arc<Semaphore>,
+    /// Closed on shutdown: watchers learn that their instance is gone.
+    open: Semaphore,
+}
+
+impl BackendPlugin for Redis {
+    type Config = Config;
+
+    fn descriptor() -> Description {
+        implements("redis", env!("CARGO_PKG_VERSION"), &["prism.kv.v1"])
+    }
+
+    async fn initialize(context: InitContext<Config>) -> Result<Self, Error> {
+        let config = context.config;
+        let info = config.connection(&context.credentials)?;
+        let database = info.redis_settings().db();
+        let connect = Duration::from_millis(config.connect_timeout_ms);
+        let command = Duration::from_millis(config.command_timeout_ms);
+        let invalid = |error: redis::RedisError| error::invalid_url(&error);
+        let client = Client::open(info.clone()).map_err(invalid)?;
+        let options = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(connect))
+            .set_response_timeout(Some(command));
+        let pool = Pool::builder(Manager::new_with_config(info, options).map_err(invalid)?)
+            .max_size(config.pool_size)
+            .wait_timeout(Some(command))
+            .create_timeout(Some(connect))
+            .recycle_timeout(Some(command))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| Error::invalid(format!("the pool cannot be built: {error}")))?;
+        let watchers = Arc::new(Semaphore::new(config.max_watchers));
+        let backend = Backend {
+            config,
+            pool,
+            client,
+            database,
+            queries: AtomicU64::new(0),
+            watchers,
+            open: Semaphore::new(0),
+        };
+        // A wrong password is a mistake that must fail here, not at the first call.
+        backend.query::<String>(&cmd("PING")).await?;
+        Ok(Self { backend: Arc::new(backend) })
+    }
+
+    async fn health(&self) -> Health {
+        let mut health = match self.backend.query::<String>(&cmd("PING")).await {
+            Ok(_) => Health::healthy(),
+            Err(error) => Health::unhealthy(error.to_string()),
+        };
+        let status = self.backend.pool.status();
+        health.details.insert("pool_size".into(), status.size.to_string());
+        health.details.insert("pool_max".into(), status.max_size.to_string());
+        health.details.insert("pool_waiting".into(), status.waiting.to_string());
+        health
+    }
+
+    async fn execute(self: &Arc<Self>, _: &CallContext, request: Request) -> Result<Data, Error> {
+        kv::execute(&**self, request).await
+    }
+
+    async fn execute_stream(
+        self: &Arc<Self>,
+        _: &CallContext,
+        first: Request,
+        _: RequestStream,
+    ) -> Result<ResponseStream, Error> {
+        kv::watch(&**self, first).await
+    }
+
+    fn metrics(&self) -> Metrics {
+        let status = self.backend.pool.status();
+        Metrics {
+            connections_active: status.size.saturating_sub(status.available) as u64,
+            connections_idle: status.available as u64,
+            queries_executed: self.backend.queries.load(Relaxed),
+            ..Metrics::default()
+        }
+    }
+
+    async fn shutdown(&self) {
+        // Calls that hold a connection finish on it; it is closed when they return it.
+        self.backend.open.close();
+    }
+}
+
+impl Backend {
+    async fn connection(&self) -> Result<Connection, Error> {
+        self.queries.fetch_add(1, Relaxed);
+        self.pool.get().await.map_err(|error| error::pool(error, self.config.pool_size))
+    }
+
+    async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
+        let mut connection = self.connection().await?;
+        command.query_async(&mut *connection).await.map_err(|error| error::redis(&error))
+    }
+
+    async fn pipeline<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, Error> {
+        let mut connection = self.connection().await?;
+        commands.query_async(&mut *connection).await.map_err(|error| error::redis(&error))
+    }
+
+    /// The key as Redis has it.
+    fn physical(&self, key: &str) -> String {
+        [&*self.config.key_prefix, key].concat()
+    }
+
+    /// The key as clients have it; `None` for one that they cannot name.
+    fn logical(&self, physical: &[u8]) -> Option<String> {
+        let key = physical.strip_prefix(self.config.key_prefix.as_bytes())?;
+        let key = std::str::from_utf8(key).ok()?;
+        (!key.is_empty() && key.len() <= kv::MAX_KEY && !key.contains('\0')).then(|| key.to_owned())
+    }
+}
+
+/// How many keys one MGET asks for: enough that the round trips do not show, and few enough that the bound
+/// on the answer is checked before it is far exceeded.
+const MGET: usize = 32;
+
+impl KeyValue for Redis {
+    const TOKEN: &'static str = "redis";
+
+    async fn get(&self, key: &str, with_ttl: bool) -> Result<Option<Found>, Error> {
+        let key = self.backend.physical(key);
+        if !with_ttl {
+            let value: Option<Bytes> = self.backend.query(cmd("GET").arg(key)).await?;
+            return Ok(value.map(|value| Found { value, ttl: None }));
+        }
+        let mut both = Pipeline::with_capacity(2);
+        both.cmd("GET").arg(&key).cmd("PTTL").arg(&key);
+        let (value, ttl): (Option<Bytes>, i64) = self.backend.pipeline(&both).await?;
+        // -1: it does not expire. -2: it is gone, between the two.
+        let ttl = match ttl {
+            -2 => return Ok(None),
+            ttl => u64::try_from(ttl).ok().map(Duration::from_millis),
+        };
+        Ok(value.map(|value| Found { value, ttl }))
+    }
+
+    async fn set(
+        &self,
+        key: String,
+        value: Bytes,
+        ttl: Option<Duration>,
+        condition: Condition,
+    ) -> Result<bool, Error> {
+        let mut set = cmd("SET");
+        set.arg(self.backend.physical(&key)).arg(&value[..]);
+        if let Some(ttl) = ttl {
+            set.arg("PX").arg(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        }
+        match condition {
+            Condition::Always => {}
+            Condition::IfAbsent => drop(set.arg("NX")),
+            Condition::IfPresent => drop(set.arg("XX")),
+        }
+        let set: Option<String> = self.backend.query(&set).await?;
+        Ok(set.is_some())
+    }
+
+    async fn delete(&self, keys: Vec<String>) -> Result<usize, Error> {
+        let mut delete = cmd("DEL");
+        keys.iter().for_each(|key| drop(delete.arg(self.backend.physical(key))));
+        self.backend.query(&delete).await
+    }
+
+    async fn exists(&self, key: &str) -> Result<bool, Error> {
+        self.backend.query(cmd("EXISTS").arg(self.backend.physical(key))).await
+    }
+
+    async fn multi_get(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, Error> {
+        let mut values = Vec::with_capacity(keys.len());
+        let mut bytes = 0;
+        for keys in keys.chunks(MGET) {
+            let mut get = cmd("MGET");
+            keys.iter().for_each(|key| drop(get.arg(self.backend.physical(key))));
+            let some: Vec<Option<Bytes>> = self.backend.query(&get).await?;
+            bytes += some.iter().flatten().map(Bytes::len).sum::<usize>();
+            if bytes > kv::MAX_MULTI_GET {
+                return Err(kv::too_many_bytes());
+            }
+            values.extend(some);
+        }
+        Ok(values)
+    }
+
+    async fn scan(&self, prefix: &str, page_size: usize, from: Option<&[u8]>) -> Result<Page, Error> {
+        scan::page(&self.backend, prefix, page_size, from).await
+    }
+
+    async fn watch(
+        &self,
+        prefix: String,
+    ) -> Result<impl Stream<Item = Result<WatchEvent, Error>> + Send + 'static, Error> {
+        watch::open(self.backend.clone(), prefix).await
+    }
+}
+
+/// A prefix as a Redis glob: what it means to MATCH and PSUBSCRIBE is escaped, and `*` follows.
+fn glob(prefix: &str) -> String {
+    let mut pattern = String::with_capacity(prefix.len() + 8);
+    for letter in prefix.chars() {
+        if matches!(letter, '*' | '?' | '[' | ']' | '\\' | '^' | '-') {
+            pattern.push('\\');
+        }
+        pattern.push(letter);
+    }
+    pattern.push('*');
+    pattern
+}
