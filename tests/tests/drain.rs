@@ -88,7 +88,8 @@ async fn a_stream_that_never_ends_does_not_hold_the_end_up() {
     let (response, _stream) = send.send_request(http2::head(STREAM, &[NAMESPACE]), false).unwrap();
     scene.proxy.process.signal(Signal::TERM);
     let ended = wait::guard("the end of the watch", watch.event()).await;
-    assert_eq!(ended.unwrap_err().code(), Code::Unavailable);
+    let status = ended.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     let _ = wait::guard("the end of the stream", http2::collect(response)).await;
     assert!(scene.proxy.process.wait().code().is_some());
 }
