@@ -114,7 +114,7 @@ impl Store {
             .items
             .range::<str, _>((from, Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(prefix))
-            .filter(|(_, item)| !item.expires.is_some_and(|at| at <= now));
+            .filter(|(_, item)| item.expires.is_none_or(|at| at > now));
         let keys: Vec<String> = alive.by_ref().take(page_size).map(|(key, _)| key.to_string()).collect();
         let next = alive.next().and(keys.last()).map(|last| last.clone().into_bytes());
         Page { keys, next }

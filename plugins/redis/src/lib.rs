@@ -204,18 +204,17 @@ impl KeyValue for Redis {
             set.arg("PX").arg(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
         }
         match condition {
-            Condition::Always => {}
-            Condition::IfAbsent => drop(set.arg("NX")),
-            Condition::IfPresent => drop(set.arg("XX")),
-        }
+            Condition::Always => &mut set,
+            Condition::IfAbsent => set.arg("NX"),
+            Condition::IfPresent => set.arg("XX"),
+        };
         let set: Option<String> = self.backend.query(&set).await?;
         Ok(set.is_some())
     }
 
     async fn delete(&self, keys: Vec<String>) -> Result<usize, Error> {
-        let mut delete = cmd("DEL");
-        keys.iter().for_each(|key| drop(delete.arg(self.backend.physical(key))));
-        self.backend.query(&delete).await
+        let keys: Vec<_> = keys.iter().map(|key| self.backend.physical(key)).collect();
+        self.backend.query(cmd("DEL").arg(keys)).await
     }
 
     async fn exists(&self, key: &str) -> Result<bool, Error> {
@@ -226,9 +225,8 @@ impl KeyValue for Redis {
         let mut values = Vec::with_capacity(keys.len());
         let mut bytes = 0;
         for keys in keys.chunks(MGET) {
-            let mut get = cmd("MGET");
-            keys.iter().for_each(|key| drop(get.arg(self.backend.physical(key))));
-            let some: Vec<Option<Bytes>> = self.backend.query(&get).await?;
+            let keys: Vec<_> = keys.iter().map(|key| self.backend.physical(key)).collect();
+            let some: Vec<Option<Bytes>> = self.backend.query(cmd("MGET").arg(keys)).await?;
             bytes += some.iter().flatten().map(Bytes::len).sum::<usize>();
             if bytes > kv::MAX_MULTI_GET {
                 return Err(kv::too_many_bytes());

@@ -1,5 +1,7 @@
 //! The Redis plugin against a real `redis-server`, in memory and as a sidecar.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use futures_util::StreamExt;
 use prism_plugin_sdk::{
     abi::{Code, Error, HealthStatus},
