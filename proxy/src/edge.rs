@@ -55,6 +55,7 @@ pub(crate) struct Edge {
     linger: Rc<Linger>,
     local: Rc<LocalServices>,
     draining: watch::Receiver<bool>,
+    cut: watch::Receiver<bool>,
 }
 
 impl Edge {
@@ -66,6 +67,7 @@ impl Edge {
         worker: &Rc<WorkerLocal>,
         linger: &Rc<Linger>,
         local: &Rc<LocalServices>,
+        cut: &watch::Receiver<bool>,
     ) -> Self {
         Self {
             snapshots: Arc::clone(snapshots),
@@ -75,6 +77,7 @@ impl Edge {
             worker: Rc::clone(worker),
             linger: Rc::clone(linger),
             local: Rc::clone(local),
+            cut: cut.clone(),
         }
     }
 
@@ -114,10 +117,21 @@ impl Edge {
 
     /// Resolves when the listener, or the whole proxy, drains.
     pub(crate) fn draining(&self) -> impl Future<Output = ()> + 'static {
-        let mut draining = self.draining.clone();
-        async move {
-            // An error means that the listener's handle is gone: that is the end as well.
-            let _ = draining.wait_for(|draining| *draining).await;
-        }
+        until_true(self.draining.clone())
     }
+
+    /// Resolves when the drain is over and what is left must end.
+    pub(crate) fn cut(&self) -> impl Future<Output = ()> + 'static {
+        until_true(self.cut.clone())
+    }
+
+    /// The drain is over.
+    pub(crate) fn is_cut(&self) -> bool {
+        *self.cut.borrow()
+    }
+}
+
+async fn until_true(mut receiver: watch::Receiver<bool>) {
+    // An error means that the sender is gone: that is the end as well.
+    let _ = receiver.wait_for(|value| *value).await;
 }

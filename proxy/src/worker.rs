@@ -11,7 +11,7 @@ use crate::{
     snapshot::Snapshot,
 };
 use arc_swap::ArcSwap;
-use prism_platform::{Detached, Platform};
+use prism_platform::{Detached, Platform, time};
 use prism_plugin_host::WorkerLocal;
 use std::{
     net::SocketAddr,
@@ -29,6 +29,9 @@ use tokio::{
 
 /// Accepted connections that may wait for a worker: as many as a listen queue holds.
 const QUEUE: usize = 1024;
+
+/// How long connections have, once they are cut, to tell their clients so.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A connection on its way to a worker.
 pub(crate) struct Incoming {
@@ -90,6 +93,7 @@ impl Worker {
         let local = Rc::new(WorkerLocal::new(self.platform.clone()));
         let linger = Rc::new(Linger::new(self.linger));
         let services = Rc::new(LocalServices::new(&self.health));
+        let edge_cut = self.cut.clone();
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -102,7 +106,7 @@ impl Worker {
                     let Ok(io) = incoming.io.attach() else { continue };
                     let permit = incoming.permit;
                     let edge =
-                        Rc::new(Edge::new(&self.snapshots, permit.listener(), &local, &linger, &services));
+                        Rc::new(Edge::new(&self.snapshots, permit.listener(), &local, &linger, &services, &edge_cut));
                     connections.spawn_local(async move {
                         connection::serve(edge, io, incoming.peer).await;
                         drop(permit);
@@ -110,12 +114,22 @@ impl Worker {
                 }
             }
         }
-        while !connections.is_empty() {
-            tokio::select! {
-                biased;
-                _ = self.cut.wait_for(|cut| *cut) => break,
-                ended = connections.join_next() => report(ended),
+        let finish = async {
+            while let Some(ended) = connections.join_next().await {
+                report(Some(ended));
             }
+        };
+        let cut_off = async {
+            // An error means that nobody is left to cut: they have all the time they need.
+            if self.cut.wait_for(|cut| *cut).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            time::sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            biased;
+            () = finish => {}
+            () = cut_off => {}
         }
         connections.shutdown().await;
         linger.finish().await;

@@ -171,7 +171,7 @@ impl Messages {
                     rest = later;
                     let done = *remaining == 0;
                     if self.operation.is_none()
-                        && let Some(operation) = scanner.operation()
+                        && let Some(operation) = scanner.operation().filter(|operation| !operation.is_empty())
                     {
                         self.operation = Some(operation.into());
                     }

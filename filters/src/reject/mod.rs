@@ -7,7 +7,7 @@ pub(crate) use reason::code_name;
 pub use reason::{Code, Reason};
 pub use respond::{respond, trailers_of};
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 use std::{borrow::Cow, fmt};
 
 /// Why a request is not served. Filters return it; [`respond`] turns it into the protocol's answer.
@@ -78,6 +78,12 @@ impl Rejection {
     #[must_use]
     pub fn code(&self) -> Code {
         self.0.code
+    }
+
+    /// The status that it is answered with over plain HTTP.
+    #[must_use]
+    pub fn http_status(&self) -> StatusCode {
+        self.0.reason.http_override().unwrap_or(reason::http_status(self.0.code))
     }
 
     /// What it tells the caller.

@@ -86,6 +86,8 @@ reasons! {
     PluginOverloaded, "PLUGIN_OVERLOADED", ResourceExhausted;
     /// The plugin instance was replaced, and the stream did not end within the drain time: open it again.
     Reloaded, "RELOADED", Unavailable;
+    /// The proxy is shutting down, and the call did not end within the drain time: another one may take it.
+    Draining, "DRAINING", Unavailable;
     /// The plugin refused the call.
     PluginRefused, "PLUGIN_REFUSED", Unknown;
     /// The operation failed inside the plugin.

@@ -1,13 +1,10 @@
 //! The one place where a refusal becomes an answer: gRPC status, trailers-only, or an HTTP status with a
 //! JSON body, by the request's protocol.
 
-use super::{
-    Rejection,
-    reason::{code_name, http_status},
-};
+use super::{Rejection, reason::code_name};
 use crate::{Body, Protocol, RequestContext};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, header};
 use serde::Serialize;
 use std::collections::HashMap;
 use tonic_types::{ErrorDetails, StatusExt};
@@ -79,11 +76,10 @@ fn http(cx: &RequestContext, rejection: &Rejection) -> Response<Body> {
         reason: rejection.reason().name(),
         request_id: cx.request_id(),
     };
-    let status: StatusCode = rejection.reason().http_override().unwrap_or(http_status(rejection.code()));
     // Strings always serialize.
     let json = serde_json::to_vec(&body).unwrap_or_default();
     let mut response = Response::new(Body::from(Bytes::from(json)));
-    *response.status_mut() = status;
+    *response.status_mut() = rejection.http_status();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

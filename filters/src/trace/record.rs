@@ -94,6 +94,7 @@ impl Record {
     /// It was refused.
     pub(super) fn rejected(&mut self, cx: &RequestContext, rejection: &Rejection) {
         self.learn(cx);
+        self.status = Some(rejection.http_status());
         self.finish(rejection.code(), Some(rejection.reason()));
     }
 

@@ -29,12 +29,18 @@ pub(super) async fn serve(edge: Rc<Edge>, io: Replay, peer: Option<SocketAddr>) 
     let unread = Unread::new();
     let mut streams = FuturesUnordered::new();
     let mut draining = pin!(edge.draining());
-    let mut goaway_sent = false;
+    let mut cut = pin!(edge.cut());
+    let (mut goaway_sent, mut is_cut) = (false, false);
 
     poll_fn(|cx| {
         if !goaway_sent && draining.as_mut().poll(cx).is_ready() {
             connection.graceful_shutdown();
             goaway_sent = true;
+        }
+        if !is_cut && cut.as_mut().poll(cx).is_ready() {
+            is_cut = true;
+            // Dropped, each tells its client that the proxy goes away (see `stream`).
+            streams.clear();
         }
         loop {
             // 1. Every request that is there. `poll_accept` also reads, and writes what is queued.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, header};
 use http_body::Frame;
 use prism_filters::{
-    Body,
+    Body, Reason as Refused, Rejection,
     body::{BodyError, Stall},
     trailers_of,
 };
@@ -23,9 +23,10 @@ use std::{
 pub(super) async fn serve(
     edge: Rc<Edge>,
     request: Request<Body>,
-    mut respond: SendResponse<Bytes>,
+    respond: SendResponse<Bytes>,
     peer: Option<SocketAddr>,
 ) {
+    let mut open = Open { edge: &edge, grpc: is_grpc(request.headers()), respond, send: None, over: false };
     let response = {
         let mut answering = pin!(stack::serve(&edge, request, peer));
         poll_fn(|cx| {
@@ -33,25 +34,67 @@ pub(super) async fn serve(
                 return Poll::Ready(Some(response));
             }
             // The client gave up: dropping the future cancels the call all the way to the plugin.
-            respond.poll_reset(cx).map(|_| None)
+            open.respond.poll_reset(cx).map(|_| None)
         })
         .await
     };
-    let Some(response) = response else { return };
-    let (mut head, body) = response.into_parts();
-    if let Some(length) = body.exact_len().filter(|_| !head.headers.contains_key(header::CONTENT_LENGTH))
-        && !body.is_end()
-        && !is_grpc(&head.headers)
-    {
-        head.headers.insert(header::CONTENT_LENGTH, length.into());
+    if let Some(response) = response {
+        open.answer(response).await;
     }
-    let ended = body.is_end();
-    // An error here means that the stream or the connection is gone: nobody is left to answer.
-    let Ok(send) = respond.send_response(Response::from_parts(head, ()), ended) else { return };
-    if !ended {
-        let mut sending =
-            Sending { send, body, pending: None, stall: Stall::new(edge.limits().stall_timeout) };
-        poll_fn(|cx| sending.poll(cx)).await;
+    open.over = true;
+}
+
+/// A stream until it is over. Dropped before that because the proxy goes away, it tells the client so.
+struct Open<'a> {
+    edge: &'a Edge,
+    grpc: bool,
+    respond: SendResponse<Bytes>,
+    send: Option<SendStream<Bytes>>,
+    over: bool,
+}
+
+impl Open<'_> {
+    async fn answer(&mut self, response: Response<Body>) {
+        let (mut head, body) = response.into_parts();
+        let ended = body.is_end();
+        if !ended
+            && !is_grpc(&head.headers)
+            && let Some(length) = body.exact_len()
+        {
+            head.headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
+        }
+        // An error here means that the stream or the connection is gone: nobody is left to answer.
+        let Ok(send) = self.respond.send_response(Response::from_parts(head, ()), ended) else { return };
+        if !ended {
+            let stall = Stall::new(self.edge.limits().stall_timeout);
+            let mut sending = Sending { send: self.send.insert(send), body, pending: None, stall };
+            poll_fn(|cx| sending.poll(cx)).await;
+        }
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if self.over || !self.edge.is_cut() {
+            return;
+        }
+        let refusal = Rejection::new(Refused::Draining, "the proxy is shutting down: call again");
+        match &mut self.send {
+            // Whatever cannot be sent any more has nobody to read it.
+            Some(send) if self.grpc => drop(send.send_trailers(trailers_of(&refusal))),
+            Some(send) => send.send_reset(Reason::CANCEL),
+            None => {
+                let mut head = Response::new(());
+                if self.grpc {
+                    *head.headers_mut() = trailers_of(&refusal);
+                    head.headers_mut()
+                        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/grpc"));
+                } else {
+                    *head.status_mut() = refusal.http_status();
+                }
+                drop(self.respond.send_response(head, true));
+            }
+        }
     }
 }
 
@@ -59,8 +102,8 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-struct Sending {
-    send: SendStream<Bytes>,
+struct Sending<'a> {
+    send: &'a mut SendStream<Bytes>,
     body: Body,
     /// Taken from the body and not sent yet: the next piece is asked for only when this one is gone, which
     /// is what carries back-pressure to the plugin.
@@ -68,7 +111,7 @@ struct Sending {
     stall: Stall,
 }
 
-impl Sending {
+impl Sending<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if self.pending.is_some() {
