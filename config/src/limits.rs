@@ -67,7 +67,10 @@ impl Default for Http2 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http1 {
-    /// How long a client may take to send a request's head, against clients that send it byte by byte.
+    /// How long a connection may wait for a request's head to be complete. It also bounds the idle time
+    /// between requests, because waiting for a head begins when the answer before it has ended. 10 s is
+    /// ample for a head over a slow link and stops clients that send one byte by byte; clients of HTTP/1
+    /// reconnect cheaply.
     pub header_timeout: Duration,
     /// Header fields of a request; the same number as for HTTP/2.
     #[schemars(extend("minimum" = 1, "maximum" = 10_000))]
@@ -77,19 +80,11 @@ pub struct Http1 {
     /// 8,192.
     #[schemars(extend("minimum" = 8_192, "maximum" = 16_777_216))]
     pub max_header_bytes: ByteSize,
-    /// How long a connection may wait for its next request. Clients of HTTP/1 reconnect cheaply; 60 s
-    /// is what most of them expect.
-    pub keepalive_timeout: Duration,
 }
 
 impl Default for Http1 {
     fn default() -> Self {
-        Self {
-            header_timeout: Duration::seconds(10),
-            max_headers: 100,
-            max_header_bytes: ByteSize::kib(32),
-            keepalive_timeout: Duration::seconds(60),
-        }
+        Self { header_timeout: Duration::seconds(10), max_headers: 100, max_header_bytes: ByteSize::kib(32) }
     }
 }
 

@@ -25,8 +25,8 @@ pub struct Source {
 /// Reads, checks and resolves a configuration. Touches nothing outside: no file, no socket.
 ///
 /// # Errors
-/// Every problem that can be found at once, sorted by line. A text that is not YAML has only the first
-/// problem that the YAML reader met.
+/// Every problem that can be found at once, sorted by line. A text that is not YAML has only those that were
+/// met up to where it stops being YAML.
 pub fn parse(source: &Source, registry: &Registry) -> Result<Config, Problems> {
     let mut problems = Collector::default();
     if let Some(document) = checked(source, registry, &mut problems) {

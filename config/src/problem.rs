@@ -229,3 +229,12 @@ pub(crate) fn closest<'a>(written: &str, known: impl IntoIterator<Item = &'a str
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| format!("did you mean `{name}`?"))
 }
+
+/// How much of a text from the document is quoted.
+const MOST_QUOTED: usize = 40;
+
+/// A text short enough and plain enough to stand in a message.
+pub(crate) fn shorten(text: &str) -> String {
+    let plain: String = text.chars().take(MOST_QUOTED).flat_map(char::escape_debug).collect();
+    if text.chars().count() > MOST_QUOTED { format!("{plain}…") } else { plain }
+}

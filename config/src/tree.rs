@@ -4,20 +4,18 @@
 //! into gigabytes), no tags, no key twice, one document, at most [`MAX_DEPTH`] levels and
 //! [`MAX_BYTES`] bytes.
 
-mod convert;
+mod reader;
+mod scalar;
 
-use saphyr::{LoadableYamlNode, MarkedYaml};
 use serde_json::{Map, Value};
 
 use crate::problem::{Collector, Position, ProblemKind};
 
-/// The deepest nesting that is read. A configuration needs about ten levels.
+/// How many collections may lie in one another. A configuration needs about ten levels; the checks recurse
+/// once per level.
 pub(crate) const MAX_DEPTH: usize = 64;
 /// The largest document. Ten thousand routes are about one megabyte.
 pub(crate) const MAX_BYTES: usize = 4 << 20;
-/// How far from the left a line may begin. The YAML reader recurses once per level of block nesting,
-/// and every level but indentless lists needs a further column, so this bounds its stack.
-const MAX_INDENT: usize = 160;
 
 /// A value with the place where it begins.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,95 +112,47 @@ impl Node {
     }
 }
 
-/// Reads a document. What cannot be read at all is `None`; what can be read with problems is a tree
-/// that is still worth checking, and the problems are in the collector.
+/// Reads a document. What is not YAML is `None`; what can be read with problems is a tree that is still
+/// worth checking, and the problems are in the collector.
 pub(crate) fn read(text: &str, problems: &mut Collector) -> Option<Node> {
     let start = Position { line: 1, column: 1 };
-    let mut refuse = |at, message: String, hint: Option<&str>| {
-        problems.push(ProblemKind::Syntax, at, "", message, hint.map(Into::into));
-    };
     if text.len() > MAX_BYTES {
-        refuse(
-            start,
-            format!("the document is {} bytes long; at most {MAX_BYTES} are read", text.len()),
-            None,
-        );
+        let message = format!("the document is {} bytes long; at most {MAX_BYTES} are read", text.len());
+        problems.push(ProblemKind::Syntax, start, "", message, None);
         return None;
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    // The YAML reader takes a NUL for the end of its input and would ignore the rest.
-    if let Some(offset) = text.find('\0') {
-        let before = &text[..offset];
+    // The YAML parser takes a NUL for the end of its input and would ignore the rest.
+    if let Some((before, _)) = text.split_once('\0') {
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        refuse(Position { line, column }, "the document contains a NUL character".into(), None);
+        let message = "the document contains a NUL character";
+        problems.push(ProblemKind::Syntax, Position { line, column }, "", message, None);
         return None;
     }
-    if let Some(line) = overindented(text) {
-        let message = format!("the line begins more than {MAX_INDENT} columns from the left");
-        refuse(Position { line, column: 1 }, message, None);
-        return None;
-    }
-    match MarkedYaml::load_from_iter(text.chars()) {
-        Err(error) => {
-            let at = convert::position(*error.marker());
-            let line = text.lines().nth(at.line - 1).unwrap_or_default();
-            let tab = indented_with_tab(line) && error.info().contains("tab");
-            let hint = tab.then_some("YAML is indented with spaces, never with tabs");
-            refuse(at, explain(error.info(), line), hint);
-            None
-        }
-        Ok(documents) => {
-            if let Some(second) = documents.get(1) {
-                let at = convert::position(second.span.start);
-                refuse(at, "a second document begins here; only one is read".into(), None);
-            }
-            let empty = Node { value: NodeValue::Map(Vec::new()), at: start };
-            let Some(first) = documents.first() else { return Some(empty) };
-            let root = convert::Converter::new(text, problems).convert(first);
-            // A file of comments only is a document that says nothing: all defaults.
-            Some(if root.value == NodeValue::Null { empty } else { root })
-        }
-    }
-}
-
-/// The reader's message, with the key's name where it leaves that out.
-fn explain(info: &str, line: &str) -> String {
-    if info != "duplicated key in mapping" {
-        return info.to_owned();
-    }
-    let key = line.trim_start_matches([' ', '-', '{', ',']).split(':').next().unwrap_or_default();
-    format!("the key `{key}` is there twice")
-}
-
-fn indented_with_tab(line: &str) -> bool {
-    line.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t')
-}
-
-/// The first line that begins too far to the right, counting nested indicators (`- - - x`) as
-/// indentation. Blank lines and comments begin nothing.
-fn overindented(text: &str) -> Option<usize> {
-    text.split('\n')
-        .position(|line| {
-            // A lone carriage return is a line break in YAML, too.
-            line.split('\r').any(|line| {
-                let rest = line.trim_start_matches([' ', '\t', '-', '?', ':']);
-                let lead = &line[..line.len() - rest.len()];
-                let harmless = (rest.is_empty() || rest.starts_with('#')) && lead.trim().is_empty();
-                lead.len() > MAX_INDENT && !harmless
-            })
-        })
-        .map(|index| index + 1)
+    // A file of comments only is a document that says nothing: all defaults.
+    let root = reader::read(text, problems)?.filter(|root| root.value != NodeValue::Null);
+    Some(root.unwrap_or(Node { value: NodeValue::Map(Vec::new()), at: start }))
 }
 
 /// The path of a key below `path`.
 pub(crate) fn join(path: &str, key: &str) -> String {
+    let mut joined = path.to_owned();
+    push_key(&mut joined, key);
+    joined
+}
+
+/// Makes `path` the path of a key below it.
+pub(crate) fn push_key(path: &mut String, key: &str) {
     let plain = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
     match (path.is_empty(), plain) {
-        (true, true) => key.to_owned(),
-        (false, true) => format!("{path}.{key}"),
+        (true, true) => path.push_str(key),
+        (false, true) => {
+            path.push('.');
+            path.push_str(key);
+        }
         // A key with dots or blanks in it would read as something else.
-        (_, false) => format!("{path}[{key:?}]"),
+        (_, false) => path.push_str(&format!("[{key:?}]")),
     }
 }
 

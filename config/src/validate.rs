@@ -14,7 +14,7 @@ use crate::{
     document::absolute,
     problem::{Collector, Position, ProblemKind, closest},
     registry::Registry,
-    tree::{Node, NodeValue},
+    tree::{Node, NodeValue, push_key},
 };
 
 /// What the checks share.
@@ -30,7 +30,7 @@ pub(crate) fn check(document: &Node, registry: &Registry, base: &Path, problems:
     let namespaces = namespaces::check(document, &plugins, &mut context);
     admin(document, &namespaces, &mut context);
     listeners::check(document, &namespaces, &mut context);
-    templates(document, "", context.problems);
+    templates(document, &mut String::new(), context.problems);
 }
 
 fn admin(document: &Node, namespaces: &Names<'_>, context: &mut Context<'_>) {
@@ -115,24 +115,30 @@ impl<'a> Names<'a> {
     }
 }
 
-/// Reports every `{{ secret:NAME }}`: taken literally, it would be sent as a password.
-fn templates(node: &Node, path: &str, problems: &mut Collector) {
+/// Reports every `{{ secret:NAME }}`: taken literally, it would be sent as a password. One path serves for all
+/// nodes, because every item of a long list would else copy it.
+fn templates(node: &Node, path: &mut String, problems: &mut Collector) {
+    let length = path.len();
     match &node.value {
         NodeValue::String(text) if has_template(text) => problems.push(
             ProblemKind::NotBuilt,
             node.at,
-            path,
+            path.as_str(),
             "secret providers are not built yet, so `{{ secret:… }}` cannot be resolved",
             None,
         ),
         NodeValue::List(items) => {
             for (index, item) in items.iter().enumerate() {
-                templates(item, &format!("{path}[{index}]"), problems);
+                path.push_str(&format!("[{index}]"));
+                templates(item, path, problems);
+                path.truncate(length);
             }
         }
         NodeValue::Map(entries) => {
             for entry in entries {
-                templates(&entry.value, &crate::tree::join(path, &entry.key), problems);
+                push_key(path, &entry.key);
+                templates(&entry.value, path, problems);
+                path.truncate(length);
             }
         }
         _ => {}

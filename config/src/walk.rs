@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use crate::{
-    problem::{Collector, Position, ProblemKind, closest},
+    problem::{Collector, Position, ProblemKind, closest, shorten},
     redact::is_secret_key,
     schema::{NOT_BUILT, NOUN, SECRET},
     tree::{Node, NodeValue, join},
@@ -152,7 +152,7 @@ impl<'a> Walker<'a> {
         match (noun, node.as_str()) {
             (Some(noun), Some(written)) => {
                 let hint = hint.unwrap_or_else(|| format!("known: {list}"));
-                self.report(place, format!("unknown {noun} `{}`", words::shorten(written)), Some(hint));
+                self.report(place, format!("unknown {noun} `{}`", shorten(written)), Some(hint));
             }
             _ if allowed.len() == 1 => self.report(place, format!("expected {list}, found {found}"), hint),
             _ => self.report(place, format!("expected one of {list}, found {found}"), hint),
@@ -178,7 +178,7 @@ impl<'a> Walker<'a> {
                         (!known.is_empty() && known.len() <= 16)
                             .then(|| format!("known: {}", words::list(&known)))
                     });
-                    let message = format!("unknown {noun} `{}`", words::shorten(&entry.key));
+                    let message = format!("unknown {noun} `{}`", shorten(&entry.key));
                     self.report(Place { path: &path, at: entry.at, secret }, message, hint);
                 }
                 (None, Some(schema)) => {

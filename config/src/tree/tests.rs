@@ -72,6 +72,10 @@ fn anchors_aliases_and_tags_are_found_wherever_they_stand() {
         ("ü: &x ü\nb: {c: *x}\n", &["1:4: [\"ü\"]: an anchor", "2:8: b.c: an alias"]),
         ("a: 1 # |\nb: &x 1\n", &["2:4: b: an anchor"]),
         ("a: [ &x 1, # |\n *x ]\n", &["1:6: a[0]: an anchor", "2:2: a[1]: an alias"]),
+        ("a: &x !t 1\n", &["1:4: a: anchors and tags"]),
+        ("a: !t &x\n  - b\n", &["1:4: a: anchors and tags"]),
+        ("? &x [*x]\n: b\n", &["1:3: a key must be", "1:3: an anchor", "1:7: [0]: an alias"]),
+        ("a: *x\n", &["1:4: a: an alias"]),
         ("a: 1\n# end\n--- &x\nb: 1\n", &["3:5: a second document"]),
     ] {
         let (_, problems) = tree(text);

@@ -3,12 +3,10 @@
 use serde_json::{Map, Value};
 
 use crate::{
+    problem::shorten,
     redact,
     tree::{Node, NodeValue},
 };
-
-/// How much of a value is quoted.
-const MOST_QUOTED: usize = 40;
 
 /// Whether the node has a type that the schema names. A schema that names none takes all.
 pub(super) fn fits(node: &Node, schema: &Map<String, Value>) -> bool {
@@ -79,12 +77,6 @@ pub(super) fn found(node: &Node, secret: bool) -> String {
         NodeValue::String(text) => ("a string", shorten(&redact::text(text))),
     };
     if secret { noun.into() } else { format!("{noun} `{text}`") }
-}
-
-/// A text short enough and plain enough to stand in a message.
-pub(super) fn shorten(text: &str) -> String {
-    let plain: String = text.chars().take(MOST_QUOTED).flat_map(char::escape_debug).collect();
-    if text.chars().count() > MOST_QUOTED { format!("{plain}…") } else { plain }
 }
 
 /// A value of a schema, for a list of what is allowed.

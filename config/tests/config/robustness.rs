@@ -90,6 +90,21 @@ fn an_alias_bomb_is_refused() {
 }
 
 #[test]
+fn the_bound_of_nesting_is_exact() {
+    let config = |depth: usize| {
+        let lists = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        format!("namespaces: [{{ name: a, backend: memory, config: {{ x: {lists} }} }}]\nworkers: 0\n")
+    };
+    // Around the lists: the document, `namespaces`, the namespace, `config`.
+    refused(&config(60), &["2:10: workers: expected at least 1, found 0"]);
+    let path = format!("namespaces[0].config.x{}", "[0]".repeat(60));
+    let deep = format!("1:115: {path}: nested more than 64 levels deep");
+    for depth in [61, 62, 100, 200] {
+        refused(&config(depth), &[&deep, "2:10: workers: expected at least 1, found 0"]);
+    }
+}
+
+#[test]
 fn deep_nesting_is_refused_without_deep_recursion() {
     let flow = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     let block = |depth: usize| format!("{}x", "- ".repeat(depth));
@@ -124,12 +139,68 @@ fn deep_nesting_is_refused_without_deep_recursion() {
 
 #[test]
 fn keys_are_unique_strings() {
-    refused("workers: 1\nworkers: 2\n", &["2:1: the key `workers` is there twice"]);
-    refused("admin:\n  socket: a\n  \"socket\": b\n", &["3:3: the key `\"socket\"` is there twice"]);
+    refused("workers: 1\nworkers: 2\n", &["2:1: workers: the key `workers` is there twice; first on line 1"]);
+    refused(
+        "admin:\n  socket: a\n  \"socket\": b\n",
+        &["3:3: admin.socket: the key `socket` is there twice; first on line 2"],
+    );
     refused("1: a\n", &["1:1: a key must be a string (put it in quotes)"]);
     refused("true: a\n", &["1:1: a key must be a string (put it in quotes)"]);
     refused("[a]: b\n", &["1:1: a key must be a string"]);
     refused("? {a: b}\n: c\n", &["1:3: a key must be a string"]);
+}
+
+#[test]
+fn a_key_that_is_there_twice_hides_no_other_problem() {
+    refused(
+        "\
+workers: many
+admin: { socket: a, ready: all, socket: b }
+management: {}
+listeners:
+  - name: a
+    address: 127.0.0.1:1
+    http2: { max_frame_bytes: 1KiB }
+    name: b
+namespaces:
+  - name: n
+    backend: memery
+workers: 0
+workers: &w 7
+",
+        &[
+            "1:10: workers: expected an integer, found a string `many`",
+            "2:33: admin.socket: the key `socket` is there twice; first on line 2",
+            "3:13: management: `management` is not built yet",
+            "7:31: listeners[0].http2.max_frame_bytes: expected at least 16384, found 1024",
+            "8:5: listeners[0].name: the key `name` is there twice; first on line 5",
+            "11:14: namespaces[0].backend: no `plugin` is given, and `memery` is neither in `plugins:` nor built in \
+             (did you mean `memory`?)",
+            "12:1: workers: the key `workers` is there twice; first on line 1",
+            "12:10: workers: expected at least 1, found 0",
+            "13:1: workers: the key `workers` is there twice; first on line 1",
+            "13:10: workers: an anchor is not allowed (remove it)",
+        ],
+    );
+    // Alone, such a key is a reason to refuse as well, also where the schema allows every key.
+    refused(
+        "namespaces: [{ name: a, backend: memory, config: { x: 1, y: 2, x: 1 } }]\n",
+        &["1:64: namespaces[0].config.x: the key `x` is there twice; first on line 1"],
+    );
+    assert!(check_schema_only(&source("workers: 1\nworkers: 1\n"), &registry()).is_err());
+}
+
+#[test]
+fn what_was_found_before_the_text_stops_being_yaml_is_told() {
+    refused(
+        "workers: &w 1\nadmin: {}\nadmin: {}\nnamespaces: [\n",
+        &[
+            "1:10: workers: an anchor is not allowed (remove it)",
+            "3:1: admin: the key `admin` is there twice; first on line 2",
+            "5:1: while parsing a node, did not find expected node content",
+        ],
+    );
+    refused("workers: *w\n", &["1:10: workers: an alias is not allowed (write the value out)"]);
 }
 
 #[test]
