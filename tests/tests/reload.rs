@@ -102,7 +102,7 @@ async fn a_broken_file_changes_nothing_and_says_why() {
     let answer = admin.over_socket("PUT", "/config", &proxy.fill(&broken()));
     names_all(&answer.expect(400).json()["problems"]);
     let answer = admin.over_socket("PUT", "/config", "\t: [");
-    assert_eq!(answer.expect(400).json()["problems"].as_array().unwrap().len(), 1);
+    assert!(!answer.expect(400).json()["problems"].as_array().unwrap().is_empty());
     assert_eq!(admin.version(), version);
 
     proxy.hang_up(&variant([false, true, false, false]));

@@ -14,7 +14,7 @@ use prism_proto::{
 use prost::{Message, Name};
 use std::cell::RefCell;
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Ok,
     Refused(tonic::Code),

@@ -46,7 +46,10 @@ fn main() {
         .min_message_latency(Duration::from_millis(1))
         .max_message_latency(Duration::from_millis(20))
         .build();
-    sim.host("proxy", move || async move { Ok(proxy(seed).await) });
+    sim.host("proxy", move || async move {
+        proxy(seed).await;
+        Ok(())
+    });
     for name in ["one", "two"] {
         let log = Rc::clone(&log);
         sim.client(name, async move {
