@@ -85,13 +85,16 @@ impl Supervisor<'_> {
             };
             let pause = self.pause(&failure, failures);
             failures = failures.saturating_add(1);
-            tracing::warn!(
-                namespace = self.backend.spec().namespace,
-                plugin = self.backend.spec().plugin.name(),
-                reason = failure.reason,
-                retry_in_ms = pause.as_millis(),
-                "plugin instance failed"
-            );
+            let before = self.backend.status();
+            // Once per reason, not once per try: a plugin that is away for a night must not fill the log.
+            if before.state != State::Failed || before.reason.as_ref() != Some(&failure.reason) {
+                tracing::warn!(
+                    namespace = self.backend.spec().namespace,
+                    plugin = self.backend.spec().plugin.name(),
+                    reason = failure.reason,
+                    "plugin instance failed; trying again until it serves"
+                );
+            }
             self.backend.update(|status| {
                 status.state = State::Failed;
                 status.reason = Some(failure.reason);
@@ -196,6 +199,12 @@ impl Supervisor<'_> {
         let status = self.backend.load_status();
         if status.state != state || status.reason != reason {
             drop(status);
+            tracing::info!(
+                namespace = self.backend.spec().namespace,
+                plugin = self.backend.spec().plugin.name(),
+                state = %state,
+                "plugin instance serves"
+            );
             self.backend.update(|status| {
                 status.state = state;
                 status.reason = reason;
