@@ -2,7 +2,6 @@
 //! proxy may say (`x-prism-*`) is dropped here, before any filter runs.
 
 use crate::edge::Limits;
-use bytes::Bytes;
 use bytestring::ByteString;
 use http::{HeaderMap, HeaderName, Method, Request, header};
 use percent_encoding::percent_decode_str;
@@ -104,11 +103,6 @@ impl Head {
         }
         Ok(())
     }
-}
-
-/// A cheap handle on the same bytes.
-pub(crate) fn shared(text: &ByteString) -> Bytes {
-    text.as_bytes().clone()
 }
 
 fn is_local(path: &str) -> bool {

@@ -11,7 +11,7 @@
 use crate::{
     dispatch::Dispatch,
     edge::Edge,
-    head::{self, Head, Target},
+    head::{Head, Target},
 };
 use bytestring::ByteString;
 use http::{HeaderName, HeaderValue, Request, Response};
@@ -54,7 +54,7 @@ pub(crate) async fn serve(
         Ok(response) => response,
         Err(rejection) => respond(&cx, &rejection),
     };
-    if let Some(id) = header_value(cx.request_id()) {
+    if let Some(id) = header_value(&cx.ids().0) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response
@@ -71,11 +71,11 @@ fn message_limits(head: &Head, max_message_bytes: Option<usize>, edge: &Edge) ->
     })
 }
 
-fn header_value(id: &str) -> Option<HeaderValue> {
+/// The id as a header. It never comes again, so HPACK is told not to remember it: that would push out of its
+/// table what does come again.
+fn header_value(id: &ByteString) -> Option<HeaderValue> {
     // Ids are visible ASCII (`trace` makes sure of it); empty where no filter assigned one.
-    if id.is_empty() {
-        None
-    } else {
-        HeaderValue::from_maybe_shared(head::shared(&ByteString::from(id))).ok()
-    }
+    let mut value = HeaderValue::from_maybe_shared(id.as_bytes().clone()).ok().filter(|_| !id.is_empty())?;
+    value.set_sensitive(true);
+    Some(value)
 }

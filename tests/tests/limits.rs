@@ -83,6 +83,20 @@ fn a_body_that_stops_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_reads_nothing_is_not_waited_for() {
+    let proxy = Proxy::start(&with("limits: { stall_timeout: 1s }"));
+    Client::new(proxy.port(), "demo").set("large", vec![b'x'; 3 << 20]).await.unwrap();
+    let open = || proxy.admin().metric("prism_connections_open", "edge");
+    wait::until("the setter's connection should end", || (open() == 0.0).then_some(()));
+    let mut socket = raw::connect(proxy.port());
+    let get = "POST /v1/demo/get HTTP/1.1\r\nhost: x\r\ncontent-type: application/octet-stream\r\n\
+               content-length: 5\r\n\r\nlarge";
+    raw::send(&mut socket, get.repeat(20).as_bytes());
+    wait::until("its connection should be open", || (open() == 1.0).then_some(()));
+    wait::until("its connection should be cut", || (open() == 0.0).then_some(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_beyond_the_limit_are_closed_and_the_others_served() {
     let proxy = Proxy::start(&with("limits: { max_connections: 2 }"));
     let call = async |connection: &http2::Connection| {

@@ -5,13 +5,14 @@
 //! So, however a connection ends, its socket's sending side is closed (FIN), and what still arrives is read
 //! and thrown away for a moment.
 
+use prism_filters::body::Stall;
 use prism_platform::{Io, time};
 use std::{
     cell::{Cell, RefCell},
     io::{self, IoSlice},
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::{
@@ -72,21 +73,34 @@ impl Linger {
     }
 }
 
-/// A connection that lingers when it is dropped.
+/// A connection that lingers when it is dropped, and that gives up on a peer that reads nothing.
 pub(super) struct Lingering {
     io: Option<Io>,
     linger: Rc<Linger>,
+    /// Bytes that the socket does not take hold memory, whichever protocol they belong to. HTTP/2's windows
+    /// are watched per stream; this is for a peer that does not read the connection at all, and for HTTP/1.1.
+    unwritten: Stall,
     reads: Rc<Cell<u64>>,
     peer_closed: bool,
 }
 
 impl Lingering {
-    pub(super) fn new(io: Io, linger: Rc<Linger>) -> Self {
-        Self { io: Some(io), linger, reads: Rc::default(), peer_closed: false }
+    pub(super) fn new(io: Io, linger: Rc<Linger>, stall_timeout: Duration) -> Self {
+        let unwritten = Stall::new(stall_timeout);
+        Self { io: Some(io), linger, unwritten, reads: Rc::default(), peer_closed: false }
     }
 
     pub(super) fn reads(&self) -> Rc<Cell<u64>> {
         Rc::clone(&self.reads)
+    }
+
+    fn watched(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.unwritten.progress();
+            return written;
+        }
+        ready!(self.unwritten.poll_waiting(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn io(&mut self) -> io::Result<Pin<&mut Io>> {
@@ -124,7 +138,8 @@ impl AsyncRead for Lingering {
 
 impl AsyncWrite for Lingering {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.io()?.poll_write(cx, buf)
+        let written = self.io()?.poll_write(cx, buf);
+        self.watched(cx, written)
     }
 
     fn poll_write_vectored(
@@ -132,7 +147,8 @@ impl AsyncWrite for Lingering {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.io()?.poll_write_vectored(cx, bufs)
+        let written = self.io()?.poll_write_vectored(cx, bufs);
+        self.watched(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

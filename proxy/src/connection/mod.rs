@@ -16,9 +16,9 @@ use std::{net::SocketAddr, rc::Rc};
 
 /// Serves a connection until it ends. Dropping the future cuts it.
 pub(crate) async fn serve(edge: Rc<Edge>, io: Io, peer: Option<SocketAddr>) {
-    let timeout = edge.limits().handshake_timeout;
-    let io = linger::Lingering::new(io, Rc::clone(edge.linger()));
-    let detected = match time::timeout(timeout, detect(io)).await {
+    let limits = edge.limits();
+    let io = linger::Lingering::new(io, Rc::clone(edge.linger()), limits.stall_timeout);
+    let detected = match time::timeout(limits.handshake_timeout, detect(io)).await {
         Ok(Ok(detected)) => detected,
         // Nothing usable came, or it did not come in time: nobody is there to be told why.
         Ok(Err(_)) | Err(_) => return,

@@ -32,10 +32,10 @@ pub(crate) fn request(uri: Uri, context: &CallContext) -> Result<Request<()>, Fo
         insert(&mut headers, PRINCIPAL, principal)?;
     }
     if !context.request_id.is_empty() {
-        insert(&mut headers, REQUEST_ID, &context.request_id)?;
+        insert_unique(&mut headers, REQUEST_ID, &context.request_id)?;
     }
     if !context.traceparent.is_empty() {
-        insert(&mut headers, TRACEPARENT, &context.traceparent)?;
+        insert_unique(&mut headers, TRACEPARENT, &context.traceparent)?;
     }
     if let Some(deadline) = context.deadline {
         let left = Instant::from_std(deadline).saturating_duration_since(Instant::now());
@@ -43,7 +43,7 @@ pub(crate) fn request(uri: Uri, context: &CallContext) -> Result<Request<()>, Fo
             let message = "the deadline passed before the call reached the plugin";
             return Err(Error::channel(Code::DeadlineExceeded, message).into());
         }
-        headers.insert(GRPC_TIMEOUT, timeout(left));
+        headers.insert(GRPC_TIMEOUT, once(timeout(left)));
     }
     let mut request = Request::new(());
     *request.method_mut() = Method::POST;
@@ -54,13 +54,28 @@ pub(crate) fn request(uri: Uri, context: &CallContext) -> Result<Request<()>, Fo
 }
 
 fn insert(headers: &mut HeaderMap, name: HeaderName, text: &ByteString) -> Result<(), ForwardError> {
-    let bytes: Bytes = text.as_bytes().clone();
-    let value = HeaderValue::from_maybe_shared(bytes).map_err(|_| {
-        // Leaving it out would make another call of it.
-        Error::channel(Code::Internal, format!("`{name}` holds characters that no header may"))
-    })?;
-    headers.insert(name, value);
+    headers.insert(name.clone(), value(&name, text)?);
     Ok(())
+}
+
+fn insert_unique(headers: &mut HeaderMap, name: HeaderName, text: &ByteString) -> Result<(), ForwardError> {
+    headers.insert(name.clone(), once(value(&name, text)?));
+    Ok(())
+}
+
+/// A value that never comes again: HPACK is told not to remember it (RFC 7541 section 6.2.3), which would cost time and
+/// push out of its table what does come again.
+fn once(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
+}
+
+fn value(name: &HeaderName, text: &ByteString) -> Result<HeaderValue, ForwardError> {
+    let bytes: Bytes = text.as_bytes().clone();
+    HeaderValue::from_maybe_shared(bytes).map_err(|_| {
+        // Leaving it out would make another call of it.
+        Error::channel(Code::Internal, format!("`{name}` holds characters that no header may")).into()
+    })
 }
 
 /// gRPC over HTTP/2, "Timeout": at most eight digits and a unit. Rounded down, so that the plugin gives up
