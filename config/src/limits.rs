@@ -92,7 +92,7 @@ impl Default for Http1 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ConnectionLimits {
-    /// Connections this listener has open at once; beyond, it stops accepting until one closes. 10,000
+    /// Connections this listener has open at once; one beyond is closed as soon as it is accepted. 10,000
     /// stays below the descriptors that a service is commonly allowed.
     #[schemars(extend("minimum" = 1, "maximum" = 10_000_000))]
     pub max_connections: usize,
@@ -102,9 +102,9 @@ pub struct ConnectionLimits {
     /// How long a stream or body that has something pending may make no progress before it is cut: bytes
     /// without window, or an unfinished message. Silence between messages is no stall.
     pub stall_timeout: Duration,
-    /// How long a connection without any request may stay. Pings prove that the peer lives, not that it
-    /// still needs us: one hour leaves pooled connections alone through quiet spells and gives back
-    /// the descriptors of forgotten ones.
+    /// How long an HTTP/2 connection without any request may stay; for HTTP/1.1, `http1.header_timeout`
+    /// says. Pings prove that the peer lives, not that it still needs us: one hour leaves pooled
+    /// connections alone through quiet spells and gives back the descriptors of forgotten ones.
     pub idle_timeout: Duration,
 }
 

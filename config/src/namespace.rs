@@ -107,14 +107,14 @@ fn not_built_limits(schema: &mut Schema) {
     add_not_built(
         schema,
         json!({
-            "requests_per_second": { "type": "number", "minimum": 0 },
-            "burst": { "type": "integer", "minimum": 0 },
-            "max_concurrent": { "type": "integer", "minimum": 1 },
+            "requests_per_second": { "type": "number", "minimum": 0, "description": "Calls a second." },
+            "burst": { "type": "integer", "minimum": 0, "description": "Calls beyond that rate that may come at once." },
+            "max_concurrent": { "type": "integer", "minimum": 1, "description": "Calls under way at once." },
         }),
     );
 }
 
-/// A namespace as it is written.
+/// What clients address: a backend, and how its plugin is set up for them.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Namespace", transform = not_built_keys)]

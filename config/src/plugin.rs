@@ -82,7 +82,8 @@ fn not_built_transports(schema: &mut Schema) {
     add_not_built_values(schema, &[("frames", "transport `frames` is not built yet")]);
 }
 
-/// A plugin as it is written: in `plugins:`, or inline in a namespace.
+/// What serves the operations of namespaces. Defined in `plugins:` under its name, or inline in the only
+/// namespace that uses it.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "InlinePlugin", transform = not_built_keys)]

@@ -2,6 +2,7 @@
 // Talking to the person at the terminal is what this program is for.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod docs;
 mod drill;
 mod step;
 mod test;
@@ -23,6 +24,8 @@ struct Cli {
 enum Chore {
     /// Install what the tests need, build, and run every test.
     Test(test::Options),
+    /// Write docs/configuration.md from the configuration's schema.
+    Docs,
     /// Install what the tests need, and stop there.
     Tools,
     /// Kill, restart and drain under load, and print how long each took. Asserts nothing.
@@ -32,6 +35,7 @@ enum Chore {
 fn main() -> ExitCode {
     let done = match Cli::parse().chore {
         Chore::Test(options) => test::run(&options),
+        Chore::Docs => docs::run(),
         Chore::Tools => tools::install(),
         Chore::Drill(options) => drill::run(&options),
     };

@@ -19,11 +19,11 @@ use prism_config::Phase;
 use prism_platform::Platform;
 use record::Record;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Settings of `trace`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Where a request's id comes from.
@@ -33,7 +33,7 @@ pub struct Settings {
 }
 
 /// Where a request's id comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RequestIdSource {
     /// A new random one. The default, because an id that a stranger chose can collide on purpose.
@@ -45,7 +45,7 @@ pub enum RequestIdSource {
 }
 
 /// Settings of the access log.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AccessLogSettings {
     /// `stdout`, `stderr`, `off`, or a file's path (relative to the configuration file). A file that is moved
@@ -67,7 +67,7 @@ impl Default for AccessLogSettings {
 }
 
 /// How a line of the access log looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// A JSON object a line. The default, because programs read it.
