@@ -59,7 +59,7 @@ impl AccessLog {
         };
         let shared = Arc::new(Shared {
             shards: std::array::from_fn(|_| Mutex::new(Vec::new())),
-            shard_bytes: settings.buffer_bytes / SHARDS,
+            shard_bytes: settings.buffer_bytes.as_usize() / SHARDS,
             dropped: cx.metrics.access_log_dropped.clone(),
             stop: AtomicBool::new(false),
         });

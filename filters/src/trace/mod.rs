@@ -15,7 +15,7 @@ use crate::{
 };
 use access_log::AccessLog;
 use http::Request;
-use prism_config::Phase;
+use prism_config::{ByteSize, Phase};
 use prism_platform::Platform;
 use record::Record;
 use schemars::JsonSchema;
@@ -56,13 +56,13 @@ pub struct AccessLogSettings {
     /// Bytes of log lines that may wait to be written. What comes beyond is dropped and counted in
     /// `prism_access_log_dropped_total`: a slow disk must not slow a request. 1 MiB is some five thousand
     /// lines, a burst of a tenth of a second at 50,000 calls a second.
-    #[schemars(range(min = 4096, max = 1_073_741_824))]
-    pub buffer_bytes: usize,
+    #[schemars(extend("minimum" = 4096, "maximum" = 1_073_741_824))]
+    pub buffer_bytes: ByteSize,
 }
 
 impl Default for AccessLogSettings {
     fn default() -> Self {
-        Self { path: "stdout".to_owned(), format: Format::Json, buffer_bytes: 1 << 20 }
+        Self { path: "stdout".to_owned(), format: Format::Json, buffer_bytes: ByteSize::mib(1) }
     }
 }
 

@@ -27,15 +27,15 @@ pub(crate) fn request(uri: Uri, context: &CallContext) -> Result<Request<()>, Fo
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(TE, HeaderValue::from_static("trailers"));
     headers.insert(INSTANCE, HeaderValue::from(context.instance.0));
-    insert(&mut headers, NAMESPACE, &context.namespace)?;
+    insert(&mut headers, &NAMESPACE, &context.namespace)?;
     if let Some(principal) = &context.principal {
-        insert(&mut headers, PRINCIPAL, principal)?;
+        insert(&mut headers, &PRINCIPAL, principal)?;
     }
     if !context.request_id.is_empty() {
-        insert_unique(&mut headers, REQUEST_ID, &context.request_id)?;
+        insert_unique(&mut headers, &REQUEST_ID, &context.request_id)?;
     }
     if !context.traceparent.is_empty() {
-        insert_unique(&mut headers, TRACEPARENT, &context.traceparent)?;
+        insert_unique(&mut headers, &TRACEPARENT, &context.traceparent)?;
     }
     if let Some(deadline) = context.deadline {
         let left = Instant::from_std(deadline).saturating_duration_since(Instant::now());
@@ -53,13 +53,13 @@ pub(crate) fn request(uri: Uri, context: &CallContext) -> Result<Request<()>, Fo
     Ok(request)
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, text: &ByteString) -> Result<(), ForwardError> {
-    headers.insert(name.clone(), value(&name, text)?);
+fn insert(headers: &mut HeaderMap, name: &HeaderName, text: &ByteString) -> Result<(), ForwardError> {
+    headers.insert(name, value(name, text)?);
     Ok(())
 }
 
-fn insert_unique(headers: &mut HeaderMap, name: HeaderName, text: &ByteString) -> Result<(), ForwardError> {
-    headers.insert(name.clone(), once(value(&name, text)?));
+fn insert_unique(headers: &mut HeaderMap, name: &HeaderName, text: &ByteString) -> Result<(), ForwardError> {
+    headers.insert(name, once(value(name, text)?));
     Ok(())
 }
 
