@@ -3,14 +3,21 @@
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use http::{Request, Response};
-use prism_filters::{Body, Filter, FilterFuture, Next, Protocol, RequestContext, RequestStart, Terminal, run};
+use prism_filters::{
+    Body, Filter, FilterFuture, Next, Protocol, RequestContext, RequestStart, Terminal, run,
+};
 use prism_platform::time::Instant;
 use std::sync::Arc;
 
 struct Nothing;
 
 impl Filter for Nothing {
-    fn call<'a>(&'a self, cx: &'a RequestContext, request: Request<Body>, next: Next<'a>) -> FilterFuture<'a> {
+    fn call<'a>(
+        &'a self,
+        cx: &'a RequestContext,
+        request: Request<Body>,
+        next: Next<'a>,
+    ) -> FilterFuture<'a> {
         Box::pin(async move { next.call(cx, request).await })
     }
 }
@@ -41,7 +48,8 @@ fn chain(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let mut group = c.benchmark_group("chain of no-op filters");
     for length in [0, 1, 3, 7] {
-        let filters: Vec<Arc<dyn Filter>> = (0..length).map(|_| Arc::new(Nothing) as Arc<dyn Filter>).collect();
+        let filters: Vec<Arc<dyn Filter>> =
+            (0..length).map(|_| Arc::new(Nothing) as Arc<dyn Filter>).collect();
         group.bench_with_input(BenchmarkId::from_parameter(length), &filters, |b, filters| {
             let cx = context();
             b.iter(|| runtime.block_on(run(filters, &Answer, &cx, Request::new(Body::empty()))));

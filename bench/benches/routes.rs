@@ -7,7 +7,8 @@ use prism_edge::{Route, RouteTable};
 use std::{hint::black_box, sync::Arc};
 
 fn table(routes: usize) -> RouteTable {
-    let route = |number: usize| Route::new(Some(format!("namespace-{number}").into()), Arc::new([]), Vec::new());
+    let route =
+        |number: usize| Route::new(Some(format!("namespace-{number}").into()), Arc::new([]), Vec::new());
     let mut table = RouteTable::default();
     for number in 0..routes {
         if number % 2 == 0 {

@@ -16,7 +16,8 @@ use std::{
 
 fn snapshot(version: u64) -> Snapshot {
     let source = Source { name: "bench".to_owned(), text: String::new(), base_dir: ".".into() };
-    let registry = prism_edge::config_registry(&prism_filters::registry::builtin(), &prism_edge::Builtins::standard());
+    let registry =
+        prism_edge::config_registry(&prism_filters::registry::builtin(), &prism_edge::Builtins::standard());
     let config = prism_config::parse(&source, &registry).expect("an empty file is valid");
     Snapshot::new(version, Arc::new(config), HashMap::new(), HashMap::new())
 }
@@ -40,7 +41,9 @@ fn load(c: &mut Criterion) {
             }
         }
     });
-    group.bench_function("load while it is swapped without pause", |b| b.iter(|| current.load_full().version()));
+    group.bench_function("load while it is swapped without pause", |b| {
+        b.iter(|| current.load_full().version())
+    });
     stop.store(true, Ordering::Relaxed);
     swapper.join().expect("the swapper ends");
     group.finish();
