@@ -42,7 +42,7 @@ fn load(c: &mut Criterion) {
         }
     });
     group.bench_function("load while it is swapped without pause", |b| {
-        b.iter(|| current.load_full().version())
+        b.iter(|| current.load_full().version());
     });
     stop.store(true, Ordering::Relaxed);
     swapper.join().expect("the swapper ends");

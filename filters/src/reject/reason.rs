@@ -88,6 +88,8 @@ reasons! {
     Reloaded, "RELOADED", Unavailable;
     /// The proxy is shutting down, and the call did not end within the drain time: another one may take it.
     Draining, "DRAINING", Unavailable;
+    /// A filter refuses the call by a rule of its own, for which there is no reason in this list.
+    RefusedByFilter, "REFUSED_BY_FILTER", PermissionDenied;
     /// The plugin refused the call.
     PluginRefused, "PLUGIN_REFUSED", Unknown;
     /// The operation failed inside the plugin.
