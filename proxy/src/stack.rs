@@ -47,6 +47,10 @@ pub(crate) async fn serve(
         namespace: head.namespace.clone(),
         deadline: head.deadline,
     });
+    if head.target == Target::Gateway {
+        // It stands in the path: a filter that asks for it waits for no body.
+        cx.set_operation(head.operation.clone());
+    }
 
     let filters = route.map_or(listener.default_chain(), |route| route.chain());
     let dispatch = Dispatch::new(edge, namespace, route.is_some(), head);

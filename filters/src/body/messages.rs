@@ -6,7 +6,7 @@
 //! last piece of a unary call is held until the client has ended its stream: a second message would
 //! otherwise come after the first was acted upon.
 
-use super::{Body, BodyError, Stall};
+use super::{Body, BodyError, Stall, stall::stalled};
 use crate::{Reason, Rejection};
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -261,13 +261,6 @@ impl Messages {
 
 fn missing_operation() -> Rejection {
     Rejection::new(Reason::MissingOperation, "the first message names no operation: set field 1, `operation`")
-}
-
-fn stalled(timeout: Duration) -> Rejection {
-    Rejection::new(
-        Reason::ClientStalled,
-        format!("the request stood still for {} s in the middle of a message", timeout.as_secs_f32()),
-    )
 }
 
 fn malformed(error: ScanError) -> Rejection {

@@ -18,12 +18,14 @@ use http::HeaderMap;
 use http_body::Frame;
 use http_body_util::BodyExt;
 use observed::Observed;
+use stall::Unstalled;
 use std::{
     collections::VecDeque,
     fmt,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 /// An error of somebody else's kind.
@@ -122,6 +124,13 @@ impl Body {
         B::Error: Into<BoxError>,
     {
         Self(Kind::Boxed(Box::pin(body.map_err(Into::into))))
+    }
+
+    /// The same body, which is over (with [`Reason::ClientStalled`](crate::Reason)) when it stands still for
+    /// `timeout`. Not for a stream of messages, where silence between two is no stall.
+    #[must_use]
+    pub fn unless_stalled(self, timeout: Duration) -> Self {
+        if self.is_end() { self } else { Self::from_duplex(Box::new(Unstalled::new(self, timeout))) }
     }
 
     /// Checks every gRPC message that passes against `limits`; see [`Messages`].

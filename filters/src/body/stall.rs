@@ -1,5 +1,9 @@
 //! Noticing that nothing moves.
 
+use super::{Body, BodyError, Duplex};
+use crate::{Reason, Rejection};
+use bytes::Bytes;
+use http_body::Frame;
 use prism_platform::time::{Instant, Sleep, sleep_until};
 use std::{
     future::Future,
@@ -43,6 +47,41 @@ impl Stall {
             timer.as_mut().reset(end);
         }
     }
+}
+
+/// A request body that is over when it stands still.
+pub(super) struct Unstalled {
+    body: Body,
+    stall: Stall,
+}
+
+impl Unstalled {
+    pub(super) fn new(body: Body, timeout: Duration) -> Self {
+        Self { body, stall: Stall::new(timeout) }
+    }
+}
+
+impl Duplex for Unstalled {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = self.body.poll_next(cx);
+        if polled.is_ready() {
+            self.stall.progress();
+            return polled;
+        }
+        ready!(self.stall.poll_waiting(cx));
+        self.body = Body::empty();
+        Poll::Ready(Some(Err(stalled(self.stall.timeout).into())))
+    }
+
+    fn poll_progress(&mut self, cx: &mut Context<'_>) {
+        self.body.poll_progress(cx);
+    }
+}
+
+/// The refusal of a request that stands still.
+pub(super) fn stalled(timeout: Duration) -> Rejection {
+    let message = format!("the request stood still for {} s before it was complete", timeout.as_secs_f32());
+    Rejection::new(Reason::ClientStalled, message)
 }
 
 #[cfg(test)]

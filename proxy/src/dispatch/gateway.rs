@@ -11,10 +11,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use percent_encoding::percent_decode_str;
-use prism_filters::{
-    Body, Code, Reason, Rejection,
-    body::{BodyError, Stall},
-};
+use prism_filters::{Body, Code, Reason, Rejection, body::BodyError};
 use prism_plugin_abi::{Data, Payload};
 use prism_plugin_host::{
     BoxError, ForwardError, ReplyBody, WireBody, WireReply, WireSource,
@@ -60,9 +57,10 @@ pub(super) async fn serve(
     let plugin = call.namespace.plugin().clone();
     let metadata = query(request.uri().query().unwrap_or_default())?;
     let declared = declared_length(&request);
+    let body = request.into_body().unless_stalled(stall_timeout);
     let (body, length) = match declared {
-        Some(length) => (request.into_body(), length),
-        None => collect(request.into_body(), limit, stall_timeout).await?,
+        Some(length) => (body, length),
+        None => collect(body, limit).await?,
     };
     // The message is the payload and the few bytes around it; the limit is on the message.
     let head = (length <= limit)
@@ -70,8 +68,7 @@ pub(super) async fn serve(
         .flatten()
         .filter(|head| head.len() + length <= limit + 5)
         .ok_or_else(|| too_large(length, limit))?;
-    let upload =
-        Framed { head: Some(head), body: Upload(body), remaining: length, stall: Stall::new(stall_timeout) };
+    let upload = Framed { head: Some(head), body: Upload(body), remaining: length };
     let (reply, _counted) = call.send(WireBody::Stream(Box::new(upload))).await?;
     answer(reply, limit, &plugin).await
 }
@@ -92,11 +89,10 @@ fn declared_length(request: &Request<Body>) -> Option<usize> {
 }
 
 /// Reads a body whose length nobody told.
-async fn collect(mut body: Body, limit: usize, stall_timeout: Duration) -> Result<(Body, usize), Rejection> {
-    let mut stall = Stall::new(stall_timeout);
+async fn collect(mut body: Body, limit: usize) -> Result<(Body, usize), Rejection> {
     let mut pieces = VecDeque::new();
     let mut length = 0;
-    while let Some(frame) = poll_fn(|cx| poll_frame(&mut body, &mut stall, cx)).await {
+    while let Some(frame) = poll_fn(|cx| body.poll_next(cx)).await {
         let Ok(data) = frame?.into_data() else { break };
         length += data.len();
         if length > limit {
@@ -105,24 +101,6 @@ async fn collect(mut body: Body, limit: usize, stall_timeout: Duration) -> Resul
         pieces.push_back(data);
     }
     Ok((Body::whole(pieces, None), length))
-}
-
-fn poll_frame(
-    body: &mut Body,
-    stall: &mut Stall,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<http_body::Frame<Bytes>, BodyError>>> {
-    let polled = body.poll_next(cx);
-    if polled.is_ready() {
-        stall.progress();
-        return polled;
-    }
-    ready!(stall.poll_waiting(cx));
-    Poll::Ready(Some(Err(stalled().into())))
-}
-
-fn stalled() -> Rejection {
-    Rejection::new(Reason::ClientStalled, "the request's body stood still for too long")
 }
 
 /// The query's parameters, percent-decoded; `+` is a space, as forms write it.
@@ -155,7 +133,6 @@ struct Framed {
     head: Option<Bytes>,
     body: Upload,
     remaining: usize,
-    stall: Stall,
 }
 
 impl WireSource for Framed {
@@ -163,12 +140,8 @@ impl WireSource for Framed {
         if let Some(head) = self.head.take() {
             return Poll::Ready(Some(Ok(head)));
         }
-        let Self { body, stall, remaining, .. } = self;
-        let Poll::Ready(piece) = body.poll_piece(cx) else {
-            ready!(stall.poll_waiting(cx));
-            return Poll::Ready(Some(Err(Box::<BodyError>::new(stalled().into()))));
-        };
-        stall.progress();
+        let Self { body, remaining, .. } = self;
+        let piece = ready!(body.poll_piece(cx));
         let mismatch = || {
             let rejection =
                 Rejection::new(Reason::MalformedMessage, "the body's length is not what content-length said");

@@ -61,7 +61,7 @@ impl<'a> Dispatch<'a> {
         }
         match self.head.target {
             // A listener's own services need no route: whoever asks how it is must not depend on one.
-            Target::Local => self.edge.local().call(request).await,
+            Target::Local => self.edge.local().call(request, self.edge.limits().stall_timeout).await,
             _ if !self.routed => Err(nothing_here()),
             Target::Nothing => Err(nothing_here()),
             Target::Data(rpc) => within(cx, self.data(cx, rpc, request)).await,
@@ -89,7 +89,6 @@ impl<'a> Dispatch<'a> {
         request: Request<Body>,
     ) -> Result<Response<Body>, Rejection> {
         gateway::check_request(&request)?;
-        cx.set_operation(self.head.operation.clone());
         let (namespace, backend) = self.backend(cx)?;
         check_operation(namespace, &backend, &self.head.operation, Rpc::Unary)?;
         let call = forward::Call {

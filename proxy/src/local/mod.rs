@@ -3,7 +3,7 @@
 use futures_util::future::LocalBoxFuture;
 use http::{Request, Response};
 use prism_filters::{Body, Reason, Rejection};
-use std::{convert::Infallible, fmt};
+use std::{convert::Infallible, fmt, time::Duration};
 use tonic::body::Body as TonicBody;
 use tonic_health::{
     ServingStatus,
@@ -37,6 +37,10 @@ impl fmt::Debug for HealthSource {
     }
 }
 
+/// The largest message that these services take. Theirs are a name and a few bytes; tonic's 4 MiB would let a
+/// hundred streams that never end hold 400 MiB.
+const MOST_MESSAGE_BYTES: usize = 16 * 1024;
+
 type Handler = Box<dyn Fn(Request<Body>) -> LocalBoxFuture<'static, Response<Body>>>;
 
 /// One worker's copies of the services.
@@ -50,23 +54,36 @@ impl LocalServices {
     /// The services, answering from `health`.
     #[must_use]
     pub(crate) fn new(health: &HealthSource) -> Self {
-        let health = HealthServer::new(HealthService::from_health_reporter(health.0.clone()));
+        let health = HealthServer::new(HealthService::from_health_reporter(health.0.clone()))
+            .max_decoding_message_size(MOST_MESSAGE_BYTES);
         let mut reflection = Vec::new();
         // The descriptors are our own and compiled in: they always build.
         if let Ok(service) = descriptors().build_v1() {
-            reflection.push(("/grpc.reflection.v1.ServerReflection/", handler(service)));
+            reflection.push((
+                "/grpc.reflection.v1.ServerReflection/",
+                handler(service.max_decoding_message_size(MOST_MESSAGE_BYTES)),
+            ));
         }
         if let Ok(service) = descriptors().build_v1alpha() {
-            reflection.push(("/grpc.reflection.v1alpha.ServerReflection/", handler(service)));
+            reflection.push((
+                "/grpc.reflection.v1alpha.ServerReflection/",
+                handler(service.max_decoding_message_size(MOST_MESSAGE_BYTES)),
+            ));
         }
         Self { health: handler(health), reflection }
     }
 
     /// Answers a call to one of them.
-    pub(crate) async fn call(&self, request: Request<Body>) -> Result<Response<Body>, Rejection> {
+    pub(crate) async fn call(
+        &self,
+        request: Request<Body>,
+        stall_timeout: Duration,
+    ) -> Result<Response<Body>, Rejection> {
         let path = request.uri().path();
         let handler = if path.starts_with("/grpc.health.v1.Health/") {
-            &self.health
+            // Both of its methods take one message.
+            let request = request.map(|body| body.unless_stalled(stall_timeout));
+            return Ok((self.health)(request).await);
         } else {
             let found = self.reflection.iter().find(|(prefix, _)| path.starts_with(prefix));
             &found.ok_or_else(|| Rejection::new(Reason::NoRoute, "there is no such reflection service"))?.1

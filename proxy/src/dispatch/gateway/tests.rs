@@ -55,12 +55,7 @@ fn only_octet_streams_are_taken() {
 async fn an_upload_is_exactly_as_long_as_it_said() {
     async fn upload(said: usize, pieces: &[&'static [u8]]) -> Result<usize, Reason> {
         let pieces = pieces.iter().map(|piece| Bytes::from_static(piece)).collect();
-        let mut framed = Framed {
-            head: None,
-            body: Upload(Body::whole(pieces, None)),
-            remaining: said,
-            stall: Stall::new(Duration::from_secs(1)),
-        };
+        let mut framed = Framed { head: None, body: Upload(Body::whole(pieces, None)), remaining: said };
         let mut length = 0;
         while let Some(piece) = poll_fn(|cx| framed.poll_piece(cx)).await {
             match piece {
@@ -79,8 +74,8 @@ async fn an_upload_is_exactly_as_long_as_it_said() {
 #[tokio::test]
 async fn a_body_of_unknown_length_is_collected_up_to_the_limit() {
     let body = || Body::whole([Bytes::from_static(b"abc"), Bytes::from_static(b"de")].into(), None);
-    let (_, length) = collect(body(), 5, Duration::from_secs(1)).await.unwrap();
+    let (_, length) = collect(body(), 5).await.unwrap();
     assert_eq!(length, 5);
-    let refused = collect(body(), 4, Duration::from_secs(1)).await.unwrap_err();
+    let refused = collect(body(), 4).await.unwrap_err();
     assert_eq!(refused.reason(), Reason::MessageTooLarge);
 }
