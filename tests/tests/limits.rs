@@ -3,7 +3,7 @@
 use prism_tests::{
     DEMO, Proxy, Start,
     client::{curl, grpc::Client, http2, raw},
-    wait,
+    wait, wire,
 };
 use std::{io::Read, net::TcpStream};
 
@@ -159,6 +159,26 @@ fn too_many_headers_are_refused() {
             assert_eq!(curl::run(&call).status, 431, "{version}, {} headers", headers.len());
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_listeners_own_services_hold_little() {
+    let proxy = Proxy::start(&with("limits: { stall_timeout: 1s }"));
+    let connection = http2::connect(proxy.port()).await;
+    let check = || http2::head("/grpc.health.v1.Health/Check", &[]);
+    // A request with a field that the service does not know, longer than anything it needs.
+    let large = wire::framed(&wire::field(9, &[0; 20_000]));
+    let answer = connection.call(check(), large).await.unwrap();
+    assert_eq!(answer.code(), tonic::Code::OutOfRange);
+    let answer = connection.call(check(), wire::framed(&[])).await.unwrap();
+    assert_eq!(answer.code(), tonic::Code::Ok);
+
+    // A message that never ends is not waited for.
+    let mut send = connection.send.clone().ready().await.unwrap();
+    let (response, mut body) = send.send_request(check(), false).unwrap();
+    body.send_data(wire::claimed(0, 100, &[0; 10]), false).unwrap();
+    let answer = wait::guard("an answer to half a message", http2::collect(response)).await;
+    assert!(answer.is_err() || answer.unwrap().code() != tonic::Code::Ok);
 }
 
 #[test]
