@@ -1,0 +1,335 @@
+//! The guides in docs/ say what is so: their code is compiled and run, their configurations are valid, and no
+//! metric, refusal, log field or endpoint is missing from docs/operate.md.
+//!
+//! The two guides for authors show pieces of `proxy/examples/`, which this test includes; the examples' own
+//! tests run here too.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+#[allow(dead_code, unreachable_pub, reason = "a program of its own, of which only parts are used here")]
+#[path = "../examples/maintenance.rs"]
+mod maintenance;
+#[allow(dead_code, unreachable_pub, reason = "a program of its own, of which only parts are used here")]
+#[path = "../examples/numbers.rs"]
+mod numbers;
+
+use maintenance::Maintenance;
+use numbers::Numbers;
+use prism_config::Source;
+use prism_edge::{Builtins, Options, config_registry, run_on_threads};
+use prism_filters::{Reason, Registry, Rejection, metrics::Metrics, registry};
+use prism_platform::Platform;
+use prism_plugin_sdk::{
+    Hosted,
+    server::{Address, ServeOptions, serve},
+};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+use tokio::sync::oneshot;
+
+const GUIDES: [&str; 4] = ["operate.md", "redis.md", "write-a-filter.md", "write-a-plugin.md"];
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = repository().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The fenced blocks of a guide that are marked with `language`.
+fn blocks(guide: &str, language: &str) -> Vec<String> {
+    let text = read(Path::new("docs").join(guide));
+    let mut blocks = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let Some(marked) = line.strip_prefix("```") else { continue };
+        let body: String = lines.by_ref().take_while(|line| *line != "```").flat_map(|l| [l, "\n"]).collect();
+        if marked == language {
+            blocks.push(body);
+        }
+    }
+    blocks
+}
+
+fn filters() -> Registry {
+    registry::builtin().with::<Maintenance>()
+}
+
+#[test]
+fn the_code_of_the_guides_is_that_of_the_examples() {
+    for (guide, example) in [("write-a-filter.md", "maintenance.rs"), ("write-a-plugin.md", "numbers.rs")] {
+        let source = read(Path::new("proxy/examples").join(example));
+        let blocks = blocks(guide, "rust");
+        assert!(blocks.len() > 3, "{guide} has only {} blocks of Rust", blocks.len());
+        for block in blocks {
+            assert!(
+                source.contains(&block),
+                "docs/{guide} has what proxy/examples/{example} has not:\n{block}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_configurations_of_the_guides_are_valid() {
+    let registry = config_registry(&filters(), &Builtins::standard());
+    let mut seen = 0;
+    for guide in GUIDES {
+        for text in blocks(guide, "yaml") {
+            let source = Source { name: guide.to_owned(), text, base_dir: PathBuf::from(".") };
+            if let Err(problems) = prism_config::parse(&source, &registry) {
+                panic!("docs/{guide}: {problems}\nin\n{}", source.text);
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 3, "{seen}");
+}
+
+#[test]
+fn the_plugins_manifest_names_the_versions_that_are_built_here() {
+    let workspace = read("Cargo.toml");
+    let manifests = blocks("write-a-plugin.md", "toml");
+    let dependencies =
+        manifests.iter().flat_map(|text| text.split("dependencies]").skip(1)).flat_map(str::lines);
+    let mut seen = 0;
+    for line in dependencies {
+        let Some((name, requirement)) = line.split_once(" = ") else { continue };
+        if requirement.contains("path = ") {
+            continue;
+        }
+        let version = requirement.split('"').nth(1).unwrap();
+        let ours = workspace.lines().find_map(|line| line.strip_prefix(&format!("{name} = ")));
+        let ours = ours.unwrap_or_else(|| panic!("{name} is no dependency of the workspace"));
+        let ours = ours.split('"').nth(1).unwrap();
+        assert!(ours == version || ours.starts_with(&format!("{version}.")), "{name}: {version}, not {ours}");
+        seen += 1;
+    }
+    assert!(seen > 3, "{seen}");
+}
+
+#[test]
+fn every_metric_is_described() {
+    let guide = read("docs/operate.md");
+    let metrics = Metrics::new().unwrap();
+    // Families without a series are not rendered.
+    metrics.listener("edge");
+    metrics.namespace("demo");
+    metrics.set_plugins([("demo", "memory", true)].into_iter());
+    let text = metrics.render().unwrap();
+    let names: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(names.len() > 10, "{names:?}");
+    for name in &names {
+        assert!(guide.contains(&format!("| `{name}` |")), "docs/operate.md does not describe {name}");
+    }
+    for described in guide.lines().filter_map(|line| line.strip_prefix("| `prism_")?.split_once('`')) {
+        let name = format!("prism_{}", described.0);
+        assert!(names.contains(&&*name), "docs/operate.md describes {name}, which there is not");
+    }
+}
+
+#[test]
+fn every_refusal_is_described_with_its_codes() {
+    let guide = read("docs/operate.md");
+    for reason in Reason::ALL {
+        let refusal = Rejection::new(*reason, "");
+        // `Unimplemented` as the name on the wire, `UNIMPLEMENTED`.
+        let code = format!("{:?}", refusal.code());
+        let code = code.chars().enumerate().fold(String::new(), |mut name, (at, letter)| {
+            if at > 0 && letter.is_uppercase() {
+                name.push('_');
+            }
+            name.extend(letter.to_uppercase());
+            name
+        });
+        let row = format!("| `{reason}` | {code} | {} | ", refusal.http_status().as_u16());
+        assert!(guide.contains(&row), "docs/operate.md has no row that begins with\n{row}");
+    }
+    let rows = guide.lines().filter(|line| {
+        let name = line.strip_prefix("| `").and_then(|rest| rest.split_once('`'));
+        name.is_some_and(|(name, _)| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'))
+    });
+    assert_eq!(rows.count(), Reason::ALL.len(), "docs/operate.md describes a refusal that there is not");
+}
+
+#[test]
+fn links_lead_somewhere() {
+    for guide in GUIDES {
+        let text = read(Path::new("docs").join(guide));
+        let headings: Vec<String> = text
+            .lines()
+            .filter_map(|line| {
+                line.trim_start_matches('#').strip_prefix(' ').filter(|_| line.starts_with('#'))
+            })
+            .map(|title| title.to_lowercase().replace(' ', "-").replace([',', '.', '`'], ""))
+            .collect();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')) {
+            match target.0.strip_prefix('#') {
+                Some(heading) => {
+                    assert!(headings.iter().any(|other| other == heading), "docs/{guide}: #{heading}");
+                }
+                None => {
+                    assert!(repository().join("docs").join(target.0).exists(), "docs/{guide}: {}", target.0)
+                }
+            }
+        }
+    }
+}
+
+/// The example filter and the example plugin, both in one proxy, called from outside.
+struct Scene {
+    port: u16,
+    admin: u16,
+    stop: Vec<oneshot::Sender<()>>,
+    threads: Vec<thread::JoinHandle<()>>,
+    folder: tempfile::TempDir,
+}
+
+impl Scene {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("numbers.sock");
+        let [port, admin] = free_ports();
+        let (stop_plugin, plugin_stopped) = oneshot::channel::<()>();
+        let options = ServeOptions { address: Address::Unix(socket.clone()), ..ServeOptions::default() };
+        let plugin = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let served =
+                serve(Arc::new(Hosted::<Numbers>::new()), options, async { drop(plugin_stopped.await) });
+            runtime.block_on(served).unwrap();
+        });
+        let text = format!(
+            "
+admin: {{ address: '127.0.0.1:{admin}', ready: all }}
+workers: 1
+listeners:
+  - name: edge
+    address: 127.0.0.1:{port}
+    filters:
+      - trace: {{ access_log: {{ path: access.log }} }}
+      - maintenance: {{ namespaces: [tickets], operations: [take] }}
+      - plugin_dispatch
+plugins: [{{ name: numbers, type: sidecar, socket: numbers.sock }}]
+namespaces:
+  - {{ name: orders, backend: numbers, config: {{ first: 7, last: 7 }} }}
+  - {{ name: tickets, backend: numbers }}
+"
+        );
+        let options = Options {
+            platform: Platform::system(),
+            filters: filters(),
+            builtins: Builtins::standard(),
+            source: Source { name: "docs".to_owned(), text, base_dir: folder.path().to_owned() },
+            file: None,
+            admin: true,
+        };
+        let (stop_proxy, proxy_stopped) = oneshot::channel::<()>();
+        let (started, serving) = mpsc::channel();
+        let proxy = thread::spawn(move || {
+            let ran = run_on_threads(options, move |_| {
+                started.send(()).unwrap();
+                async { drop(proxy_stopped.await) }
+            });
+            ran.unwrap();
+        });
+        serving.recv_timeout(Duration::from_secs(30)).expect("the proxy starts");
+        let stop = vec![stop_proxy, stop_plugin];
+        let scene = Self { port, admin, stop, threads: vec![proxy, plugin], folder };
+        for _ in 0..300 {
+            if exchange(scene.admin, "GET", "/ready").0 == 200 {
+                return scene;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        panic!("the plugin does not serve: {}", exchange(scene.admin, "GET", "/namespaces").1);
+    }
+
+    fn call(&self, path: &str) -> (u16, String) {
+        exchange(self.port, "POST", path)
+    }
+
+    /// Ends both and waits for them: the log is complete then.
+    fn end(self) -> tempfile::TempDir {
+        for stop in self.stop {
+            stop.send(()).unwrap();
+        }
+        for thread in self.threads {
+            thread.join().unwrap();
+        }
+        self.folder
+    }
+}
+
+fn free_ports() -> [u16; 2] {
+    // Held at the same time, so that they differ.
+    let sockets = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    sockets.map(|socket| socket.local_addr().unwrap().port())
+}
+
+/// One request over HTTP/1.1: the answer's status, and its head and body.
+fn exchange(port: u16, method: &str, path: &str) -> (u16, String) {
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\
+         content-type: application/octet-stream\r\n\r\n"
+    );
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.unwrap_or_else(|| panic!("no answer: {answer:?}")), answer)
+}
+
+#[test]
+fn the_examples_work_in_a_proxy() {
+    let scene = Scene::start();
+    let (status, taken) = scene.call("/v1/orders/take");
+    assert!(status == 200 && taken.ends_with("\r\n\r\n7"), "{taken}");
+    let (status, over) = scene.call("/v1/orders/take");
+    assert!(status == 429 && over.contains("7 was the last number"), "{over}");
+    let (status, stream) = scene.call("/v1/orders/follow");
+    assert!(status == 501 && stream.contains("WRONG_METHOD"), "{stream}");
+
+    let (status, refused) = scene.call("/v1/tickets/take");
+    assert!(status == 503 && refused.contains("REFUSED_BY_FILTER"), "{refused}");
+    assert!(refused.contains("retry-after: 30"), "{refused}");
+    let (status, read) = scene.call("/v1/tickets/peek");
+    assert!(status == 200 && read.contains("x-maintenance: read-only"), "{read}");
+    drop(scene.end());
+}
+
+#[test]
+fn every_log_field_and_endpoint_is_described() {
+    let guide = read("docs/operate.md");
+    let scene = Scene::start();
+    scene.call("/v1/orders/take");
+    scene.call("/v1/nobody/take");
+    for endpoint in ["/healthz", "/ready", "/metrics", "/config", "/namespaces"] {
+        let (status, _) = exchange(scene.admin, "GET", endpoint);
+        assert_eq!(status, 200, "{endpoint}");
+        assert!(guide.contains(&format!("| `GET {endpoint}` |")), "docs/operate.md lacks {endpoint}");
+    }
+    let folder = scene.end();
+    let lines = fs::read_to_string(folder.path().join("access.log")).unwrap();
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+    for line in lines.lines() {
+        let line: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
+        for field in line.keys() {
+            assert!(guide.contains(&format!("| `{field}` |")), "docs/operate.md does not describe `{field}`");
+        }
+    }
+}
