@@ -123,18 +123,18 @@ mod tests {
     }
 
     /// What the proxy does with a file: settings to filter.
-    fn build(settings: serde_json::Value) -> Result<Arc<dyn Filter>, BuildError> {
+    fn build(settings: &serde_json::Value) -> Result<Arc<dyn Filter>, BuildError> {
         let cx = BuildContext {
             platform: &Platform::system(),
             metrics: &Arc::new(Metrics::new().unwrap()),
             base_dir: Path::new("."),
             listener: "edge",
         };
-        registry::builtin().with::<Maintenance>().build("maintenance", &settings, &cx, None)
+        registry::builtin().with::<Maintenance>().build("maintenance", settings, &cx, None)
     }
 
     async fn call(namespace: &str, operation: &str) -> Result<Response<Body>, Rejection> {
-        let filter = build(serde_json::json!({ "namespaces": ["demo"], "retry_after": "1m" })).unwrap();
+        let filter = build(&serde_json::json!({ "namespaces": ["demo"], "retry_after": "1m" })).unwrap();
         let cx = RequestContext::new(RequestStart {
             at: Instant::now(),
             protocol: Protocol::Grpc,
@@ -163,7 +163,7 @@ mod tests {
     fn settings_that_mean_nothing_are_refused() {
         for settings in [serde_json::json!({ "operations": [] }), serde_json::json!({ "namespace": "demo" })]
         {
-            assert!(build(settings).is_err());
+            assert!(build(&settings).is_err());
         }
     }
 }

@@ -122,8 +122,8 @@ fn every_metric_is_described() {
     let guide = read("docs/operate.md");
     let metrics = Metrics::new().unwrap();
     // Families without a series are not rendered.
-    metrics.listener("edge");
-    metrics.namespace("demo");
+    let _ = metrics.listener("edge");
+    let _ = metrics.namespace("demo");
     metrics.set_plugins([("demo", "memory", true)].into_iter());
     let text = metrics.render().unwrap();
     let names: Vec<&str> = text
@@ -182,7 +182,7 @@ fn links_lead_somewhere() {
                     assert!(headings.iter().any(|other| other == heading), "docs/{guide}: #{heading}");
                 }
                 None => {
-                    assert!(repository().join("docs").join(target.0).exists(), "docs/{guide}: {}", target.0)
+                    assert!(repository().join("docs").join(target.0).exists(), "docs/{guide}: {}", target.0);
                 }
             }
         }
