@@ -6,6 +6,7 @@ use crate::{
     io::Io,
     net::{Accepted, Address, BindOptions, BoxFuture, Listener, Net},
 };
+use socket2::SockRef;
 use std::{
     io,
     os::unix::fs::PermissionsExt,
@@ -13,6 +14,11 @@ use std::{
     time::SystemTime,
 };
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixSocket, UnixStream};
+
+/// Bytes that a socket takes beyond what the peer's window lets it send. The kernel's default is "megabytes": they
+/// are memory that no limit of ours counts, and a peer that reads slowly but steadily would look like one
+/// that reads nothing until a third of them is gone. 128 KiB keeps a fast peer's window full.
+const NOT_SENT_BYTES: u32 = 128 * 1024;
 
 pub(crate) fn wall_clock() -> SystemTime {
     SystemTime::now()
@@ -72,6 +78,8 @@ impl Listener for Tcp {
         Box::pin(async {
             let (stream, peer) = self.0.accept().await?;
             stream.set_nodelay(true)?;
+            // Linux only: elsewhere, or where it fails, the socket is as usable as before.
+            let _ = SockRef::from(&stream).set_tcp_notsent_lowat(NOT_SENT_BYTES);
             Ok(Accepted { io: Io::Tcp(stream), peer: Some(peer) })
         })
     }

@@ -67,7 +67,6 @@ impl Edge {
         worker: &Rc<WorkerLocal>,
         linger: &Rc<Linger>,
         local: &Rc<LocalServices>,
-        cut: &watch::Receiver<bool>,
     ) -> Self {
         Self {
             snapshots: Arc::clone(snapshots),
@@ -77,7 +76,7 @@ impl Edge {
             worker: Rc::clone(worker),
             linger: Rc::clone(linger),
             local: Rc::clone(local),
-            cut: cut.clone(),
+            cut: listener.cutting(),
         }
     }
 

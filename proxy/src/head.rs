@@ -3,8 +3,7 @@
 
 use crate::edge::Limits;
 use bytestring::ByteString;
-use http::{HeaderMap, HeaderName, Method, Request, header};
-use percent_encoding::percent_decode_str;
+use http::{HeaderMap, HeaderName, Method, Request, Version, header};
 use prism_filters::{Body, Protocol, Reason, Rejection, Rpc};
 use prism_platform::time::Instant;
 use std::time::Duration;
@@ -44,7 +43,7 @@ impl Head {
         route_namespace: Option<&ByteString>,
         limits: &Limits,
     ) -> Self {
-        let protocol = protocol_of(request.headers());
+        let protocol = protocol_of(request);
         let mut head = Self {
             protocol,
             target: Target::Nothing,
@@ -71,6 +70,7 @@ impl Head {
                 format!("a request may have {} header fields here", limits.max_header_fields),
             ));
         }
+        check_http1(request)?;
         let named = named_namespace(request.headers())?;
         let path = request.uri().path();
         let in_path = match path {
@@ -110,13 +110,34 @@ fn is_local(path: &str) -> bool {
 }
 
 /// `application/grpc`, `application/grpc+proto`, with parameters or without (gRPC over HTTP/2, "Requests");
-/// not `application/grpc-web`, which is another protocol.
-fn protocol_of(headers: &HeaderMap) -> Protocol {
-    let grpc = headers.get(header::CONTENT_TYPE).is_some_and(|value| {
+/// not `application/grpc-web`, which is another protocol. And only over HTTP/2: gRPC's outcome is in trailers,
+/// which HTTP/1.1 clients seldom read, so that a failure could look like success.
+fn protocol_of(request: &Request<Body>) -> Protocol {
+    let grpc = request.headers().get(header::CONTENT_TYPE).is_some_and(|value| {
         let rest = value.as_bytes().strip_prefix(b"application/grpc");
         rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
     });
-    if grpc { Protocol::Grpc } else { Protocol::Http }
+    if grpc && request.version() == Version::HTTP_2 { Protocol::Grpc } else { Protocol::Http }
+}
+
+/// What hyper lets pass and RFC 9112 does not.
+fn check_http1(request: &Request<Body>) -> Result<(), Rejection> {
+    if request.version() == Version::HTTP_2 {
+        return Ok(());
+    }
+    let malformed = |message| Rejection::new(Reason::MalformedHeaders, message);
+    // Section 3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message
+    // that lacks a Host header field and to any request message that contains more than one Host".
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+        return Err(malformed("an HTTP/1.1 request has exactly one Host header"));
+    }
+    // Section 6.1: a body in a coding that we do not undo would reach the plugin as something else than was sent.
+    let mut codings = request.headers().get_all(header::TRANSFER_ENCODING).iter();
+    if codings.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
+        return Err(malformed("the only transfer coding that is taken is chunked"));
+    }
+    Ok(())
 }
 
 fn require_grpc(protocol: Protocol, request: &Request<Body>) -> Result<(), Rejection> {
@@ -127,7 +148,7 @@ fn require_grpc(protocol: Protocol, request: &Request<Body>) -> Result<(), Rejec
     if protocol != Protocol::Grpc {
         return Err(Rejection::new(
             Reason::UnsupportedMediaType,
-            "this path is a gRPC method: call it with content-type application/grpc",
+            "this path is a gRPC method: call it over HTTP/2 with content-type application/grpc",
         ));
     }
     Ok(())
@@ -181,23 +202,21 @@ fn is_namespace(name: &str) -> bool {
         && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
-/// `{namespace}/{operation}`, in the one form that routing and authorization both see.
+/// `{namespace}/{operation}`, in the one form that routing and authorization both see. Routes are matched on the
+/// path as it is written, so a second way to write it (`%64emo` for `demo`) would be a way around them: no escape
+/// is taken, and an operation whose name needs one is called over gRPC.
 fn gateway_path(rest: &str) -> Result<(ByteString, ByteString), Rejection> {
     let malformed = |message: &'static str| Rejection::new(Reason::MalformedPath, message);
     let mut segments = rest.split('/');
     let (Some(namespace), Some(operation), None) = (segments.next(), segments.next(), segments.next()) else {
         return Err(malformed("a gateway path is /v1/{namespace}/{operation}"));
     };
-    let decode = |segment: &str| {
-        let decoded = percent_decode_str(segment)
-            .decode_utf8()
-            .map_err(|_| malformed("the path's percent-encoding is not UTF-8"))?;
-        if decoded.is_empty() || decoded.contains(['/', '\\', '\0']) || decoded == "." || decoded == ".." {
-            return Err(malformed("a path segment is empty, a dot, or hides a slash"));
+    for segment in [namespace, operation] {
+        if segment.is_empty() || segment == "." || segment == ".." || segment.contains(['%', '\\']) {
+            return Err(malformed("a path segment is empty, a dot, or has an escape: write it plainly"));
         }
-        Ok(ByteString::from(&*decoded))
-    };
-    Ok((decode(namespace)?, decode(operation)?))
+    }
+    Ok((namespace.into(), operation.into()))
 }
 
 /// `grpc-timeout`: at most eight digits and a unit (gRPC over HTTP/2, "Timeout").

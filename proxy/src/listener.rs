@@ -31,6 +31,7 @@ pub(crate) struct ListenerHandle {
     open: AtomicUsize,
     metrics: ConnectionMetrics,
     drain: watch::Sender<bool>,
+    cut: watch::Sender<bool>,
     last: OnceLock<(Arc<Snapshot>, Arc<ListenerState>)>,
 }
 
@@ -52,6 +53,7 @@ impl ListenerHandle {
             open: AtomicUsize::new(0),
             metrics,
             drain: watch::Sender::new(false),
+            cut: watch::Sender::new(false),
             last: OnceLock::new(),
         }
     }
@@ -81,6 +83,15 @@ impl ListenerHandle {
     /// Stops accepting; connections get GOAWAY and finish what they have begun.
     pub(crate) fn drain(&self) {
         self.drain.send_replace(true);
+    }
+
+    pub(crate) fn cutting(&self) -> watch::Receiver<bool> {
+        self.cut.subscribe()
+    }
+
+    /// Ends what the drain has left.
+    pub(crate) fn cut(&self) {
+        self.cut.send_replace(true);
     }
 
     /// The last snapshot that had this listener, set when a new one has it no more.

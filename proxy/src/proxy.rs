@@ -153,6 +153,8 @@ impl Proxy {
         let admin = self.admin.take().map(|admin| admin.run(Arc::clone(&self.admin_state)));
         let serving = async {
             self.control.run(&mut self.queue, stop).await;
+            // Whoever asks for a change now is told at once.
+            self.queue.close();
             // Load balancers first: they should look elsewhere before connections are refused.
             self.admin_state.draining.store(true, Ordering::Relaxed);
             self.health.set_serving(false).await;
@@ -163,6 +165,7 @@ impl Proxy {
             let timeout = self.control.drain_timeout();
             let mut drained = std::pin::pin!(drained);
             if time::timeout(timeout, &mut drained).await.is_err() {
+                self.control.cut();
                 self.cut.send_replace(true);
                 drained.await;
             }

@@ -93,7 +93,6 @@ impl Worker {
         let local = Rc::new(WorkerLocal::new(self.platform.clone()));
         let linger = Rc::new(Linger::new(self.linger));
         let services = Rc::new(LocalServices::new(&self.health));
-        let edge_cut = self.cut.clone();
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -106,7 +105,7 @@ impl Worker {
                     let Ok(io) = incoming.io.attach() else { continue };
                     let permit = incoming.permit;
                     let edge =
-                        Rc::new(Edge::new(&self.snapshots, permit.listener(), &local, &linger, &services, &edge_cut));
+                        Rc::new(Edge::new(&self.snapshots, permit.listener(), &local, &linger, &services));
                     connections.spawn_local(async move {
                         connection::serve(edge, io, incoming.peer).await;
                         drop(permit);

@@ -62,6 +62,8 @@ reasons! {
     UnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE", InvalidArgument, UNSUPPORTED_MEDIA_TYPE;
     /// More header fields, or more bytes of them, than the listener takes.
     HeadersTooLarge, "HEADERS_TOO_LARGE", ResourceExhausted, REQUEST_HEADER_FIELDS_TOO_LARGE;
+    /// The request's headers are not what HTTP allows.
+    MalformedHeaders, "MALFORMED_HEADERS", InvalidArgument;
     /// The message is not what gRPC and protobuf allow, or a field that decides is given twice.
     MalformedMessage, "MALFORMED_MESSAGE", InvalidArgument;
     /// The message names no operation.

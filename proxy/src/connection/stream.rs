@@ -57,8 +57,9 @@ impl Open<'_> {
     async fn answer(&mut self, response: Response<Body>) {
         let (mut head, body) = response.into_parts();
         let ended = body.is_end();
+        let grpc = is_grpc(&head.headers);
         if !ended
-            && !is_grpc(&head.headers)
+            && !grpc
             && let Some(length) = body.exact_len()
         {
             head.headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
@@ -67,7 +68,7 @@ impl Open<'_> {
         let Ok(send) = self.respond.send_response(Response::from_parts(head, ()), ended) else { return };
         if !ended {
             let stall = Stall::new(self.edge.limits().stall_timeout);
-            let mut sending = Sending { send: self.send.insert(send), body, pending: None, stall };
+            let mut sending = Sending { send: self.send.insert(send), grpc, body, pending: None, stall };
             poll_fn(|cx| sending.poll(cx)).await;
         }
     }
@@ -104,6 +105,8 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 
 struct Sending<'a> {
     send: &'a mut SendStream<Bytes>,
+    /// The answer is gRPC: what breaks in its middle can be said in its trailers.
+    grpc: bool,
     body: Body,
     /// Taken from the body and not sent yet: the next piece is asked for only when this one is gone, which
     /// is what carries back-pressure to the plugin.
@@ -192,7 +195,7 @@ impl Sending<'_> {
 
     fn fail(&mut self, error: BodyError) {
         match error {
-            BodyError::Rejected(rejection) => {
+            BodyError::Rejected(rejection) if self.grpc => {
                 // Headers are out: the trailers are what is left to say it in.
                 let _ = self.send.send_trailers(trailers_of(&rejection));
             }

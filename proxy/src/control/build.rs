@@ -88,6 +88,7 @@ pub(super) fn check_restart_only(running: &Config, wanted: &Config) -> Result<()
         (running.admin.address != wanted.admin.address, "admin.address"),
         (running.admin.socket != wanted.admin.socket, "admin.socket"),
         (running.workers != wanted.workers, "workers"),
+        (running.drain.linger != wanted.drain.linger, "drain.linger"),
     ];
     let errors: Vec<_> = changed
         .into_iter()

@@ -17,7 +17,7 @@ use crate::{
 use arc_swap::ArcSwap;
 use prism_config::{Config, Problems, Source};
 use prism_filters::{Registry, metrics::Metrics};
-use prism_platform::Platform;
+use prism_platform::{Platform, time};
 use prism_plugin_host::{NamespaceSlot, PluginSpec, SupervisionOptions};
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
@@ -43,6 +43,8 @@ pub(crate) struct Control {
     running: Running,
     accepting: JoinSet<()>,
     retiring: JoinSet<()>,
+    /// Removed listeners whose connections still have time to end.
+    cutting: JoinSet<()>,
 }
 
 /// What the running snapshot was made from and what lives longer than it.
@@ -85,7 +87,10 @@ impl ControlHandle {
     pub async fn apply(&self, source: Source, dry_run: bool) -> Result<Accepted, Refusal> {
         let (reply, answer) = oneshot::channel();
         let change = Change { source, dry_run, reply };
-        self.0.try_send(change).map_err(|_| Refusal::Busy)?;
+        self.0.try_send(change).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Refusal::Busy,
+            mpsc::error::TrySendError::Closed(_) => Refusal::ShuttingDown,
+        })?;
         answer.await.map_err(|_| Refusal::ShuttingDown)?
     }
 }
@@ -124,6 +129,7 @@ impl Control {
             running: Running::default(),
             accepting: JoinSet::new(),
             retiring: JoinSet::new(),
+            cutting: JoinSet::new(),
         }
     }
 
@@ -191,18 +197,22 @@ impl Control {
         for (handle, socket) in built.new_sockets {
             self.accepting.spawn(listener::accept(handle, socket, Arc::clone(&self.workers)));
         }
+        let drain = config.drain.timeout.get();
         for (address, handle) in std::mem::replace(&mut self.running.listeners, built.listeners) {
             if !self.running.listeners.contains_key(&address) {
                 if let Some(state) = before.listener(handle.id()) {
                     handle.set_last(Arc::clone(&before), Arc::clone(state));
                 }
                 handle.drain();
+                self.cutting.spawn(async move {
+                    time::sleep(drain).await;
+                    handle.cut();
+                });
             }
         }
         for (handle, limits, max_connections) in built.new_limits {
             handle.set_limits(limits, max_connections);
         }
-        let drain = config.drain.timeout.get();
         for (name, slot) in std::mem::replace(&mut self.running.slots, built.slots) {
             if !self.running.slots.contains_key(&name) {
                 self.metrics.forget_namespace(&name);
@@ -210,6 +220,7 @@ impl Control {
             }
         }
         while self.retiring.try_join_next().is_some() {}
+        while self.cutting.try_join_next().is_some() {}
         while self.accepting.try_join_next().is_some() {}
         self.running.plugins = built.plugins;
         self.running.next_listener = built.next_listener;
@@ -248,6 +259,13 @@ impl Control {
         while self.accepting.join_next().await.is_some() {}
     }
 
+    /// Ends what the drain has left, on every listener.
+    pub(crate) fn cut(&self) {
+        for handle in self.running.listeners.values() {
+            handle.cut();
+        }
+    }
+
     /// Lets go of the workers: they end when their connections have.
     pub(crate) fn release_workers(&mut self) {
         self.workers = Arc::new([]);
@@ -270,6 +288,17 @@ impl Control {
 
 /// The queue that [`ControlHandle`] feeds.
 pub(crate) struct ControlQueue(mpsc::Receiver<Change>);
+
+impl ControlQueue {
+    /// Takes no more changes; those that wait are refused.
+    pub(crate) fn close(&mut self) {
+        self.0.close();
+        while let Ok(change) = self.0.try_recv() {
+            // Whoever asked may have gone.
+            let _ = change.reply.send(Err(Refusal::ShuttingDown));
+        }
+    }
+}
 
 /// What configuration is checked against: the filters and builtin plugins of this binary.
 #[must_use]

@@ -23,7 +23,8 @@ pub(super) async fn within(
     // The call comes first: one that is ready at its deadline is still answered.
     let response = timeout_at(deadline, call).await.map_err(|_| passed())??;
     Ok(response.map(|body| {
-        if body.is_end() {
+        // What is all at hand needs no more time.
+        if body.exact_len().is_some() {
             body
         } else {
             Body::from_duplex(Box::new(Until { body, timer: Box::pin(sleep_until(deadline)), deadline }))

@@ -33,7 +33,7 @@ impl Call<'_> {
         let (WireReply { headers, body }, backend) = self.send(wire(body)).await?;
         let mut response = Response::new(match body {
             ReplyBody::Whole { messages, trailers } => {
-                super::reply::check_whole(&messages, limit, &plugin)?;
+                super::reply::check_whole(&messages, rpc == Rpc::Unary, limit, &plugin)?;
                 whole(messages, (!trailers.is_empty()).then_some(trailers))
             }
             ReplyBody::Stream(source) => {

@@ -2,21 +2,15 @@
 //! operation's raw parameters, each query parameter an entry of its metadata, and the answer's body its raw
 //! result.
 
-use super::{
-    forward::{Call, Upload},
-    refusal,
-    reply::Lengths,
-};
+mod answer;
+
+use super::forward::{Call, Upload};
 use bytes::Bytes;
 use bytestring::ByteString;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use percent_encoding::percent_decode_str;
-use prism_filters::{Body, Code, Reason, Rejection, body::BodyError};
-use prism_plugin_abi::{Data, Payload};
-use prism_plugin_host::{
-    BoxError, ForwardError, ReplyBody, WireBody, WireReply, WireSource,
-    envelope::{decode_reply, raw_request_head},
-};
+use prism_filters::{Body, Reason, Rejection, body::BodyError};
+use prism_plugin_host::{BoxError, WireBody, WireSource, envelope::raw_request_head};
 use std::{
     collections::VecDeque,
     future::poll_fn,
@@ -69,8 +63,8 @@ pub(super) async fn serve(
         .filter(|head| head.len() + length <= limit + 5)
         .ok_or_else(|| too_large(length, limit))?;
     let upload = Framed { head: Some(head), body: Upload(body), remaining: length };
-    let (reply, _counted) = call.send(WireBody::Stream(Box::new(upload))).await?;
-    answer(reply, limit, &plugin).await
+    let (reply, counted) = call.send(WireBody::Stream(Box::new(upload))).await?;
+    answer::answer(reply, counted, limit, &plugin).await
 }
 
 fn too_large(length: usize, limit: usize) -> Rejection {
@@ -157,65 +151,6 @@ impl WireSource for Framed {
             other => Poll::Ready(other),
         }
     }
-}
-
-/// The plugin's answer as HTTP. The outcome decides the status, so it is waited for.
-async fn answer(reply: WireReply, limit: usize, plugin: &ByteString) -> Result<Response<Body>, Rejection> {
-    let mut lengths = Lengths::new(limit);
-    let mut messages = Payload::new();
-    let mut trailers = HeaderMap::new();
-    match reply.body {
-        ReplyBody::Whole { messages: whole, trailers: whole_trailers } => {
-            super::reply::check_whole(&whole, limit, plugin)?;
-            (messages, trailers) = (whole, whole_trailers);
-        }
-        ReplyBody::Stream(mut source) => {
-            while let Some(frame) = poll_fn(|cx| source.poll_frame(cx)).await {
-                match frame.map_err(|error| refusal(error, plugin))?.into_data() {
-                    Ok(data) => {
-                        lengths.check(&data, plugin)?;
-                        messages.push(data);
-                    }
-                    Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
-                }
-            }
-        }
-    }
-    let status = trailers.get("grpc-status").or_else(|| reply.headers.get("grpc-status"));
-    let code = status.map_or(Code::Unknown, |status| Code::from_bytes(status.as_bytes()));
-    if code != Code::Ok {
-        let message = trailers.get("grpc-message").or_else(|| reply.headers.get("grpc-message"));
-        let message = message.map_or_else(String::new, |message| {
-            percent_encoding::percent_decode(message.as_bytes()).decode_utf8_lossy().into_owned()
-        });
-        return Err(Rejection::new(Reason::PluginRefused, message).with_code(code).about_plugin(plugin));
-    }
-    let outcome =
-        decode_reply(messages).map_err(|error| refusal(ForwardError::Protocol(error.to_string()), plugin))?;
-    match outcome {
-        Ok(data) => Ok(success(data)),
-        Err(error) => Err(Rejection::new(Reason::OperationFailed, error.message)
-            .with_code(Code::from_i32(error.code.number()))
-            .about_plugin(plugin)),
-    }
-}
-
-fn success(data: Data) -> Response<Body> {
-    let (mut payload, content_type) = match data {
-        Data::Empty => (Payload::new(), "application/octet-stream"),
-        Data::Raw(payload) => (payload, "application/octet-stream"),
-        // An operation that knows no raw result: its message as it is.
-        Data::Typed { value, .. } => (value, "application/x-protobuf"),
-    };
-    let length = payload.len();
-    let mut pieces = VecDeque::new();
-    while let Some(piece) = payload.pop() {
-        pieces.push_back(piece);
-    }
-    let mut response = Response::new(Body::whole(pieces, None));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
-    response
 }
 
 #[cfg(test)]

@@ -44,7 +44,13 @@ impl Reply {
             let backend = Arc::clone(&*backend);
             Box::pin(async move { backend.cut().await }) as Cut
         });
-        Self { source: Some(source), lengths: Lengths::new(limit), _backend: backend, cut, plugin }
+        Self {
+            source: Some(source),
+            lengths: Lengths::new(limit, rpc == Rpc::Unary),
+            _backend: backend,
+            cut,
+            plugin,
+        }
     }
 
     fn fail(&mut self, rejection: Rejection) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -67,9 +73,12 @@ impl Duplex for Reply {
         };
         match frame {
             Some(Ok(frame)) => {
-                if let Some(data) = frame.data_ref()
-                    && let Err(rejection) = self.lengths.check(data, &self.plugin)
-                {
+                let checked = match frame.data_ref() {
+                    Some(data) => self.lengths.check(data, &self.plugin),
+                    None if succeeded(&frame) => self.lengths.check_end(&self.plugin),
+                    None => Ok(()),
+                };
+                if let Err(rejection) = checked {
                     return self.fail(rejection);
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -92,23 +101,48 @@ impl Duplex for Reply {
     }
 }
 
+fn succeeded(frame: &Frame<Bytes>) -> bool {
+    frame.trailers_ref().and_then(|trailers| trailers.get("grpc-status")).is_some_and(|status| status == "0")
+}
+
 /// Checks an answer that is all at hand.
-pub(super) fn check_whole(messages: &Payload, limit: usize, plugin: &str) -> Result<(), Rejection> {
-    let mut lengths = Lengths::new(limit);
-    messages.pieces().try_for_each(|piece| lengths.check(piece, plugin))
+pub(super) fn check_whole(
+    messages: &Payload,
+    unary: bool,
+    limit: usize,
+    plugin: &str,
+) -> Result<(), Rejection> {
+    let mut lengths = Lengths::new(limit, unary);
+    messages.pieces().try_for_each(|piece| lengths.check(piece, plugin))?;
+    lengths.check_end(plugin)
 }
 
 /// Follows gRPC's length prefixes through pieces that may be cut anywhere.
 pub(super) struct Lengths {
     limit: usize,
+    unary: bool,
+    messages: usize,
     prefix: [u8; 5],
     have: usize,
     remaining: usize,
 }
 
 impl Lengths {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { limit, prefix: [0; 5], have: 0, remaining: 0 }
+    /// `unary`: exactly one message may come, or none where the status says why.
+    pub(super) fn new(limit: usize, unary: bool) -> Self {
+        Self { limit, unary, messages: 0, prefix: [0; 5], have: 0, remaining: 0 }
+    }
+
+    /// The answer ends here. A success that ends inside a message is none.
+    pub(super) fn check_end(&self, plugin: &str) -> Result<(), Rejection> {
+        if self.remaining == 0 && self.have == 0 {
+            return Ok(());
+        }
+        Err(Rejection::new(
+            Reason::PluginProtocol,
+            format!("plugin `{plugin}` ended its answer inside a message"),
+        )
+        .about_plugin(plugin))
     }
 
     pub(super) fn check(&mut self, piece: &Bytes, plugin: &str) -> Result<(), Rejection> {
@@ -132,7 +166,12 @@ impl Lengths {
         Ok(())
     }
 
-    fn announced(&self, plugin: &str) -> Result<usize, Rejection> {
+    fn announced(&mut self, plugin: &str) -> Result<usize, Rejection> {
+        self.messages += 1;
+        if self.unary && self.messages > 1 {
+            let message = format!("plugin `{plugin}` answered a unary call with more than one message");
+            return Err(Rejection::new(Reason::PluginProtocol, message).about_plugin(plugin));
+        }
         let [flag, length @ ..] = self.prefix;
         let length = u32::from_be_bytes(length) as usize;
         if flag != 0 {
@@ -163,16 +202,25 @@ mod tests {
     fn lengths_are_followed_through_any_cut() {
         let stream = [&[0, 0, 0, 0, 3][..], b"abc", &[0, 0, 0, 0, 0], &[0, 0, 0, 0, 4], b"defg"].concat();
         for size in 1..=stream.len() {
-            let mut lengths = Lengths::new(4);
+            let mut lengths = Lengths::new(4, false);
             for piece in stream.chunks(size) {
                 lengths.check(&Bytes::copy_from_slice(piece), "p").unwrap();
             }
-            let mut strict = Lengths::new(3);
+            let mut strict = Lengths::new(3, false);
             let refused =
                 stream.chunks(size).find_map(|piece| strict.check(&Bytes::copy_from_slice(piece), "p").err());
             assert_eq!(refused.unwrap().reason(), Reason::MessageTooLarge);
         }
+        let mut unary = Lengths::new(4, true);
+        let refused = unary.check(&Bytes::from(stream.clone()), "p").unwrap_err();
+        assert_eq!(refused.reason(), Reason::PluginProtocol);
+        let mut cut = Lengths::new(4, true);
+        cut.check(&Bytes::copy_from_slice(&stream[..7]), "p").unwrap();
+        assert_eq!(cut.check_end("p").unwrap_err().reason(), Reason::PluginProtocol);
         let compressed = Bytes::from_static(&[1, 0, 0, 0, 0]);
-        assert_eq!(Lengths::new(9).check(&compressed, "p").unwrap_err().reason(), Reason::PluginProtocol);
+        assert_eq!(
+            Lengths::new(9, false).check(&compressed, "p").unwrap_err().reason(),
+            Reason::PluginProtocol
+        );
     }
 }

@@ -8,7 +8,7 @@ fn limits() -> Limits {
 }
 
 fn request(path: &str, headers: &[(&str, &str)]) -> Request<Body> {
-    let mut request = Request::post(path);
+    let mut request = Request::post(path).version(Version::HTTP_2);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -99,7 +99,6 @@ fn claims_of_trusted_context_are_dropped() {
 fn a_gateway_path_has_one_form() {
     let head = read("/v1/demo/get", &[]);
     assert_eq!((head.target, &*head.namespace, &*head.operation), (Target::Gateway, "demo", "get"));
-    assert_eq!(read("/v1/demo/multi%5Fget", &[]).operation, "multi_get");
     for path in [
         "/v1/",
         "/v1/demo",
@@ -114,6 +113,8 @@ fn a_gateway_path_has_one_form() {
         "/v1/demo/..",
         "/v1/../get",
         "/v1/demo/%2e%2e",
+        "/v1/%64emo/get",
+        "/v1/demo/multi%5Fget",
         "/v1/demo/%00",
         "/v1/demo/%ff",
         "/v1/demo/a%5cb",
@@ -161,6 +162,32 @@ async fn deadlines_are_read_to_the_letter() {
         let refusal = Head::read(&mut request, None, &limits()).refusal;
         assert_eq!(refusal.map(|refusal| refusal.reason()), Some(Reason::MalformedTimeout), "{text:?}");
     }
+}
+
+#[test]
+fn http1_requests_are_framed_one_way_and_carry_no_grpc() {
+    let refused = |headers: &[(&str, &str)]| {
+        let mut request = request("/v1/demo/get", headers);
+        *request.version_mut() = Version::HTTP_11;
+        Head::read(&mut request, None, &limits()).refusal.map(|refusal| refusal.reason())
+    };
+    assert_eq!(refused(&[("host", "x")]), None);
+    assert_eq!(refused(&[("host", "x"), ("transfer-encoding", "Chunked")]), None);
+    for headers in [
+        &[][..],
+        &[("host", "x"), ("host", "x")],
+        &[("host", "x"), ("transfer-encoding", "gzip, chunked")],
+        &[("host", "x"), ("transfer-encoding", "chunked"), ("transfer-encoding", "identity")],
+    ] {
+        assert_eq!(refused(headers), Some(Reason::MalformedHeaders), "{headers:?}");
+    }
+    let mut call = request(EXECUTE, &[GRPC, ("host", "x")]);
+    *call.version_mut() = Version::HTTP_11;
+    let head = Head::read(&mut call, None, &limits());
+    assert_eq!(
+        (head.protocol, head.refusal.unwrap().reason()),
+        (Protocol::Http, Reason::UnsupportedMediaType)
+    );
 }
 
 #[test]

@@ -97,6 +97,8 @@ fn descriptors() -> Builder<'static> {
     Builder::configure()
         .register_encoded_file_descriptor_set(prism_proto::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        // So that tools can show the details of a refusal.
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
         .with_service_name(DATA_SERVICE)
         .with_service_name(HEALTH_SERVICE)
 }
