@@ -85,6 +85,7 @@ fn queries_and_paths_have_one_reading() {
         }
         for path in [
             "/v1/demo%2fset",
+            "/v1/%64emo/set",
             "/v1/demo%2Fget/get",
             "/v1//demo/get",
             "/v1/demo//get",
@@ -160,5 +161,28 @@ fn a_header_may_not_contradict_the_path() {
         refused(call(&["X-Prism-Namespace: other"]), 400, "INVALID_ARGUMENT", "INVALID_NAMESPACE");
         let twice = ["x-prism-namespace: demo", "X-PRISM-NAMESPACE: demo"];
         refused(call(&twice), 400, "INVALID_ARGUMENT", "INVALID_NAMESPACE");
+    }
+}
+
+#[test]
+fn grpc_over_http1_is_refused() {
+    let proxy = Proxy::start(DEMO);
+    let url = proxy.url("/prism.data.v1.DataService/Execute");
+    let call = ["--http1.1", "--data-binary", "x", "-H", "content-type: application/grpc", &url];
+    refused(curl::run(&call), 415, "INVALID_ARGUMENT", "UNSUPPORTED_MEDIA_TYPE");
+}
+
+#[test]
+fn a_deadline_that_passes_is_an_http_answer() {
+    let proxy = Proxy::start(DEMO);
+    let _ = post(&proxy, "--http1.1", "/v1/demo/set?key=k", "v").expect(200);
+    for version in VERSIONS {
+        for timeout in ["0n", "1n", "100u", "300u"] {
+            let header = format!("grpc-timeout: {timeout}");
+            let call =
+                [version, "--data-binary", "k", "-H", BYTES, "-H", &header, &proxy.url("/v1/demo/get")];
+            let answer = curl::run(&call);
+            assert!(matches!(answer.status, 200 | 504), "{version} {timeout}: {}", answer.status);
+        }
     }
 }

@@ -97,6 +97,27 @@ async fn a_client_that_reads_nothing_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_reads_slowly_but_steadily_gets_everything() {
+    const LENGTH: usize = 3 << 20;
+    let proxy = Proxy::start(&with("limits: { stall_timeout: 1s }"));
+    Client::new(proxy.port(), "demo").set("large", vec![b'x'; LENGTH]).await.unwrap();
+    let mut socket = raw::connect(proxy.port());
+    let get = "POST /v1/demo/get HTTP/1.1\r\nhost: x\r\ncontent-type: application/octet-stream\r\n\
+               content-length: 5\r\n\r\nlarge";
+    raw::send(&mut socket, get.as_bytes());
+    // Some 800 kB/s, for four times as long as a stall may take.
+    let (mut read, mut piece) = (0, vec![0; 80_000]);
+    while read < LENGTH {
+        match socket.read(&mut piece).unwrap() {
+            0 => break,
+            length => read += length,
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(read >= LENGTH, "cut after {read} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_beyond_the_limit_are_closed_and_the_others_served() {
     let proxy = Proxy::start(&with("limits: { max_connections: 2 }"));
     let call = async |connection: &http2::Connection| {

@@ -6,6 +6,7 @@ use prism_proto::plugin::{ExecuteResponse, execute_response::Result as Outcome};
 use prism_tests::{
     DEMO, Proxy, Redis, Sidecar, Signal,
     client::{
+        curl,
         grpc::Client,
         http2::{self, Connection},
     },
@@ -203,6 +204,30 @@ async fn large_values_reach_a_real_redis_and_return() {
     wait::guard("four large values", join_all(calls)).await;
     rose_little(&peak);
     assert_eq!(redis.cli(&["strlen", "large-0"]).trim(), VALUE.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_answers_stream_over_http_too() {
+    let _quiet = QUIET.lock().await;
+    let scene = scene("").await;
+    let url = scene.proxy.url("/v1/large/source");
+    let peak = Peak::start(&scene.proxy.process);
+    let calls = (0..AT_ONCE).map(|number| {
+        let (url, length) = (url.clone(), VALUE.to_string());
+        // Slower than the plugin sends, so that whatever does not stream piles up.
+        tokio::task::spawn_blocking(move || {
+            let version = if number % 2 == 0 { "--http1.1" } else { "--http2-prior-knowledge" };
+            let octets = "content-type: application/octet-stream";
+            curl::run(&[version, "--limit-rate", "8M", "-d", &length, "-H", octets, &url])
+                .expect(200)
+                .body
+                .len()
+        })
+    });
+    for length in wait::guard("four large answers", join_all(calls)).await {
+        assert_eq!(length.unwrap(), VALUE);
+    }
+    rose_little(&peak);
 }
 
 #[tokio::test(flavor = "multi_thread")]
