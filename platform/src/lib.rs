@@ -12,7 +12,7 @@ pub mod time;
 pub use io::{Connection, Detached, Io, PeerCredentials};
 pub use net::{Accepted, Address, BindOptions, BoxFuture, Listener, Net, ParseAddressError};
 pub use random::{Random, SeededRandom, SystemRandom};
-pub use system::SystemNet;
+pub use system::{SystemNet, raise_open_files};
 
 use std::{
     fmt, io as stdio,

@@ -6,6 +6,7 @@ use crate::{
     io::Io,
     net::{Accepted, Address, BindOptions, BoxFuture, Listener, Net},
 };
+use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::SockRef;
 use std::{
     io,
@@ -22,6 +23,18 @@ const NOT_SENT_BYTES: u32 = 128 * 1024;
 
 pub(crate) fn wall_clock() -> SystemTime {
     SystemTime::now()
+}
+
+/// Allows this process as many open files as the system lets it have, and says how many. The soft limit is 1,024 on
+/// most systems for the sake of programs that use `select`; every connection here is a file.
+///
+/// # Errors
+/// What the operating system says; the limit is then what it was.
+pub fn raise_open_files() -> io::Result<Option<u64>> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit)?;
+    Ok(limit.current)
 }
 
 /// The operating system's network.

@@ -6,7 +6,7 @@ use prism_edge::{
     Accepted, Builtins, ConfigFile, Options, Proxy, Refusal, config_registry, run_on_threads, watch,
 };
 use prism_filters::{Registry, registry};
-use prism_platform::Platform;
+use prism_platform::{Platform, raise_open_files};
 use std::{
     io::Write,
     path::{Path, PathBuf},
@@ -73,6 +73,9 @@ fn check(path: &Path, filters: &Registry, builtins: &Builtins) -> ExitCode {
 
 fn run(arguments: &Run, filters: Registry, builtins: Builtins) -> ExitCode {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
+    if let Err(error) = raise_open_files() {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
     let file = ConfigFile::new(&arguments.config);
     let source = match file.read() {
         Ok(source) => source,
@@ -82,7 +85,10 @@ fn run(arguments: &Run, filters: Registry, builtins: Builtins) -> ExitCode {
     let watching = arguments.watch;
     let result = run_on_threads(options, |proxy| until_told(proxy, file, watching));
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
         Err(error) => fail(format_args!("{error}\n")),
     }
 }
@@ -93,6 +99,9 @@ fn options(source: Source, file: ConfigFile, filters: Registry, builtins: Builti
 
 /// Reloads on SIGHUP (and, if asked, whenever the file changes) until SIGTERM or SIGINT.
 fn until_told(proxy: &Proxy, file: ConfigFile, watching: bool) -> impl Future<Output = ()> + use<> {
+    for (name, address) in proxy.listeners() {
+        tracing::info!(listener = name, %address, "listening");
+    }
     tracing::info!(version = proxy.first().version, "serving");
     let control = proxy.control();
     // Registered before this returns, so that no signal is lost between the two.

@@ -16,6 +16,7 @@ use prism_platform::{Platform, time};
 use std::{
     collections::HashMap,
     future::Future,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -144,6 +145,11 @@ impl Proxy {
     #[must_use]
     pub fn first(&self) -> &Accepted {
         &self.first
+    }
+
+    /// The listeners of the first configuration: name and address.
+    pub fn listeners(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
+        self.control.listeners()
     }
 
     /// Runs the control plane until `stop` resolves, then drains: no new connections, GOAWAY on the open ones,

@@ -259,6 +259,11 @@ impl Control {
         while self.accepting.join_next().await.is_some() {}
     }
 
+    /// Name and configured address of every running listener.
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
+        self.running.listeners.iter().map(|(address, handle)| (&**handle.name(), *address))
+    }
+
     /// Ends what the drain has left, on every listener.
     pub(crate) fn cut(&self) {
         for handle in self.running.listeners.values() {
