@@ -8,12 +8,7 @@ use crate::{
 use bytestring::ByteString;
 use http::Request;
 use prism_platform::time::Instant;
-use std::{
-    cell::{Cell, OnceCell},
-    future::poll_fn,
-    net::SocketAddr,
-    sync::Arc,
-};
+use std::{cell::OnceCell, future::poll_fn, net::SocketAddr, sync::Arc};
 
 /// How the answer, and above all a refusal, must look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,14 +61,12 @@ pub struct RequestContext {
     traceparent: OnceCell<ByteString>,
     principal: OnceCell<ByteString>,
     plugin: OnceCell<ByteString>,
-    deadline: Cell<Option<Instant>>,
 }
 
 impl RequestContext {
     /// The context of a request that just arrived.
     #[must_use]
     pub fn new(start: RequestStart) -> Self {
-        let deadline = Cell::new(start.deadline);
         Self {
             start,
             operation: OnceCell::new(),
@@ -81,7 +74,6 @@ impl RequestContext {
             traceparent: OnceCell::new(),
             principal: OnceCell::new(),
             plugin: OnceCell::new(),
-            deadline,
         }
     }
 
@@ -130,12 +122,7 @@ impl RequestContext {
     /// When the caller stops waiting.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline.get()
-    }
-
-    /// Brings the deadline forward; one further away changes nothing.
-    pub fn limit_deadline(&self, deadline: Instant) {
-        self.deadline.set(Some(self.deadline.get().map_or(deadline, |known| known.min(deadline))));
+        self.start.deadline
     }
 
     /// The request's id; empty until `trace` assigned one.
@@ -216,22 +203,18 @@ impl RequestContext {
             return Err(Rejection::new(Reason::NoRoute, "this path names no operation"));
         };
         let mut messages = Messages::new(std::mem::take(request.body_mut()), limits);
-        let operation = poll_fn(|cx| messages.poll_operation(cx)).await.map_err(body_rejection)?;
+        let operation = poll_fn(|cx| messages.poll_operation(cx)).await?;
         *request.body_mut() = messages.into_body();
         Ok(self.operation.get_or_init(|| operation).clone())
     }
 }
 
-/// A broken body, as a refusal.
-fn body_rejection(error: BodyError) -> Rejection {
-    match error {
-        BodyError::Rejected(rejection) => rejection,
-        other => Rejection::new(Reason::ClientGone, format!("the request's body broke off: {other}")),
-    }
-}
-
 impl From<BodyError> for Rejection {
+    /// A broken body, as a refusal.
     fn from(error: BodyError) -> Self {
-        body_rejection(error)
+        match error {
+            BodyError::Rejected(rejection) => rejection,
+            other => Self::new(Reason::ClientGone, format!("the request's body broke off: {other}")),
+        }
     }
 }

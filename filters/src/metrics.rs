@@ -102,7 +102,7 @@ impl Metrics {
         let rejections =
             add.counters("prism_rejections_total", "Calls that the proxy refused, by reason.", &["reason"])?;
         let accepted = add.counters("prism_config_updates_total", "Configurations offered.", &["result"])?;
-        let mut metrics = Self {
+        let metrics = Self {
             none: Arc::new(call_metrics(&requests, &durations, &in_flight, &sent_bytes, NO_NAMESPACE)),
             rejections: Reason::ALL
                 .iter()
@@ -135,13 +135,12 @@ impl Metrics {
             durations,
             in_flight,
             sent_bytes,
-            registry: Registry::new(),
+            registry: registry.clone(),
         };
         registry.register(Box::new(metrics.access_log_dropped.clone()))?;
         registry.register(Box::new(metrics.config_version.clone()))?;
         let build = add.gauges("prism_build_info", "Always 1; the labels say what runs.", &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        metrics.registry = registry;
         Ok(metrics)
     }
 

@@ -4,7 +4,6 @@
 use std::{
     fmt,
     io::{self, IoSlice},
-    os::fd::AsFd,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -43,16 +42,6 @@ impl Io {
         let Self::Unix(stream) = self else { return None };
         let peer = stream.peer_cred().ok()?;
         Some(PeerCredentials { pid: peer.pid().and_then(|pid| u32::try_from(pid).ok()), uid: peer.uid() })
-    }
-
-    /// The socket itself, where there is one: for options.
-    #[must_use]
-    pub fn as_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        match self {
-            Self::Tcp(stream) => Some(stream.as_fd()),
-            Self::Unix(stream) => Some(stream.as_fd()),
-            Self::Other(_) => None,
-        }
     }
 
     /// Takes the connection out of this thread's reactor, to be [attached](Detached::attach) on

@@ -67,7 +67,6 @@ pub struct Proxy {
     admin: Option<AdminServer>,
     admin_state: Arc<AdminState>,
     health: HealthSource,
-    workers: Option<Arc<[WorkerHandle]>>,
     cut: watch::Sender<bool>,
     first: Accepted,
 }
@@ -90,24 +89,24 @@ impl Proxy {
         let (cut, cut_receiver) = watch::channel(false);
         let health = HealthSource::default();
         let count = config.workers.unwrap_or_else(cores);
-        let (workers, handles): (Vec<_>, Vec<_>) = (0..count)
+        let (workers, handles): (Vec<_>, Vec<WorkerHandle>) = (0..count)
             .map(|_| {
                 let linger = config.drain.linger.get();
                 Worker::new(&snapshots, &platform, linger, health.clone(), cut_receiver.clone())
             })
             .unzip();
-        let handles: Arc<[WorkerHandle]> = handles.into();
         // Before anything else is touched: a second proxy on the same admin socket stops here.
         let admin_server =
             if admin { Some(AdminServer::bind(&platform, &config.admin).await?) } else { None };
-        let (handle, queue) = Control::handle();
+        let (handle, queue) = control::queue();
         let mut control = Control::new(control::Parts {
             platform,
             filters,
             builtins,
+            config_registry: config_registry.clone(),
             metrics: Arc::clone(&metrics),
             snapshots: Arc::clone(&snapshots),
-            workers: Arc::clone(&handles),
+            workers: handles.into(),
         });
         let first = control.apply(&source, false).await?;
         health.set_serving(true).await;
@@ -121,17 +120,7 @@ impl Proxy {
             base_dir: source.base_dir,
             draining: AtomicBool::new(false),
         });
-        let proxy = Self {
-            control,
-            queue,
-            handle,
-            admin: admin_server,
-            admin_state,
-            health,
-            workers: Some(handles),
-            cut,
-            first,
-        };
+        let proxy = Self { control, queue, handle, admin: admin_server, admin_state, health, cut, first };
         Ok((proxy, workers))
     }
 
@@ -167,7 +156,6 @@ impl Proxy {
             self.control.drain().await;
             // The workers end when nobody can send them a connection any more and theirs are done.
             self.control.release_workers();
-            drop(self.workers.take());
             let timeout = self.control.drain_timeout();
             let mut drained = std::pin::pin!(drained);
             if time::timeout(timeout, &mut drained).await.is_err() {

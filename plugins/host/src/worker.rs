@@ -62,15 +62,8 @@ impl WorkerLocal {
         value
     }
 
-    /// Runs a task that ends with this worker at the latest: a connection's driver, never a call.
-    ///
-    /// # Panics
-    /// Outside a [`tokio::task::LocalSet`], on which every worker runs.
-    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        self.spawner().spawn(task);
-    }
-
-    /// A handle for what outlives the borrow of this store: a call that has to dial again.
+    /// Runs tasks that end with this worker at the latest: connections' drivers, never a call. It outlives the
+    /// borrow of this store, for a call that has to dial again.
     pub(crate) fn spawner(&self) -> Spawner {
         Spawner(Rc::downgrade(&self.tasks))
     }
@@ -82,6 +75,9 @@ pub(crate) struct Spawner(std::rc::Weak<RefCell<JoinSet<()>>>);
 
 impl Spawner {
     /// Runs a task; drops it at once when the worker is gone.
+    ///
+    /// # Panics
+    /// Outside a [`tokio::task::LocalSet`], on which every worker runs.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         let Some(tasks) = self.0.upgrade() else { return };
         let mut tasks = tasks.borrow_mut();

@@ -3,8 +3,10 @@
 use super::linger::Lingering;
 use bytes::{Buf, Bytes, BytesMut};
 use std::{
+    cell::Cell,
     io::{self, IoSlice},
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll},
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -108,8 +110,6 @@ impl Replay {
         self.io.reads()
     }
 }
-
-use std::{cell::Cell, rc::Rc};
 
 #[cfg(test)]
 mod tests {

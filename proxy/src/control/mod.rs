@@ -2,9 +2,12 @@
 
 mod build;
 mod file;
+mod queue;
 mod report;
 
 pub use file::{ConfigFile, watch};
+pub use queue::{Accepted, ControlHandle};
+pub(crate) use queue::{ControlQueue, queue};
 pub(crate) use report::ConfigReport;
 pub use report::Refusal;
 
@@ -15,19 +18,12 @@ use crate::{
     worker::WorkerHandle,
 };
 use arc_swap::ArcSwap;
-use prism_config::{Config, Problems, Source};
+use prism_config::{Config, Source};
 use prism_filters::{Registry, metrics::Metrics};
 use prism_platform::{Platform, time};
 use prism_plugin_host::{NamespaceSlot, PluginSpec, SupervisionOptions};
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinSet,
-};
-
-/// Changes that may wait for their turn. They are applied one after the other; who comes when this many wait is
-/// told to come later.
-const QUEUE: usize = 16;
+use tokio::task::JoinSet;
 
 /// What everything that configures has in common.
 pub(crate) struct Control {
@@ -58,43 +54,6 @@ pub(crate) struct Running {
     pub(crate) slots: BTreeMap<String, Arc<NamespaceSlot>>,
 }
 
-/// What came of a configuration that was taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Accepted {
-    /// The version that runs now.
-    pub version: u64,
-    /// What changed; empty when nothing did, and then the version is the old one.
-    pub changes: Vec<String>,
-}
-
-/// A change on its way.
-pub(crate) struct Change {
-    pub(crate) source: Source,
-    pub(crate) dry_run: bool,
-    pub(crate) reply: oneshot::Sender<Result<Accepted, Refusal>>,
-}
-
-/// Where changes are handed in.
-#[derive(Clone)]
-pub struct ControlHandle(mpsc::Sender<Change>);
-
-impl ControlHandle {
-    /// Applies a configuration: all of it, or nothing.
-    ///
-    /// # Errors
-    /// What is wrong with it, every reason at once; the running configuration is untouched. Or too many changes
-    /// wait already, or the proxy is shutting down.
-    pub async fn apply(&self, source: Source, dry_run: bool) -> Result<Accepted, Refusal> {
-        let (reply, answer) = oneshot::channel();
-        let change = Change { source, dry_run, reply };
-        self.0.try_send(change).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Refusal::Busy,
-            mpsc::error::TrySendError::Closed(_) => Refusal::ShuttingDown,
-        })?;
-        answer.await.map_err(|_| Refusal::ShuttingDown)?
-    }
-}
-
 /// What the control plane needs from the outside.
 pub(crate) struct Parts {
     /// Sockets, clock and chance.
@@ -103,6 +62,8 @@ pub(crate) struct Parts {
     pub filters: Registry,
     /// The builtin plugins of this binary.
     pub builtins: Builtins,
+    /// What configuration is checked against ([`config_registry`] of the two above).
+    pub config_registry: prism_config::Registry,
     /// Where everything is counted.
     pub metrics: Arc<Metrics>,
     /// The slot that snapshots are swapped into.
@@ -115,12 +76,11 @@ impl Control {
     /// A control plane that runs nothing yet.
     #[must_use]
     pub(crate) fn new(parts: Parts) -> Self {
-        let config_registry = config_registry(&parts.filters, &parts.builtins);
         Self {
             platform: parts.platform,
             filters: parts.filters,
             builtins: parts.builtins,
-            config_registry,
+            config_registry: parts.config_registry,
             metrics: parts.metrics,
             supervision: Arc::new(SupervisionOptions::default()),
             snapshots: parts.snapshots,
@@ -162,7 +122,7 @@ impl Control {
     }
 
     async fn try_apply(&mut self, source: &Source, dry_run: bool) -> Result<Accepted, Refusal> {
-        let config = Arc::new(parse(source, &self.config_registry)?);
+        let config = Arc::new(prism_config::parse(source, &self.config_registry)?);
         let changes = match &self.running.config {
             Some(running) => {
                 build::check_restart_only(running, &config)?;
@@ -193,22 +153,25 @@ impl Control {
     /// From here on nothing can fail.
     fn swap(&mut self, built: build::Built, config: Arc<Config>, version: u64) {
         let before = self.snapshots.load_full();
+        let mut removed = std::mem::replace(&mut self.running.listeners, built.listeners);
+        removed.retain(|address, _| !self.running.listeners.contains_key(address));
+        for handle in removed.values() {
+            // Before the swap: from then on its connections find it in no snapshot, and look here.
+            if let Some(state) = before.listener(handle.id()) {
+                handle.set_last(Arc::clone(&before), Arc::clone(state));
+            }
+        }
         self.snapshots.store(Arc::new(built.snapshot));
         for (handle, socket) in built.new_sockets {
             self.accepting.spawn(listener::accept(handle, socket, Arc::clone(&self.workers)));
         }
         let drain = config.drain.timeout.get();
-        for (address, handle) in std::mem::replace(&mut self.running.listeners, built.listeners) {
-            if !self.running.listeners.contains_key(&address) {
-                if let Some(state) = before.listener(handle.id()) {
-                    handle.set_last(Arc::clone(&before), Arc::clone(state));
-                }
-                handle.drain();
-                self.cutting.spawn(async move {
-                    time::sleep(drain).await;
-                    handle.cut();
-                });
-            }
+        for handle in removed.into_values() {
+            handle.drain();
+            self.cutting.spawn(async move {
+                time::sleep(drain).await;
+                handle.cut();
+            });
         }
         for (handle, limits, max_connections) in built.new_limits {
             handle.set_limits(limits, max_connections);
@@ -228,13 +191,6 @@ impl Control {
         self.running.version = version;
     }
 
-    /// Takes changes one after the other until every handle is dropped; `ready` gets the handle.
-    #[must_use]
-    pub(crate) fn handle() -> (ControlHandle, ControlQueue) {
-        let (sender, queue) = mpsc::channel(QUEUE);
-        (ControlHandle(sender), ControlQueue(queue))
-    }
-
     /// Serves the queue until `stop` resolves.
     pub(crate) async fn run(&mut self, queue: &mut ControlQueue, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
@@ -242,7 +198,7 @@ impl Control {
             let change = tokio::select! {
                 biased;
                 () = &mut stop => return,
-                change = queue.0.recv() => change,
+                change = queue.next() => change,
             };
             let Some(change) = change else { return };
             let result = self.apply(&change.source, change.dry_run).await;
@@ -291,20 +247,6 @@ impl Control {
     }
 }
 
-/// The queue that [`ControlHandle`] feeds.
-pub(crate) struct ControlQueue(mpsc::Receiver<Change>);
-
-impl ControlQueue {
-    /// Takes no more changes; those that wait are refused.
-    pub(crate) fn close(&mut self) {
-        self.0.close();
-        while let Ok(change) = self.0.try_recv() {
-            // Whoever asked may have gone.
-            let _ = change.reply.send(Err(Refusal::ShuttingDown));
-        }
-    }
-}
-
 /// What configuration is checked against: the filters and builtin plugins of this binary.
 #[must_use]
 pub fn config_registry(filters: &Registry, builtins: &Builtins) -> prism_config::Registry {
@@ -314,8 +256,4 @@ pub fn config_registry(filters: &Registry, builtins: &Builtins) -> prism_config:
     }
     schemas.insert(crate::dispatch::schema());
     prism_config::Registry::new(schemas, builtins.names())
-}
-
-fn parse(source: &Source, registry: &prism_config::Registry) -> Result<Config, Problems> {
-    prism_config::parse(source, registry)
 }

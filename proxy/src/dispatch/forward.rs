@@ -56,9 +56,7 @@ impl Call<'_> {
             Rpc::Unary => PluginRpc::Execute,
             Rpc::Streaming => PluginRpc::ExecuteStream,
         };
-        let mut context = self.context;
-        context.instance = self.backend.instance();
-        let forwarding = self.backend.channel().forward(self.worker, rpc, context, body);
+        let forwarding = self.backend.channel().forward(self.worker, rpc, self.context, body);
         let reply = forwarding.await.map_err(|error| refusal(error, self.namespace.plugin()))?;
         Ok((reply, self.backend))
     }

@@ -15,8 +15,8 @@ use bytestring::ByteString;
 use deadline::within;
 use http::{Request, Response};
 use prism_filters::{Body, FilterFuture, Reason, Rejection, RequestContext, Rpc, Terminal};
-use prism_plugin_abi::{CallContext, OperationInfo};
-use prism_plugin_host::{ForwardError, InFlight};
+use prism_plugin_abi::{CallContext, InstanceId, OperationInfo};
+use prism_plugin_host::{ForwardError, InFlight, Status};
 use std::sync::Arc;
 
 /// Settings of `plugin_dispatch`: none yet.
@@ -75,12 +75,9 @@ impl<'a> Dispatch<'a> {
         rpc: Rpc,
         mut request: Request<Body>,
     ) -> Result<Response<Body>, Rejection> {
-        let (namespace, backend) = self.backend(cx)?;
+        let target = self.backend(cx)?;
         let operation = cx.operation(&mut request).await?;
-        check_operation(namespace, &backend, &operation, rpc)?;
-        let call =
-            forward::Call { worker: self.edge.worker(), namespace, backend, rpc, context: call_context(cx) };
-        call.grpc(request.into_body()).await
+        self.call(cx, target, &operation, rpc)?.grpc(request.into_body()).await
     }
 
     async fn gateway(
@@ -89,21 +86,27 @@ impl<'a> Dispatch<'a> {
         request: Request<Body>,
     ) -> Result<Response<Body>, Rejection> {
         gateway::check_request(&request)?;
-        let (namespace, backend) = self.backend(cx)?;
-        check_operation(namespace, &backend, &self.head.operation, Rpc::Unary)?;
-        let call = forward::Call {
-            worker: self.edge.worker(),
-            namespace,
-            backend,
-            rpc: Rpc::Unary,
-            context: call_context(cx),
-        };
+        let target = self.backend(cx)?;
+        let call = self.call(cx, target, &self.head.operation, Rpc::Unary)?;
         let stall_timeout = self.edge.limits().stall_timeout;
         gateway::serve(call, &self.head.operation, request, stall_timeout).await
     }
 
-    /// The namespace and the plugin instance that serves it now.
-    fn backend(&self, cx: &RequestContext) -> Result<(&'a Arc<Namespace>, InFlight), Rejection> {
+    /// The call of an operation that the backend has, ready to go.
+    fn call(
+        &self,
+        cx: &RequestContext,
+        (namespace, backend, status): (&'a Namespace, InFlight, Arc<Status>),
+        operation: &ByteString,
+        rpc: Rpc,
+    ) -> Result<forward::Call<'a>, Rejection> {
+        check_operation(namespace.plugin(), &status, operation, rpc)?;
+        let context = call_context(cx, backend.instance());
+        Ok(forward::Call { worker: self.edge.worker(), namespace, backend, rpc, context })
+    }
+
+    /// The namespace, the plugin instance that serves it now, and how that is.
+    fn backend(&self, cx: &RequestContext) -> Result<(&'a Namespace, InFlight, Arc<Status>), Rejection> {
         if cx.namespace().is_empty() {
             return Err(Rejection::new(
                 Reason::MissingNamespace,
@@ -123,7 +126,7 @@ impl<'a> Dispatch<'a> {
         if !status.state.serves() {
             return Err(unavailable(status.reason.as_deref().unwrap_or("starting")));
         }
-        Ok((namespace, backend))
+        Ok((namespace, backend, status))
     }
 }
 
@@ -142,20 +145,14 @@ fn nothing_here() -> Rejection {
     )
 }
 
-fn check_operation(
-    namespace: &Namespace,
-    backend: &InFlight,
-    operation: &ByteString,
-    rpc: Rpc,
-) -> Result<(), Rejection> {
-    let status = backend.status();
+fn check_operation(plugin: &str, status: &Status, operation: &ByteString, rpc: Rpc) -> Result<(), Rejection> {
     let table = status.operations.as_ref();
     let Some(info) = table.and_then(|table| table.get(operation)) else {
         return Err(Rejection::new(
             Reason::UnknownOperation,
-            format!("plugin `{}` has no operation `{operation}`", namespace.plugin()),
+            format!("plugin `{plugin}` has no operation `{operation}`"),
         )
-        .about_plugin(namespace.plugin()));
+        .about_plugin(plugin));
     };
     if !table.is_some_and(|table| table.is_described()) {
         // A plugin that cannot say which of its operations stream is asked by either method.
@@ -174,11 +171,11 @@ fn check_operation(
     }
 }
 
-/// What the proxy vouches for; the backend adds the instance.
-fn call_context(cx: &RequestContext) -> CallContext {
+/// What the proxy vouches for.
+fn call_context(cx: &RequestContext, instance: InstanceId) -> CallContext {
     let (request_id, traceparent) = cx.ids();
     CallContext {
-        instance: prism_plugin_abi::InstanceId::default(),
+        instance,
         namespace: cx.namespace().clone(),
         principal: cx.principal().cloned(),
         request_id,

@@ -1,6 +1,7 @@
 //! What is read off a request's head, and above all what is not believed.
 
 use super::*;
+use http::HeaderValue;
 use proptest::prelude::*;
 
 fn limits() -> Limits {
@@ -52,8 +53,6 @@ fn a_data_call_names_its_namespace_once() {
     request.headers_mut().insert("x-prism-namespace", bytes);
     assert!(Head::read(&mut request, None, &limits()).refusal.is_some());
 }
-
-use http::HeaderValue;
 
 #[test]
 fn route_path_and_header_must_agree() {

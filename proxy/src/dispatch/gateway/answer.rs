@@ -1,7 +1,7 @@
 //! A plugin's answer as HTTP. The outcome decides the status, so it is waited for; but where it stands before a raw
 //! result, as encoders write it, the result streams on from there and is never held whole.
 
-use super::super::{refusal, reply};
+use crate::dispatch::{refusal, reply};
 use bytes::{Buf, Bytes};
 use bytestring::ByteString;
 use http::{HeaderMap, HeaderValue, Response, header};
