@@ -6,7 +6,6 @@ use http::{Request, Response};
 use prism_filters::{
     Body, Filter, FilterFuture, Next, Protocol, RequestContext, RequestStart, Terminal, run,
 };
-use prism_platform::time::Instant;
 use std::sync::Arc;
 
 struct Nothing;
@@ -30,20 +29,6 @@ impl Terminal for Answer {
     }
 }
 
-fn context() -> RequestContext {
-    RequestContext::new(RequestStart {
-        at: Instant::now(),
-        protocol: Protocol::Grpc,
-        peer: None,
-        listener: "edge".into(),
-        config_version: 1,
-        namespace: "demo".into(),
-        messages: None,
-        deadline: None,
-        metrics: None,
-    })
-}
-
 fn chain(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let mut group = c.benchmark_group("chain of no-op filters");
@@ -51,7 +36,7 @@ fn chain(c: &mut Criterion) {
         let filters: Vec<Arc<dyn Filter>> =
             (0..length).map(|_| Arc::new(Nothing) as Arc<dyn Filter>).collect();
         group.bench_with_input(BenchmarkId::from_parameter(length), &filters, |b, filters| {
-            let cx = context();
+            let cx = RequestContext::new(RequestStart::new(Protocol::Grpc, "demo"));
             b.iter(|| runtime.block_on(run(filters, &Answer, &cx, Request::new(Body::empty()))));
         });
     }

@@ -51,6 +51,25 @@ pub struct RequestStart {
     pub metrics: Option<Arc<CallMetrics>>,
 }
 
+impl RequestStart {
+    /// A request for `namespace` that arrives now at a listener `edge`, and of which nothing else is known: what
+    /// a filter's test begins with.
+    #[must_use]
+    pub fn new(protocol: Protocol, namespace: impl Into<ByteString>) -> Self {
+        Self {
+            at: Instant::now(),
+            protocol,
+            peer: None,
+            listener: "edge".into(),
+            config_version: 1,
+            namespace: namespace.into(),
+            messages: None,
+            deadline: None,
+            metrics: None,
+        }
+    }
+}
+
 /// One request, as the filters see it. It lives as long as the request's head is being worked on; what a
 /// response body needs of it is copied there.
 #[derive(Debug)]

@@ -110,7 +110,6 @@ mod tests {
     use super::*;
     use http::Response;
     use prism_filters::{Protocol, RequestStart, Terminal, metrics::Metrics, run};
-    use prism_platform::time::Instant;
     use std::{path::Path, sync::Arc};
 
     /// The end of the chain: answers whatever reaches it.
@@ -135,17 +134,7 @@ mod tests {
 
     async fn call(namespace: &str, operation: &str) -> Result<Response<Body>, Rejection> {
         let filter = build(&serde_json::json!({ "namespaces": ["demo"], "retry_after": "1m" })).unwrap();
-        let cx = RequestContext::new(RequestStart {
-            at: Instant::now(),
-            protocol: Protocol::Grpc,
-            peer: None,
-            listener: "edge".into(),
-            config_version: 1,
-            namespace: namespace.into(),
-            messages: None,
-            deadline: None,
-            metrics: None,
-        });
+        let cx = RequestContext::new(RequestStart::new(Protocol::Grpc, namespace));
         cx.set_operation(operation.into());
         run(&[filter], &Answer, &cx, Request::new(Body::empty())).await
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::{Protocol, Reason, Rejection, RequestStart, Terminal, run};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
-use prism_platform::{SystemNet, time::Instant};
+use prism_platform::SystemNet;
 use serde_json::Value;
 use std::{future::poll_fn, path::Path};
 
@@ -74,15 +74,9 @@ impl Terminal for Answer {
 
 fn context() -> RequestContext {
     RequestContext::new(RequestStart {
-        at: Instant::now(),
-        protocol: Protocol::Grpc,
         peer: Some("192.0.2.1:5".parse().unwrap()),
-        listener: "edge".into(),
         config_version: 3,
-        namespace: "demo".into(),
-        messages: None,
-        deadline: None,
-        metrics: None,
+        ..RequestStart::new(Protocol::Grpc, "demo")
     })
 }
 

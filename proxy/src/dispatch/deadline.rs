@@ -74,15 +74,8 @@ mod tests {
 
     fn context() -> RequestContext {
         RequestContext::new(RequestStart {
-            at: Instant::now(),
-            protocol: Protocol::Grpc,
-            peer: None,
-            listener: "edge".into(),
-            config_version: 1,
-            namespace: "demo".into(),
-            messages: None,
             deadline: Some(Instant::now() + Duration::from_secs(5)),
-            metrics: None,
+            ..RequestStart::new(Protocol::Grpc, "demo")
         })
     }
 
