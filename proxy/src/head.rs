@@ -109,15 +109,20 @@ fn is_local(path: &str) -> bool {
     path.starts_with("/grpc.health.v1.Health/") || path.starts_with("/grpc.reflection.")
 }
 
-/// `application/grpc`, `application/grpc+proto`, with parameters or without (gRPC over HTTP/2, "Requests");
-/// not `application/grpc-web`, which is another protocol. And only over HTTP/2: gRPC's outcome is in trailers,
-/// which HTTP/1.1 clients seldom read, so that a failure could look like success.
-fn protocol_of(request: &Request<Body>) -> Protocol {
-    let grpc = request.headers().get(header::CONTENT_TYPE).is_some_and(|value| {
+/// `application/grpc`, `application/grpc+proto`, with parameters or without (gRPC over HTTP/2, "Requests" and
+/// "Responses"); not `application/grpc-web`, which is another protocol.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| {
         let rest = value.as_bytes().strip_prefix(b"application/grpc");
         rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
-    });
-    if grpc && request.version() == Version::HTTP_2 { Protocol::Grpc } else { Protocol::Http }
+    })
+}
+
+/// gRPC is spoken over HTTP/2 only: its outcome is in trailers, which HTTP/1.1 clients seldom read, so that a
+/// failure could look like success.
+fn protocol_of(request: &Request<Body>) -> Protocol {
+    let grpc = request.version() == Version::HTTP_2 && is_grpc(request.headers());
+    if grpc { Protocol::Grpc } else { Protocol::Http }
 }
 
 /// What hyper lets pass and RFC 9112 does not.

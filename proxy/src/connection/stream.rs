@@ -1,9 +1,9 @@
 //! One HTTP/2 stream: the request through the stack, then its answer, frame by frame.
 
-use crate::{edge::Edge, stack};
+use crate::{edge::Edge, head::is_grpc, stack};
 use ::h2::{Reason, SendStream, server::SendResponse};
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, header};
+use http::{Request, Response, header};
 use http_body::Frame;
 use prism_filters::{
     Body, Reason as Refused, Rejection,
@@ -97,10 +97,6 @@ impl Drop for Open<'_> {
             }
         }
     }
-}
-
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 struct Sending<'a> {
