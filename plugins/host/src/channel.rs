@@ -101,8 +101,8 @@ pub enum ForwardError {
     Refused(#[from] prism_plugin_abi::Error),
 }
 
-impl From<crate::envelope::ProtocolError> for ForwardError {
-    fn from(error: crate::envelope::ProtocolError) -> Self {
+impl From<prism_plugin_envelope::ProtocolError> for ForwardError {
+    fn from(error: prism_plugin_envelope::ProtocolError) -> Self {
         Self::Protocol(error.to_string())
     }
 }

@@ -5,7 +5,6 @@ use crate::{
         BoxError, ForwardError, Forwarding, PluginChannel, ReplyBody, ReplySource, Rpc, WireBody, WireReply,
         WireSource,
     },
-    envelope::{self, Deframer},
     status,
     worker::WorkerLocal,
 };
@@ -17,6 +16,7 @@ use http_body::Frame;
 use prism_plugin_abi::{
     Call, CallContext, Code, Data, Error, Payload, Plugin, Request, RequestStream, ResponseStream, Scope,
 };
+use prism_plugin_envelope::{self as envelope, Deframer};
 use std::{
     fmt,
     future::poll_fn,

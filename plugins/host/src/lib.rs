@@ -5,7 +5,6 @@
 //! per backend describes, initializes and watches the plugin, and never stands in a request's way.
 
 mod channel;
-pub mod envelope;
 mod grpc;
 mod in_process;
 mod instance;

@@ -1,8 +1,6 @@
 //! What the tests of this crate share: a body fed by hand, an echo plugin, and a plugin server on h2.
 
-use crate::{
-    BoxError, ForwardError, ReplyBody, ReplySource, WireBody, WireReply, WireSource, WorkerLocal, envelope,
-};
+use crate::{BoxError, ForwardError, ReplyBody, ReplySource, WireBody, WireReply, WireSource, WorkerLocal};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::LocalBoxFuture};
 use h2::{RecvStream, server::SendResponse};
@@ -12,6 +10,7 @@ use prism_plugin_abi::{
     ByteString, Call, CallContext, Code, Data, Description, Error, Health, Initialize, Initialized,
     InstanceId, Metrics, Opening, Payload, Plugin, Request as Message, RequestStream, Task,
 };
+use prism_plugin_envelope as envelope;
 use std::{
     cell::Cell,
     future::{Future, poll_fn},

@@ -10,7 +10,8 @@ use bytestring::ByteString;
 use http::{HeaderValue, Method, Request, Response, header};
 use percent_encoding::percent_decode_str;
 use prism_filters::{Body, Reason, Rejection, body::BodyError};
-use prism_plugin_host::{BoxError, WireBody, WireSource, envelope::raw_request_head};
+use prism_plugin_envelope::raw_request_head;
+use prism_plugin_host::{BoxError, WireBody, WireSource};
 use std::{
     collections::VecDeque,
     future::poll_fn,

@@ -5,12 +5,13 @@ use super::{
     peer::PeerIdentity,
     reply::{self, broken},
 };
-use crate::{envelope::Deframer, status};
+use crate::status;
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::{Reason, client::SendRequest};
 use http::{HeaderValue, Method, Request, Version, header};
 use prism_platform::{Address, Platform, time};
 use prism_plugin_abi::{Code, Error};
+use prism_plugin_envelope::Deframer;
 use prism_proto::{
     envelope::{PREFIX_LEN, Prefix},
     plugin::{

@@ -11,7 +11,8 @@ use prism_filters::{
     body::{BodyError, Duplex},
 };
 use prism_plugin_abi::{Data, Payload};
-use prism_plugin_host::{ForwardError, InFlight, ReplyBody, WireReply, envelope::decode_reply};
+use prism_plugin_envelope::decode_reply;
+use prism_plugin_host::{ForwardError, InFlight, ReplyBody, WireReply};
 use prism_proto::plugin::ExecuteResponse;
 use prost::Message;
 use std::{

@@ -1,7 +1,7 @@
 //! `ExecuteRequest` and `StreamRequest`. Both use the same numbers for the same fields, so one reader
 //! and one writer serve them.
 
-use super::{
+use crate::{
     ProtocolError, framing,
     wire::{self, Malformed, Value},
 };
@@ -60,7 +60,7 @@ fn decode(mut message: Payload) -> Result<Request, ProtocolError> {
 }
 
 /// A `google.protobuf.Any`.
-pub(super) fn read_any(value: Value) -> Result<Data, Malformed> {
+pub(crate) fn read_any(value: Value) -> Result<Data, Malformed> {
     let mut message = value.bytes()?;
     let (mut type_url, mut content) = (ByteString::new(), Payload::new());
     while let Some((number, value)) = wire::next_field(&mut message)? {
@@ -115,7 +115,7 @@ fn pairs(metadata: &[(ByteString, ByteString)]) -> impl Iterator<Item = (&str, &
 }
 
 /// What will follow a head that is written for `data`.
-pub(super) fn follows(data: &Data) -> Follows<'_> {
+pub(crate) fn follows(data: &Data) -> Follows<'_> {
     match data {
         Data::Empty => Follows::Nothing,
         Data::Raw(payload) => Follows::Raw(payload.len()),
@@ -124,7 +124,7 @@ pub(super) fn follows(data: &Data) -> Follows<'_> {
 }
 
 /// The head, then the payload's own pieces.
-pub(super) fn join(head: Bytes, data: Data) -> Payload {
+pub(crate) fn join(head: Bytes, data: Data) -> Payload {
     // A second piece costs an allocation here and an HTTP/2 frame of its own later: more than copying a
     // small payload. Everything larger travels in its own pieces.
     const SMALL: usize = 1024;

@@ -1,6 +1,6 @@
 //! `ExecuteResponse` and `StreamResponse`.
 
-use super::{
+use crate::{
     ProtocolError, framing,
     request::{follows, join, read_any},
     wire,
@@ -81,7 +81,7 @@ pub fn decode_reply(body: Payload) -> Result<Result<Data, Error>, ProtocolError>
     Ok(if fields.flag { Ok(fields.data.unwrap_or_default()) } else { Err(fields.failure()) })
 }
 
-/// Reads one `StreamResponse` without its prefix (see [`Deframer`](super::Deframer)).
+/// Reads one `StreamResponse` without its prefix (see [`Deframer`](crate::Deframer)).
 ///
 /// # Errors
 /// As [`decode_reply`].

@@ -1,7 +1,7 @@
 //! gRPC's length-prefixed messages (gRPC over HTTP/2, "Length-Prefixed-Message"): one byte of flags,
 //! four bytes of length, the message.
 
-use super::ProtocolError;
+use crate::ProtocolError;
 use bytes::{Buf, Bytes};
 use prism_plugin_abi::Payload;
 use prism_proto::envelope::{PREFIX_LEN, Prefix};
