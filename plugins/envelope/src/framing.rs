@@ -2,19 +2,35 @@
 //! four bytes of length, the message.
 
 use crate::ProtocolError;
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prism_plugin_abi::Payload;
-use prism_proto::envelope::{PREFIX_LEN, Prefix};
+use prism_proto::envelope::{PREFIX_LEN, Prefix, TooLong};
+use prost::Message;
 
 /// Cuts a byte stream into messages. Holds no more than what it was given and did not hand out yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Deframer {
     buffer: Payload,
     /// The length of the message whose prefix is read already.
     wanted: Option<usize>,
+    /// The longest message taken.
+    limit: usize,
+}
+
+impl Default for Deframer {
+    /// Without a limit: for who bounds what it pushes.
+    fn default() -> Self {
+        Self::with_limit(usize::MAX)
+    }
 }
 
 impl Deframer {
+    /// Refuses messages of more than `limit` bytes, by their prefix: before they are here.
+    #[must_use]
+    pub fn with_limit(limit: usize) -> Self {
+        Self { buffer: Payload::new(), wanted: None, limit }
+    }
+
     /// Appends a piece as it arrived.
     pub fn push(&mut self, piece: Bytes) {
         self.buffer.push(piece);
@@ -23,13 +39,16 @@ impl Deframer {
     /// The next whole message without its prefix; `None` until more bytes come.
     ///
     /// # Errors
-    /// The message is compressed, or its flags are unknown.
+    /// The message is compressed or too large, or its flags are unknown.
     pub fn next_message(&mut self) -> Result<Option<Payload>, ProtocolError> {
         let wanted = match self.wanted {
             Some(wanted) => wanted,
             None if self.buffer.len() < PREFIX_LEN => return Ok(None),
             None => {
                 let wanted = read_prefix(&mut self.buffer)?;
+                if wanted > self.limit {
+                    return Err(ProtocolError::TooLarge { declared: wanted, limit: self.limit });
+                }
                 self.wanted = Some(wanted);
                 wanted
             }
@@ -66,4 +85,26 @@ fn read_prefix(buffer: &mut Payload) -> Result<usize, ProtocolError> {
     buffer.copy_to_slice(&mut bytes);
     let prefix = Prefix::parse(bytes)?;
     if prefix.compressed { Err(ProtocolError::Compressed) } else { Ok(prefix.length as usize) }
+}
+
+/// A message of the control methods, framed.
+///
+/// # Errors
+/// [`ProtocolError::TooLong`]
+pub fn encode_control(message: &impl Message) -> Result<Bytes, ProtocolError> {
+    let length = message.encoded_len();
+    let prefix = u32::try_from(length).map_err(|_| TooLong(length))?;
+    let mut frame = BytesMut::with_capacity(PREFIX_LEN + length);
+    frame.put_slice(&Prefix { compressed: false, length: prefix }.encode());
+    message.encode_raw(&mut frame);
+    Ok(frame.freeze())
+}
+
+/// Reads a control method's body: exactly one framed message.
+///
+/// # Errors
+/// It is not that.
+pub fn decode_control<M: Message + Default>(body: Payload) -> Result<M, ProtocolError> {
+    let malformed = |_| ProtocolError::Malformed { message: "control message", problem: "not its type" };
+    M::decode(single(body)?).map_err(malformed)
 }

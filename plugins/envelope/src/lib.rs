@@ -10,7 +10,7 @@ mod request;
 mod tests;
 mod wire;
 
-pub use framing::Deframer;
+pub use framing::{Deframer, decode_control, encode_control};
 pub use reply::{StreamReply, decode_reply, decode_stream_reply, encode_reply, encode_stream_reply};
 pub use request::{decode_message, decode_request, encode_request, raw_request_head};
 
@@ -38,6 +38,14 @@ pub enum ProtocolError {
     /// gRPC's length has 32 bits.
     #[error(transparent)]
     TooLong(#[from] prism_proto::envelope::TooLong),
+    /// More than whoever reads is ready to take.
+    #[error("a message of {declared} bytes is above the limit of {limit}")]
+    TooLarge {
+        /// Bytes announced.
+        declared: usize,
+        /// Bytes that are taken at most.
+        limit: usize,
+    },
     /// Not the protobuf message it should be.
     #[error("malformed {message}: {problem}")]
     Malformed {

@@ -237,3 +237,23 @@ fn a_stream_may_be_cut_between_any_two_bytes() {
     deframer.push(Bytes::from_static(b"\0\0"));
     assert!(!deframer.is_between_messages());
 }
+
+#[test]
+fn a_message_above_the_limit_is_refused_by_its_prefix() {
+    let mut deframer = Deframer::with_limit(5);
+    deframer.push(framed(b"12345").into_bytes());
+    assert_eq!(deframer.next_message().unwrap().unwrap().into_bytes(), "12345");
+    deframer.push(Bytes::from_static(b"\0\0\0\0\x06"));
+    assert_eq!(deframer.next_message().unwrap_err(), ProtocolError::TooLarge { declared: 6, limit: 5 });
+}
+
+#[test]
+fn control_messages_survive_the_trip_and_nothing_else_does() {
+    let message = plugin::GetMetricsRequest { instance: u64::MAX };
+    let body = encode_control(&message).unwrap();
+    assert_eq!(decode_control::<plugin::GetMetricsRequest>(body.clone().into()).unwrap(), message);
+    let cut = Payload::from(body.slice(..body.len() - 1));
+    assert!(matches!(decode_control::<plugin::GetMetricsRequest>(cut), Err(ProtocolError::Truncated { .. })));
+    let odd = decode_control::<plugin::GetMetricsRequest>(framed(b"\x0a"));
+    assert!(matches!(odd, Err(ProtocolError::Malformed { .. })));
+}

@@ -5,8 +5,13 @@
 //! others away.
 
 mod adapter;
+mod control;
 mod convert;
+mod frames;
 mod listen;
+mod outcome;
+mod phase;
+mod replay;
 #[cfg(test)]
 mod tests;
 

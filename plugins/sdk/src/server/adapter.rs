@@ -3,11 +3,12 @@
 //! A stream says its end by ending; `is_final` is set on the message that carries an operation's failure,
 //! which is always the last. Peers must take either for the end.
 
-use super::convert;
-use futures_util::{Stream, StreamExt};
-use prism_plugin_abi::{
-    Code, Error, Initialized, InstanceId, Plugin, Request as Message, RequestStream, ResponseStream, Scope,
+use super::{
+    control, convert,
+    outcome::{self, FIRST_MESSAGE, in_band},
 };
+use futures_util::{Stream, StreamExt};
+use prism_plugin_abi::{Code, Error, Plugin, RequestStream, ResponseStream};
 use prism_proto::plugin::{
     DescribeRequest, DescribeResponse, ExecuteRequest, ExecuteResponse, GetMetricsRequest,
     HealthCheckRequest, HealthCheckResponse, InitializeRequest, InitializeResponse, PluginMetrics,
@@ -17,7 +18,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
@@ -52,50 +52,26 @@ impl Adapter {
     }
 }
 
-/// How long a stream's first message may take to follow its headers. The proxy sends both at once; a
-/// stream without it would stay for ever.
-const FIRST_MESSAGE: Duration = Duration::from_secs(30);
-
 type Responses = Pin<Box<dyn Stream<Item = Result<StreamResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl BackendPlugin for Adapter {
     async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
-        Ok(Response::new(convert::description(&self.plugin.describe())))
+        Ok(Response::new(control::describe(&*self.plugin)))
     }
 
     async fn initialize(
         &self,
         request: Request<InitializeRequest>,
     ) -> Result<Response<InitializeResponse>, Status> {
-        let request = convert::initialize(request.into_inner());
-        let instance = request.instance.0;
-        // Every failure is reported in the message, the channel's too: only there it has a place beside
-        // the instance that it is about.
-        Ok(Response::new(match self.plugin.initialize(request).await {
-            Ok(Initialized { plugin_version, supported_operations }) => InitializeResponse {
-                success: true,
-                plugin_version,
-                supported_operations,
-                instance,
-                ..Default::default()
-            },
-            Err(error) => InitializeResponse {
-                success: false,
-                error: error.message.to_string(),
-                error_code: error.code.number(),
-                instance,
-                ..Default::default()
-            },
-        }))
+        Ok(Response::new(control::initialize(&*self.plugin, request.into_inner()).await))
     }
 
     async fn health_check(
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
-        let instance = InstanceId(request.into_inner().instance);
-        Ok(Response::new(convert::health(self.plugin.health(instance).await)))
+        Ok(Response::new(control::health(&*self.plugin, &request.into_inner()).await))
     }
 
     async fn execute(&self, request: Request<ExecuteRequest>) -> Result<Response<ExecuteResponse>, Status> {
@@ -103,15 +79,10 @@ impl BackendPlugin for Adapter {
         let call = self.plugin.execute(context, convert::request(request.into_inner()));
         let outcome = tokio::select! {
             outcome = call => outcome,
-            () = self.cut() => return Err(stopping()),
+            () = self.cut() => Err(outcome::stopping()),
         };
-        match outcome {
-            Ok(data) => Ok(Response::new(convert::response(Ok(data)))),
-            Err(error) if error.scope == Scope::Operation => {
-                Ok(Response::new(convert::response(Err(&error))))
-            }
-            Err(error) => Err(convert::status(&error)),
-        }
+        let outcome = in_band(outcome).map_err(|error| convert::status(&error))?;
+        Ok(Response::new(convert::response(outcome)))
     }
 
     type ExecuteStreamStream = Responses;
@@ -122,77 +93,56 @@ impl BackendPlugin for Adapter {
     ) -> Result<Response<Responses>, Status> {
         let context = convert::context(request.metadata())?;
         let mut messages = request.into_inner();
-        let first = tokio::time::timeout(FIRST_MESSAGE, messages.message());
-        let first = first
-            .await
-            .map_err(|_| Status::deadline_exceeded("the stream's first message did not come"))??;
-        let first =
-            first.ok_or_else(|| Status::invalid_argument("the stream ended before its first message"))?;
+        let first = tokio::time::timeout(FIRST_MESSAGE, messages.message()).await;
+        let first = first.map_err(|_| convert::status(&outcome::first_message_late()))??;
+        let first = first.ok_or_else(|| convert::status(&outcome::first_message_missing()))?;
         let first = convert::stream_request(first);
         let rest = rest(first.operation.to_string(), messages);
         let opened = tokio::select! {
             opened = self.plugin.execute_stream(context, first, rest) => opened,
-            () = self.cut() => return Err(stopping()),
+            () = self.cut() => Err(outcome::stopping()),
         };
-        match opened {
-            Ok(stream) => {
-                let cut = Box::pin(self.cut());
-                Ok(Response::new(Box::pin(Cuttable { inner: Some(responses(stream)), cut })))
+        let responses: Responses = match opened {
+            Ok(stream) => Box::pin(Cuttable { inner: Some(responses(stream)), cut: Box::pin(self.cut()) }),
+            Err(error) => {
+                let failed = in_band(Err(error)).map_err(|error| convert::status(&error))?;
+                Box::pin(futures_util::stream::iter([Ok(convert::stream_response(failed))]))
             }
-            Err(error) if error.scope == Scope::Operation => {
-                let last = convert::stream_response(Err(&error));
-                Ok(Response::new(Box::pin(futures_util::stream::iter([Ok(last)]))))
-            }
-            Err(error) => Err(convert::status(&error)),
-        }
+        };
+        Ok(Response::new(responses))
     }
 
     async fn get_metrics(
         &self,
         request: Request<GetMetricsRequest>,
     ) -> Result<Response<PluginMetrics>, Status> {
-        let instance = InstanceId(request.into_inner().instance);
-        let metrics = self.plugin.metrics(instance);
-        let metrics =
-            metrics.ok_or_else(|| convert::status(&prism_plugin_abi::unknown_instance(instance)))?;
-        Ok(Response::new(convert::metrics(metrics)))
+        let metrics = control::metrics(&*self.plugin, &request.into_inner());
+        Ok(Response::new(metrics.map_err(|error| convert::status(&error))?))
     }
 
     async fn shutdown(
         &self,
         request: Request<ShutdownRequest>,
     ) -> Result<Response<ShutdownResponse>, Status> {
-        self.plugin.shutdown(InstanceId(request.into_inner().instance)).await;
-        Ok(Response::new(ShutdownResponse {}))
+        Ok(Response::new(control::shutdown(&*self.plugin, &request.into_inner()).await))
     }
 }
 
 /// The messages after the first, for the plugin. One that names another operation ends them.
 fn rest(operation: String, messages: Streaming<StreamRequest>) -> RequestStream {
-    Box::pin(messages.map(move |message| -> Result<Message, Error> {
+    Box::pin(messages.map(move |message| {
         let message = message.map_err(|status| {
             Error::channel(Code::from_number(status.code() as i32), status.message().to_owned())
         })?;
-        if !message.operation.is_empty() && message.operation != operation {
-            return Err(Error::invalid(format!(
-                "the stream is `{operation}`; a later message names `{}`",
-                message.operation
-            )));
-        }
-        Ok(convert::stream_request(message))
+        outcome::later(&operation, convert::stream_request(message))
     }))
 }
 
 fn responses(stream: ResponseStream) -> Responses {
-    Box::pin(stream.map(|item| match item {
-        Ok(data) => Ok(convert::stream_response(Ok(data))),
-        Err(error) if error.scope == Scope::Operation => Ok(convert::stream_response(Err(&error))),
-        Err(error) => Err(convert::status(&error)),
-    }))
-}
-
-fn stopping() -> Status {
-    Status::unavailable("the plugin is stopping and the time for calls in flight is over")
+    Box::pin(
+        stream
+            .map(|item| in_band(item).map(convert::stream_response).map_err(|error| convert::status(&error))),
+    )
 }
 
 /// A response stream that ends when the time for calls in flight is over.
@@ -210,7 +160,7 @@ impl Stream for Cuttable {
         // Before the stream: one that always has something must end too.
         if this.cut.as_mut().poll(cx).is_ready() {
             this.inner = None;
-            return Poll::Ready(Some(Err(stopping())));
+            return Poll::Ready(Some(Err(convert::status(&outcome::stopping()))));
         }
         inner.poll_next_unpin(cx)
     }

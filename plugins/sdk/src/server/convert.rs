@@ -127,7 +127,7 @@ pub(super) fn stream_request(message: StreamRequest) -> Request {
     }
 }
 
-pub(super) fn response(outcome: Result<Data, &Error>) -> ExecuteResponse {
+pub(super) fn response(outcome: Result<Data, Error>) -> ExecuteResponse {
     use execute_response::Result as Wire;
     match outcome {
         Ok(data) => ExecuteResponse {
@@ -148,7 +148,7 @@ pub(super) fn response(outcome: Result<Data, &Error>) -> ExecuteResponse {
     }
 }
 
-pub(super) fn stream_response(outcome: Result<Data, &Error>) -> StreamResponse {
+pub(super) fn stream_response(outcome: Result<Data, Error>) -> StreamResponse {
     use stream_response::Result as Wire;
     match outcome {
         Ok(data) => StreamResponse {

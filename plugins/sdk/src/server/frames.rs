@@ -1,0 +1,5 @@
+//! Calls over Prism frames.
+
+mod inbox;
+mod timers;
+mod wake;
