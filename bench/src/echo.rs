@@ -1,14 +1,18 @@
 //! A plugin that answers what it was asked, at once.
 
-use prism_plugin_abi::{CallContext, Data, Description, Error, Health, Kind, OperationInfo, Plugin, Request};
+use futures_util::StreamExt;
+use prism_plugin_abi::{
+    CallContext, Data, Description, Error, Health, Kind, OperationInfo, Plugin, Request, RequestStream,
+    ResponseStream,
+};
 use prism_plugin_sdk::{
     BackendPlugin, Hosted, InitContext,
-    server::{Address, ServeOptions, serve},
+    server::{Address, ServeError, ServeOptions, serve},
 };
 use serde::Deserialize;
-use std::{path::PathBuf, sync::Arc};
+use std::{future, path::PathBuf, sync::Arc};
 
-/// The echo.
+/// The echo: `echo` answers one message with itself, `echo_stream` every message of a stream.
 #[derive(Debug)]
 pub struct Echo;
 
@@ -21,15 +25,18 @@ impl BackendPlugin for Echo {
     type Config = NoConfig;
 
     fn descriptor() -> Description {
+        let operation = |name: &str, streaming| OperationInfo {
+            name: name.to_owned(),
+            kind: Kind::Read,
+            idempotent: true,
+            raw: true,
+            client_streaming: streaming,
+            server_streaming: streaming,
+            ..Default::default()
+        };
         Description {
             name: "echo".to_owned(),
-            operations: vec![OperationInfo {
-                name: "echo".to_owned(),
-                kind: Kind::Read,
-                idempotent: true,
-                raw: true,
-                ..Default::default()
-            }],
+            operations: vec![operation("echo", false), operation("echo_stream", true)],
             ..Default::default()
         }
     }
@@ -45,12 +52,31 @@ impl BackendPlugin for Echo {
     async fn execute(self: &Arc<Self>, _: &CallContext, request: Request) -> Result<Data, Error> {
         Ok(request.params)
     }
+
+    async fn execute_stream(
+        self: &Arc<Self>,
+        _: &CallContext,
+        first: Request,
+        rest: RequestStream,
+    ) -> Result<ResponseStream, Error> {
+        let first = futures_util::stream::once(future::ready(Ok(first)));
+        Ok(Box::pin(first.chain(rest).map(|message| message.map(|request| request.params))))
+    }
 }
 
 /// The echo as a plugin.
 #[must_use]
 pub fn plugin() -> Arc<dyn Plugin> {
     Arc::new(Hosted::<Echo>::new())
+}
+
+/// Serves the echo on a unix socket until the future is dropped.
+///
+/// # Errors
+/// The socket cannot be bound.
+pub async fn serve_at(socket: PathBuf) -> Result<(), ServeError> {
+    let options = ServeOptions { address: Address::Unix(socket), ..ServeOptions::default() };
+    serve(plugin(), options, future::pending()).await
 }
 
 /// Serves the echo on a unix socket, on a thread and a runtime of its own, until the process ends.
@@ -60,7 +86,6 @@ pub fn plugin() -> Arc<dyn Plugin> {
 pub fn serve_on(socket: PathBuf) {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let options = ServeOptions { address: Address::Unix(socket), ..ServeOptions::default() };
-        runtime.block_on(serve(plugin(), options, std::future::pending())).expect("the echo serves");
+        runtime.block_on(serve_at(socket)).expect("the echo serves");
     });
 }

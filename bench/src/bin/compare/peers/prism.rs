@@ -1,0 +1,103 @@
+//! prism-edge: over frames, over plain gRPC, and with the plugin in the same process; each with the whole chain
+//! as far as it exists, and bare.
+
+use super::{Peer, Setup, Site};
+use crate::{
+    client::{Call, NAMESPACE},
+    error::{Error, io},
+};
+use std::process::Command;
+
+/// How the plugin is reached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Frames,
+    Grpc,
+    Builtin,
+}
+
+pub(super) const PEERS: [Peer; 6] = [
+    Peer {
+        name: "prism-frames",
+        about: "prism-edge, SDK sidecar over frames; trace, metrics, access log to a file",
+        setup: |site| setup(site, Way::Frames, true),
+    },
+    Peer {
+        name: "prism-frames-bare",
+        about: "prism-edge, SDK sidecar over frames; plugin_dispatch only",
+        setup: |site| setup(site, Way::Frames, false),
+    },
+    Peer {
+        name: "prism-grpc",
+        about: "prism-edge, sidecar over plain gRPC; trace, metrics, access log to a file",
+        setup: |site| setup(site, Way::Grpc, true),
+    },
+    Peer {
+        name: "prism-grpc-bare",
+        about: "prism-edge, sidecar over plain gRPC; plugin_dispatch only",
+        setup: |site| setup(site, Way::Grpc, false),
+    },
+    Peer {
+        name: "prism-builtin",
+        about: "prism-edge, plugin in the same process; trace, metrics, access log to a file",
+        setup: |site| setup(site, Way::Builtin, true),
+    },
+    Peer {
+        name: "prism-builtin-bare",
+        about: "prism-edge, plugin in the same process; plugin_dispatch only",
+        setup: |site| setup(site, Way::Builtin, false),
+    },
+];
+
+fn setup(site: &Site<'_>, way: Way, full: bool) -> Result<Setup, Error> {
+    let config = site.write("prism.yaml", &config(site, way, full))?;
+    let program = if way == Way::Builtin { &site.programs.edge } else { &site.programs.prism_edge };
+    if way != Way::Builtin {
+        let mut check = Command::new(program);
+        check.arg("check").arg("-c").arg(&config);
+        let checked = io(format!("run {}", program.display()), check.output())?;
+        if !checked.status.success() {
+            return Err(Error::Refused(String::from_utf8_lossy(&checked.stderr).trim().to_owned()));
+        }
+    }
+    let mut command = Command::new(program);
+    command.arg("-c").arg(config);
+    let call = Call {
+        unary: "/prism.data.v1.DataService/Execute",
+        stream: "/prism.data.v1.DataService/ExecuteStream",
+        headers: vec![("x-prism-namespace", NAMESPACE.to_owned())],
+    };
+    Ok(Setup { proxy: Some(command), plugin: way != Way::Builtin, address: site.address(), call })
+}
+
+/// Metrics have no switch: they are always on. Limits of messages and streams are raised as far as the
+/// workloads need.
+fn config(site: &Site<'_>, way: Way, full: bool) -> String {
+    let filters = if full {
+        "[{ trace: { access_log: { path: access.log } } }, plugin_dispatch]"
+    } else {
+        "[plugin_dispatch]"
+    };
+    let plugin = match way {
+        Way::Builtin => "{ name: echo, type: builtin }".to_owned(),
+        Way::Frames => {
+            format!("{{ name: echo, type: sidecar, socket: {}, transport: frames }}", site.plugin.display())
+        }
+        Way::Grpc => {
+            format!("{{ name: echo, type: sidecar, socket: {}, transport: grpc }}", site.plugin.display())
+        }
+    };
+    format!(
+        "admin: {{ address: 127.0.0.1:{admin}, socket: ./admin.sock }}
+listeners:
+  - name: edge
+    address: 127.0.0.1:{port}
+    filters: {filters}
+workers: 1
+plugins: [{plugin}]
+namespaces: [{{ name: {NAMESPACE}, backend: echo, plugin: echo, limits: {{ max_message_bytes: 64MiB }} }}]
+",
+        admin = site.spare,
+        port = site.port,
+    )
+}
