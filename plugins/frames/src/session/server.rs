@@ -1,0 +1,399 @@
+//! The side that answers calls: the plugin's.
+
+use super::{
+    link::{Link, name},
+    slot::{CallId, Finish, Phase, register, wake},
+    table::Table,
+};
+use crate::{
+    Method, OpenHead,
+    control::{CancelReason, Config, GoAway, Reason},
+    end::End,
+    error::{ConnectionError, ProtocolError, Stopped},
+    frame::Frame,
+};
+use bytes::Bytes;
+use bytestring::ByteString;
+use prism_plugin_abi::{Code, Payload};
+use std::{
+    collections::VecDeque,
+    task::{Context, Poll, ready},
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A call that arrived.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Its handle.
+    pub id: CallId,
+    /// What is called, for whom.
+    pub head: OpenHead,
+    /// What is here of its body.
+    pub body: Payload,
+    /// That is all of it: [`ServerSession::poll_recv`] has nothing more but a cancellation.
+    pub last: bool,
+}
+
+/// What a server's call tells who answers it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ServerEvent {
+    /// Bytes of the request; never empty.
+    Data(Bytes),
+    /// The client's side has ended.
+    HalfClose,
+    /// The client gave the call up, or the connection is over: drop what works on it and call
+    /// [`ServerSession::finish`]. A handle that names nothing says this too.
+    Cancelled(CancelReason),
+}
+
+/// A connection's state on the side that answers calls.
+///
+/// One owner drives it: [`ServerSession::poll_read`], then [`ServerSession::accept`] until there is none,
+/// [`ServerSession::next_cancelled`] until there is none, whatever calls can be moved along, and
+/// [`ServerSession::poll_write`] last. Every accepted call is ended with [`ServerSession::finish`].
+#[derive(Debug)]
+pub struct ServerSession {
+    link: Link,
+    table: Table,
+    offered: VecDeque<(CallId, OpenHead)>,
+    cancelled: VecDeque<CallId>,
+    /// OPENs accepted so far.
+    opens: u64,
+    going_away: bool,
+}
+
+impl ServerSession {
+    /// A session that expects the client's preface.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let config = config.bounded();
+        let mut link = Link::new(&config);
+        link.greet(&config.settings());
+        Self {
+            link,
+            table: Table::new(config),
+            offered: VecDeque::new(),
+            cancelled: VecDeque::new(),
+            opens: 0,
+            going_away: false,
+        }
+    }
+
+    /// Whether the client's preface and SETTINGS are here.
+    #[must_use]
+    pub fn is_established(&self) -> bool {
+        self.link.peer.is_some()
+    }
+
+    /// Calls that are not over, those included of which the END has not left yet.
+    #[must_use]
+    pub fn open_calls(&self) -> usize {
+        self.table.open
+    }
+
+    /// Frames received so far: a sign of life.
+    #[must_use]
+    pub fn frames_received(&self) -> u64 {
+        self.link.received()
+    }
+
+    /// Asks the client whether it is alive; nothing happens while an answer is due.
+    pub fn ping(&mut self) {
+        self.link.ping();
+    }
+
+    /// Whether the answer to a ping is due.
+    #[must_use]
+    pub fn is_ping_outstanding(&self) -> bool {
+        self.link.is_ping_outstanding()
+    }
+
+    /// The next call that arrived, with all of its body that is here.
+    pub fn accept(&mut self) -> Option<Accepted> {
+        loop {
+            let (id, head) = self.offered.pop_front()?;
+            let slot = self.table.slots.get_mut(id.index as usize);
+            let offered =
+                slot.filter(|slot| slot.generation == id.generation && slot.phase == Phase::Offered);
+            // Else it was cancelled in the meantime.
+            if let Some(slot) = offered {
+                slot.phase = Phase::Open;
+                let last = slot.peer_done;
+                let body = self.table.take_all(id, &mut self.link);
+                return Some(Accepted { id, head, body, last });
+            }
+        }
+    }
+
+    /// The next accepted call that the client gave up and that is not finished: drop what works on it, and
+    /// [`ServerSession::finish`] it.
+    pub fn next_cancelled(&mut self) -> Option<CallId> {
+        loop {
+            let id = self.cancelled.pop_front()?;
+            if self.table.get(id).is_some() {
+                return Some(id);
+            }
+        }
+    }
+
+    /// Why the client gave the call up, if it did. A handle that names nothing is of a call that is over.
+    pub fn cancelled(&mut self, id: CallId) -> Option<CancelReason> {
+        self.table.get(id).map_or(Some(CancelReason::Connection), |slot| slot.cancelled)
+    }
+
+    /// What the call has for who answers it. Taking data lets the client send more; not taking any stops only
+    /// this call.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>, id: CallId) -> Poll<ServerEvent> {
+        if let Some(data) = self.table.take(id, &mut self.link) {
+            return Poll::Ready(ServerEvent::Data(data));
+        }
+        let Some(slot) = self.table.get(id) else {
+            return Poll::Ready(ServerEvent::Cancelled(CancelReason::Connection));
+        };
+        if let Some(reason) = slot.cancelled {
+            return Poll::Ready(ServerEvent::Cancelled(reason));
+        }
+        if slot.peer_done {
+            return Poll::Ready(ServerEvent::HalfClose);
+        }
+        register(&mut slot.on_receive, cx.waker());
+        Poll::Pending
+    }
+
+    /// How many bytes of the answer the call takes now: within the client's credit, and within what the session
+    /// keeps ahead of the socket. Pending while that is none.
+    ///
+    /// # Errors
+    /// [`Stopped`]: the call takes no more, [`ServerSession::poll_recv`] says why.
+    pub fn poll_capacity(&mut self, cx: &mut Context<'_>, id: CallId) -> Poll<Result<usize, Stopped>> {
+        self.table.poll_capacity(cx, id)
+    }
+
+    /// Hands in bytes of the answer. Who sends more than [`ServerSession::poll_capacity`] said has the rest kept
+    /// in the session until there is credit for it.
+    ///
+    /// # Errors
+    /// [`Stopped`]: the call takes no more, [`ServerSession::poll_recv`] says why.
+    pub fn send(&mut self, id: CallId, data: impl Into<Payload>) -> Result<(), Stopped> {
+        self.table.send(id, data.into(), Finish::No, &mut self.link)
+    }
+
+    /// Ends a call: `data` are the last bytes of its answer. A small answer is one frame with its end. The handle
+    /// names nothing from here on; what there is no credit for is kept until there is, or until the client
+    /// cancels. Of a cancelled call only the end is sent. Does nothing for a handle that names nothing.
+    pub fn finish(&mut self, id: CallId, end: End, data: impl Into<Payload>) {
+        let Some(slot) = self.table.get(id) else { return };
+        let data = if slot.cancelled.is_some() {
+            // Sending had been stopped; the END is still due.
+            slot.finish = Finish::No;
+            Payload::new()
+        } else {
+            data.into()
+        };
+        slot.stop_receiving();
+        if self.table.send(id, data, Finish::End(end), &mut self.link).is_ok()
+            && let Some(slot) = self.table.get(id)
+        {
+            slot.phase = Phase::Closing;
+        }
+    }
+
+    /// Takes no more calls: those that arrive from here on are not begun, and the client is told so. The ones
+    /// that were accepted go on.
+    pub fn goaway(&mut self, reason: Reason, text: &str) {
+        if self.going_away || self.link.closed.is_some() {
+            return;
+        }
+        self.going_away = true;
+        self.link.send_goaway(GoAway { accepted: self.opens, reason, text: ByteString::from(text) });
+    }
+
+    /// Whether [`ServerSession::goaway`] was called.
+    #[must_use]
+    pub fn is_going_away(&self) -> bool {
+        self.going_away
+    }
+
+    /// Reads what there is and takes it in. `Ready(Ok)`: there may be more, give the calls their turn and come
+    /// again. Begins the driver's turn, which must end with [`ServerSession::poll_write`].
+    ///
+    /// # Errors
+    /// The connection is over: every call is cancelled. After [`ConnectionError::Protocol`] what is queued
+    /// should still be written. Later calls say [`ConnectionError::Closed`].
+    pub fn poll_read<Io: AsyncRead + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut Io,
+    ) -> Poll<Result<(), ConnectionError>> {
+        self.link.begin_turn();
+        if self.link.closed.is_some() {
+            return Poll::Ready(Err(ConnectionError::Closed));
+        }
+        let mut bytes = 0;
+        let error = loop {
+            match ready!(self.link.poll_fill(cx, io)) {
+                Ok(count) => bytes += count,
+                Err(error) => break error,
+            }
+            if let Err(error) = self.take_in() {
+                self.going_away = true;
+                self.link.send_goaway(GoAway {
+                    accepted: self.opens,
+                    reason: error.reason(),
+                    text: error.to_string().into(),
+                });
+                break error.into();
+            }
+            if !Link::reads_on(bytes) {
+                return Poll::Ready(Ok(()));
+            }
+        };
+        self.fail(&error.to_string());
+        Poll::Ready(Err(error))
+    }
+
+    /// Writes everything that is queued, in as few calls as there are rounds. `Ready(Ok)`: nothing is left; the
+    /// waker is called when there is. Ends the driver's turn.
+    ///
+    /// # Errors
+    /// The socket failed; every call is cancelled.
+    pub fn poll_write<Io: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut Io,
+    ) -> Poll<Result<(), ConnectionError>> {
+        let table = &mut self.table;
+        let outcome = self.link.poll_write(cx, io, |link| table.fill(link));
+        outcome.map_err(|error| {
+            let error = ConnectionError::Io(error);
+            self.fail(&error.to_string());
+            error
+        })
+    }
+
+    fn take_in(&mut self) -> Result<(), ProtocolError> {
+        let max = self.table.config.max_calls;
+        while let Some(frame) = self.link.next_frame()? {
+            match frame {
+                Frame::Open { call, head, data, last } => self.on_open(call, head, data, last)?,
+                Frame::Data { call, data, last } => self.table.on_data(call, max, data, last)?,
+                Frame::Credit { call, bytes } => self.table.on_credit(call, max, bytes)?,
+                Frame::Cancel { call, reason } => self.on_cancel(call, reason)?,
+                frame @ Frame::End { .. } => return Err(ProtocolError::Direction(name(&frame))),
+                Frame::GoAway(goaway) => self.link.goaway = Some(goaway),
+                // The link deals with pings.
+                Frame::Settings(_) | Frame::Ping(_) | Frame::Pong(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn on_open(&mut self, call: u32, head: OpenHead, data: Bytes, last: bool) -> Result<(), ProtocolError> {
+        let max = self.table.config.max_calls;
+        if self.table.named(call, max)?.is_some() {
+            return Err(ProtocolError::CallReused(call));
+        }
+        if self.going_away {
+            return Ok(());
+        }
+        self.opens += 1;
+        let credit = self.link.peer.as_ref().map_or(0, |peer| peer.initial_credit);
+        let id = self.table.begin(call, Phase::Offered, credit);
+        self.table.on_data(call, max, data, last)?;
+        if let Method::Other(number) = head.method {
+            self.reject(
+                call,
+                End::error(Code::Unimplemented, format!("frames method {number} is not known")),
+            );
+            return Ok(());
+        }
+        // Calls cancelled before they were accepted leave their entries behind.
+        if self.offered.len() >= 2 * self.table.open.max(64) {
+            let slots = &self.table.slots;
+            self.offered.retain(|(id, _)| {
+                slots
+                    .get(id.index as usize)
+                    .is_some_and(|slot| slot.generation == id.generation && slot.phase == Phase::Offered)
+            });
+        }
+        self.offered.push_back((id, head));
+        Ok(())
+    }
+
+    /// Ends a call that nobody has accepted.
+    fn reject(&mut self, call: u32, end: End) {
+        if let Some(slot) = self.table.slots.get_mut(call as usize) {
+            slot.stop_receiving();
+            slot.finish = Finish::No;
+            slot.phase = Phase::Open;
+            let id = CallId { index: call, generation: slot.generation };
+            self.finish(id, end, Payload::new());
+        }
+    }
+
+    fn on_cancel(&mut self, call: u32, reason: CancelReason) -> Result<(), ProtocolError> {
+        let Some(slot) = self.table.named(call, self.table.config.max_calls)? else { return Ok(()) };
+        match slot.phase {
+            Phase::Offered => self.reject(call, End::error(Code::Cancelled, reason.to_string())),
+            // It is finished; of its answer only the end is still of use.
+            Phase::Closing => {
+                slot.unsent = Payload::new();
+                self.table.ring(call);
+            }
+            Phase::Open if slot.cancelled.is_none() => {
+                slot.cancelled = Some(reason);
+                slot.stop_sending();
+                slot.received.clear();
+                wake(&mut slot.on_receive);
+                let id = CallId { index: call, generation: slot.generation };
+                self.queue_cancelled(id);
+            }
+            Phase::Open | Phase::Free => {}
+        }
+        Ok(())
+    }
+
+    fn queue_cancelled(&mut self, id: CallId) {
+        // Calls finished without having been asked for leave their entries behind.
+        if self.cancelled.len() >= 2 * self.table.open.max(64) {
+            let slots = &self.table.slots;
+            self.cancelled.retain(|id| {
+                slots.get(id.index as usize).is_some_and(|slot| slot.generation == id.generation)
+            });
+        }
+        self.cancelled.push_back(id);
+    }
+
+    fn fail(&mut self, reason: &str) {
+        if self.link.closed.is_some() {
+            return;
+        }
+        self.link.closed = Some(ByteString::from(reason));
+        self.offered.clear();
+        self.table.stop_ring();
+        for index in 0..self.table.slots.len() {
+            let slot = &mut self.table.slots[index];
+            let id = CallId { index: index as u32, generation: slot.generation };
+            match slot.phase {
+                Phase::Free => {}
+                Phase::Offered | Phase::Closing => self.table.release(id.index),
+                Phase::Open => {
+                    let told = slot.cancelled.replace(CancelReason::Connection).is_some();
+                    slot.stop_sending();
+                    slot.received.clear();
+                    wake(&mut slot.on_receive);
+                    if !told {
+                        self.queue_cancelled(id);
+                    }
+                }
+            }
+        }
+        self.link.notify();
+    }
+
+    /// What the session holds for calls: slots, ring, credit above the initial, bytes queued. All 0 when idle.
+    #[must_use]
+    pub fn leftovers(&self) -> [u64; 4] {
+        self.table.leftovers(&self.link)
+    }
+}
