@@ -32,6 +32,9 @@ const WAITERS: usize = 16 << 10;
 /// What a client's call tells its caller.
 #[derive(Debug)]
 pub enum ClientEvent {
+    /// The answer has begun, and there are no bytes of it yet: what gRPC says with response headers. Not said
+    /// where bytes or the end come first.
+    Opened,
     /// Bytes of the answer; never empty.
     Data(Bytes),
     /// The call is over; its handle names nothing any more.
@@ -205,6 +208,9 @@ impl ClientSession {
     /// says `Broken`.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>, id: CallId) -> Poll<ClientEvent> {
         if let Some(data) = self.table.take(id, &mut self.link) {
+            if let Some(slot) = self.table.get(id) {
+                slot.opened = false;
+            }
             return Poll::Ready(ClientEvent::Data(data));
         }
         let Some(slot) = self.table.get(id) else {
@@ -212,6 +218,9 @@ impl ClientSession {
             return Poll::Ready(ClientEvent::Broken(Broken { begun: true, reason }));
         };
         let Some(outcome) = slot.outcome.take() else {
+            if std::mem::take(&mut slot.opened) {
+                return Poll::Ready(ClientEvent::Opened);
+            }
             register(&mut slot.on_receive, cx.waker());
             return Poll::Pending;
         };
@@ -322,7 +331,13 @@ impl ClientSession {
         while let Some(frame) = self.link.next_frame()? {
             let max = self.max_calls().try_into().unwrap_or(u32::MAX);
             match frame {
-                Frame::Data { call, data, .. } => self.table.on_data(call, max, data, false)?,
+                Frame::Data { call, data, .. } => {
+                    let opened = data.is_empty();
+                    self.table.on_data(call, max, data, false)?;
+                    if opened {
+                        self.on_opened(call, max)?;
+                    }
+                }
                 Frame::End { call, end, data } => self.on_end(call, max, end, data)?,
                 Frame::Credit { call, bytes } => self.table.on_credit(call, max, bytes)?,
                 Frame::GoAway(goaway) => self.on_goaway(goaway),
@@ -332,6 +347,16 @@ impl ClientSession {
                 // Waiters are told at the end of the turn. The link deals with pings.
                 Frame::Settings(_) | Frame::Ping(_) | Frame::Pong(_) => {}
             }
+        }
+        Ok(())
+    }
+
+    /// The answer has begun without bytes.
+    fn on_opened(&mut self, call: u32, max: u32) -> Result<(), ProtocolError> {
+        let slot = self.table.named(call, max)?.filter(|slot| slot.phase == Phase::Open);
+        if let Some(slot) = slot.filter(|slot| slot.received.is_empty()) {
+            slot.opened = true;
+            wake(&mut slot.on_receive);
         }
         Ok(())
     }

@@ -169,6 +169,19 @@ impl ServerSession {
         self.table.poll_capacity(cx, id)
     }
 
+    /// Says that the answer has begun although there are no bytes of it yet, which gRPC says with its response
+    /// headers: a DATA frame without bytes. To be said at most once, and not after bytes.
+    ///
+    /// # Errors
+    /// [`Stopped`]: the call takes no more, [`ServerSession::poll_recv`] says why.
+    pub fn open_answer(&mut self, id: CallId) -> Result<(), Stopped> {
+        let slot = self.table.get(id).filter(|slot| matches!(slot.finish, Finish::No)).ok_or(Stopped)?;
+        slot.due_opened = true;
+        self.table.ring(id.index);
+        self.link.notify();
+        Ok(())
+    }
+
     /// Hands in bytes of the answer. Who sends more than [`ServerSession::poll_capacity`] said has the rest kept
     /// in the session until there is credit for it.
     ///

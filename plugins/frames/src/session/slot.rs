@@ -66,6 +66,8 @@ pub(crate) struct Slot {
     pub(crate) peer_done: bool,
     /// Client: what is to be told after the last data.
     pub(crate) outcome: Option<Outcome>,
+    /// Client: the answer has begun without bytes, and that is to be told.
+    pub(crate) opened: bool,
     /// Server: the client gave it up.
     pub(crate) cancelled: Option<CancelReason>,
     pub(crate) on_receive: Option<Waker>,
@@ -77,6 +79,8 @@ pub(crate) struct Slot {
     pub(crate) finish: Finish,
     pub(crate) due_credit: u32,
     pub(crate) due_cancel: Option<CancelReason>,
+    /// Server: that the answer begins is to be said.
+    pub(crate) due_opened: bool,
     pub(crate) on_capacity: Option<Waker>,
 
     /// Client: which OPEN of the connection it was, from 0.

@@ -78,6 +78,7 @@ impl Table {
         slot.received.clear();
         slot.peer_done = false;
         slot.outcome = None;
+        slot.opened = false;
         slot.cancelled = None;
         slot.on_receive = None;
         if !slot.unsent.is_empty() {
@@ -86,6 +87,7 @@ impl Table {
         slot.finish = Finish::No;
         slot.due_credit = 0;
         slot.due_cancel = None;
+        slot.due_opened = false;
         slot.on_capacity = None;
         self.open -= 1;
     }
@@ -253,6 +255,10 @@ impl Table {
         if let Some(reason) = slot.due_cancel.take() {
             link.outbox.stage(|to| frame::cancel(to, index, reason));
             return;
+        }
+        if std::mem::take(&mut slot.due_opened) && slot.unsent.is_empty() && matches!(slot.finish, Finish::No)
+        {
+            link.outbox.stage(|to| frame::header(to, Kind::Data, 0, index, 0));
         }
         if slot.due_credit > 0 {
             let credit = std::mem::take(&mut slot.due_credit);
