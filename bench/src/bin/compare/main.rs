@@ -10,17 +10,20 @@ mod peers;
 mod report;
 mod round;
 mod sample;
+mod stream;
+mod visit;
 mod workload;
 
 use clap::Parser;
 use error::{Error, io};
 use peers::{Peer, Programs};
-use round::{Plan, Visit};
+use round::Plan;
 use std::{path::PathBuf, process::ExitCode, thread, time::Duration};
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{SignalKind, signal},
 };
+use visit::Visit;
 use workload::Workload;
 
 /// Compares proxies in front of the same plugin.
@@ -67,12 +70,12 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
     watch_signals()?;
     child::pin(child::LOAD_CORE)?;
     let programs = Programs::find(arguments.bin.as_deref(), &arguments.tools)?;
-    let mut plan = plan(arguments)?;
+    let plan = plan(arguments)?;
     // Its drop removes it, on every way out of here.
     let folder =
         io("create a folder for the run", tempfile::Builder::new().prefix("prism-compare-").tempdir())?;
     let mut visits: Vec<Visit> = Vec::new();
-    let skipped = round::run(&mut plan, &programs, folder.path(), &runtime, |visit| {
+    let skipped = round::run(&plan, &programs, folder.path(), &runtime, |visit| {
         println!("{}", report::line(&visit));
         visits.push(visit);
     })?;

@@ -26,6 +26,18 @@ impl Unary {
 pub(crate) enum Kind {
     /// h2load.
     Unary(Unary),
+    /// One bidirectional stream on one connection.
+    Stream {
+        /// Bytes of a message there and back.
+        payload: usize,
+        /// Messages under way at once. 1: ping-pong.
+        depth: usize,
+    },
+    /// Connections that make one call each and then stay.
+    Idle {
+        /// How many.
+        connections: u32,
+    },
 }
 
 /// A workload by its name.
@@ -33,27 +45,48 @@ pub(crate) enum Kind {
 pub(crate) struct Workload {
     /// What `--shapes` and the tables call it.
     pub(crate) name: &'static str,
+    /// What it is, for the report.
+    pub(crate) about: &'static str,
     /// What it does.
     pub(crate) kind: Kind,
 }
 
 /// All of them, in the order of the tables.
 pub(crate) fn all() -> Vec<Workload> {
-    let small = |name, connections, streams| Workload {
+    let unary = |name, about, connections, streams, payload| Workload {
         name,
-        kind: Kind::Unary(Unary { connections, streams, payload: 128 }),
-    };
-    let large = |name, payload, streams| Workload {
-        name,
-        kind: Kind::Unary(Unary { connections: 1, streams, payload }),
+        about,
+        kind: Kind::Unary(Unary { connections, streams, payload }),
     };
     vec![
-        small("4x32", 4, 32),
-        small("4x8", 4, 8),
-        small("16x4", 16, 4),
-        small("64x1", 64, 1),
-        small("1x1", 1, 1),
-        large("1MiB", 1 << 20, 4),
-        large("16MiB", 16 << 20, 2),
+        unary("4x32", "unary, 128 B, 4 connections with 32 calls at once on each", 4, 32, 128),
+        unary("4x8", "unary, 128 B, 4 connections with 8 calls at once on each", 4, 8, 128),
+        unary("16x4", "unary, 128 B, 16 connections with 4 calls at once on each", 16, 4, 128),
+        unary("64x1", "unary, 128 B, 64 connections with 1 call at once on each", 64, 1, 128),
+        unary("1x1", "unary, 128 B, one call at a time", 1, 1, 128),
+        unary("1MiB", "unary, 1 MiB each way, 1 connection with 4 calls at once", 1, 4, 1 << 20),
+        unary("16MiB", "unary, 16 MiB each way, 1 connection with 2 calls at once", 1, 2, 16 << 20),
+        Workload {
+            name: "ping-pong",
+            about: "one bidirectional stream, messages of 128 B, one at a time",
+            kind: Kind::Stream { payload: 128, depth: 1 },
+        },
+        Workload {
+            name: "stream",
+            about: "one bidirectional stream, messages of 64 KiB, 16 under way",
+            kind: Kind::Stream { payload: 64 << 10, depth: 16 },
+        },
+        Workload {
+            name: "idle",
+            about: "1,000 connections that made one call each and then stay; peers started anew for it",
+            kind: Kind::Idle { connections: 1000 },
+        },
     ]
+}
+
+impl Workload {
+    /// Whether it is one of the shapes of small unary calls.
+    pub(crate) fn is_small(&self) -> bool {
+        matches!(self.kind, Kind::Unary(Unary { payload: 128, .. }))
+    }
 }

@@ -24,6 +24,8 @@ const RETRY: Duration = Duration::from_millis(25);
 /// A peer with its plugin.
 pub(crate) struct Running {
     pub(crate) name: &'static str,
+    /// What it was started as.
+    pub(crate) peer: Peer,
     pub(crate) folder: PathBuf,
     pub(crate) address: Address,
     pub(crate) call: Call,
@@ -46,7 +48,8 @@ impl Running {
         let plugin = folder.join("plugin.sock");
         let site = Site { programs, folder: &folder, plugin: plugin.clone(), port, spare };
         let Setup { proxy, plugin: beside, address, call } = (peer.setup)(&site)?;
-        let mut running = Self { name: peer.name, folder, address, call, proxy: None, plugin: None };
+        let mut running =
+            Self { name: peer.name, peer: *peer, folder, address, call, proxy: None, plugin: None };
         if beside {
             let mut command = Command::new(&programs.echo_plugin);
             command.arg(&plugin);
@@ -89,7 +92,7 @@ impl Running {
                     return Err(Error::Answer { peer: self.name.to_owned(), problem });
                 }
             }
-            runtime.block_on(sleep(RETRY));
+            runtime.block_on(async { sleep(RETRY).await });
         }
         let log = self.proxy.as_ref().or(self.plugin.as_ref()).map(Owned::said).unwrap_or_default();
         Err(Error::NotReady { peer: self.name.to_owned(), waited: START, problem, log })

@@ -1,9 +1,6 @@
 //! What is shown and kept.
 
-use crate::{
-    error::Error,
-    round::{Plan, Visit},
-};
+use crate::{error::Error, round::Plan, visit::Visit};
 use std::{fs, path::Path};
 
 /// One visit, for who watches.
@@ -14,7 +11,7 @@ pub(crate) fn line(visit: &Visit) -> String {
         visit.round,
         visit.workload,
         visit.peer,
-        visit.rate,
+        visit.rate.unwrap_or(0.0),
         optional(visit.proxy_us),
         optional(visit.plugin_us),
         visit.p50_us.unwrap_or(0.0),
@@ -52,7 +49,7 @@ pub(crate) fn write(
             println!(
                 "  {:<20} {:>9.0} req/s  proxy {:>8.2} us  plugin {:>8.2} us  p50 {:>6.0} us",
                 peer.name,
-                of(|visit| Some(visit.rate)),
+                of(|visit| visit.rate),
                 of(|visit| visit.proxy_us),
                 of(|visit| visit.plugin_us),
                 of(|visit| visit.p50_us),
