@@ -97,6 +97,12 @@ impl ServerSession {
         self.link.received()
     }
 
+    /// Bytes written so far: whether they grow tells a peer that reads slowly from one that does not.
+    #[must_use]
+    pub fn bytes_written(&self) -> u64 {
+        self.link.outbox.written()
+    }
+
     /// Asks the client whether it is alive; nothing happens while an answer is due.
     pub fn ping(&mut self) {
         self.link.ping();
