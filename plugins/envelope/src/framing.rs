@@ -99,12 +99,3 @@ pub fn encode_control(message: &impl Message) -> Result<Bytes, ProtocolError> {
     message.encode_raw(&mut frame);
     Ok(frame.freeze())
 }
-
-/// Reads a control method's body: exactly one framed message.
-///
-/// # Errors
-/// It is not that.
-pub fn decode_control<M: Message + Default>(body: Payload) -> Result<M, ProtocolError> {
-    let malformed = |_| ProtocolError::Malformed { message: "control message", problem: "not its type" };
-    M::decode(single(body)?).map_err(malformed)
-}

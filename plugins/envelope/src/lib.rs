@@ -10,7 +10,7 @@ mod request;
 mod tests;
 mod wire;
 
-pub use framing::{Deframer, decode_control, encode_control};
+pub use framing::{Deframer, encode_control};
 pub use reply::{StreamReply, decode_reply, decode_stream_reply, encode_reply, encode_stream_reply};
 pub use request::{decode_message, decode_request, encode_request, raw_request_head};
 

@@ -5,7 +5,7 @@
 use futures_util::StreamExt;
 use prism_plugin_sdk::{
     abi::{Code, Error, HealthStatus},
-    testing::{Instance, KvCapabilities, RemotePlugin, kv_suite},
+    testing::{Instance, KvCapabilities, RemotePlugin, Transport, kv_suite},
 };
 use prism_proto::kv::v1::{GetRequest, GetResponse, SetRequest, SetResponse, WatchRequest};
 use serde_json::{Value, json};
@@ -126,7 +126,7 @@ async fn the_interface_without_notifications() {
 }
 
 /// The binary on a unix socket, and a connection to it.
-async fn sidecar(dir: &Path) -> (Child, Arc<RemotePlugin>) {
+async fn sidecar(dir: &Path, transport: Transport) -> (Child, Arc<RemotePlugin>) {
     let socket = dir.join("redis.sock");
     let process = Command::new(env!("CARGO_BIN_EXE_prism-redis-server"))
         .arg("--socket")
@@ -141,14 +141,20 @@ async fn sidecar(dir: &Path) -> (Child, Arc<RemotePlugin>) {
     };
     tokio::time::timeout(Duration::from_secs(30), ready).await.expect("the sidecar does not listen");
     let description = prism_plugin_redis::redis().describe();
-    (process, Arc::new(RemotePlugin::connect(socket, description).await))
+    (process, Arc::new(RemotePlugin::connect(socket, description, transport).await))
 }
 
 #[tokio::test]
 async fn the_interface_as_a_sidecar_and_its_end() {
+    for transport in Transport::ALL {
+        as_a_sidecar(transport).await;
+    }
+}
+
+async fn as_a_sidecar(transport: Transport) {
     let server = Server::start(&WATCH).await;
     let dir = tempfile::tempdir().unwrap();
-    let (mut process, plugin) = sidecar(dir.path()).await;
+    let (mut process, plugin) = sidecar(dir.path(), transport).await;
     let config = json!({ "url": server.url() });
     let instance = Instance::initialize(plugin.clone(), u64::MAX, &config, &[]).await.unwrap();
     kv_suite(&instance, KvCapabilities { watch: true }).await;

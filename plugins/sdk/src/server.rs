@@ -1,13 +1,15 @@
-//! A plugin as a process of its own: a gRPC server on a unix socket or a TCP port.
+//! A plugin as a process of its own: a server on a unix socket or a TCP port.
 //!
-//! It speaks `prism.plugin.BackendPlugin` and server reflection, so that grpcurl works on it without any
-//! file. It authenticates nobody: the socket's mode and directory, or the loopback address, are what keeps
+//! It speaks `prism.plugin.BackendPlugin` over gRPC and over Prism frames (docs/frames.md), told apart by a
+//! connection's first bytes; over gRPC server reflection too, so that grpcurl works on it without any file. It
+//! authenticates nobody: the socket's mode and directory, or the loopback address, are what keeps
 //! others away.
 
 mod adapter;
 mod control;
 mod convert;
 mod frames;
+mod front;
 mod listen;
 mod outcome;
 mod phase;
@@ -18,9 +20,12 @@ mod tests;
 pub use adapter::Adapter;
 pub use listen::{Address, BindError, Listener};
 
+use phase::{Phase, reached};
 use prism_plugin_abi::Plugin;
 use prism_proto::plugin::backend_plugin_server::BackendPluginServer;
 use std::{env, ffi::OsString, future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
 
 /// Where and how to serve.
 #[derive(Clone, Debug)]
@@ -122,8 +127,8 @@ pub async fn serve_on(
         }
         builder
     };
-    let (cut, cut_by) = tokio::sync::watch::channel(false);
-    let service = BackendPluginServer::new(Adapter::cut_by(plugin.clone(), cut_by))
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let service = BackendPluginServer::new(Adapter::until(plugin.clone(), phases.clone()))
         .max_decoding_message_size(options.max_message_bytes)
         .max_encoding_message_size(options.max_message_bytes);
     let router = tonic::transport::Server::builder()
@@ -138,24 +143,23 @@ pub async fn serve_on(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
 
-    let (ending, ended) = tokio::sync::oneshot::channel();
-    let shutdown = async move {
+    let frames = frames::Server::new(plugin.clone(), &options, phases.clone());
+    // A few at once: a full queue only makes further connections wait where they are.
+    let (others, grpc) = mpsc::channel(16);
+    let accepting = front::accept(listener, frames, others, reached(&phases, Phase::Draining));
+    let serving =
+        router.serve_with_incoming_shutdown(ReceiverStream::new(grpc), reached(&phases, Phase::Draining));
+    let ending = async {
         shutdown.await;
-        // Its receiver lives below, in the other half of the select.
-        let _ = ending.send(());
-    };
-    let overdue = async {
-        if ended.await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        phase.send_replace(Phase::Draining);
         tokio::time::sleep(options.drain_timeout).await;
         // Calls end now with UNAVAILABLE; what is left after that is a peer that does not read.
-        let _ = cut.send(true);
+        phase.send_replace(Phase::Cut);
         tokio::time::sleep(LINGER).await;
     };
     let served = tokio::select! {
-        served = router.serve_with_incoming_shutdown(listener, shutdown) => served,
-        () = overdue => Ok(()),
+        (served, ()) = futures_util::future::join(serving, accepting) => served,
+        () = ending => Ok(()),
     };
     // Instances end with the process; this is their chance to say goodbye to their backends.
     let _ =

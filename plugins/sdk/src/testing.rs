@@ -10,4 +10,4 @@ pub use kv_suite::{KvCapabilities, kv_suite};
 #[cfg(feature = "server")]
 mod remote;
 #[cfg(feature = "server")]
-pub use remote::{RemotePlugin, connect};
+pub use remote::{RemotePlugin, Transport, connect};

@@ -6,6 +6,7 @@
 use super::{
     control, convert,
     outcome::{self, FIRST_MESSAGE, in_band},
+    phase::{Phase, reached},
 };
 use futures_util::{Stream, StreamExt};
 use prism_plugin_abi::{Code, Error, Plugin, RequestStream, ResponseStream};
@@ -25,30 +26,24 @@ use tonic::{Request, Response, Status, Streaming};
 /// `prism.plugin.BackendPlugin` around a [`Plugin`].
 pub struct Adapter {
     plugin: Arc<dyn Plugin>,
-    /// Turns true when calls in flight have had their time.
-    cut: watch::Receiver<bool>,
+    phases: watch::Receiver<Phase>,
 }
 
 impl Adapter {
     /// Around this plugin.
     #[must_use]
     pub fn new(plugin: Arc<dyn Plugin>) -> Self {
-        Self::cut_by(plugin, watch::channel(false).1)
+        Self::until(plugin, watch::channel(Phase::Serving).1)
     }
 
-    pub(super) fn cut_by(plugin: Arc<dyn Plugin>, cut: watch::Receiver<bool>) -> Self {
-        Self { plugin, cut }
+    /// Calls are cut when that phase has come.
+    pub(super) fn until(plugin: Arc<dyn Plugin>, phases: watch::Receiver<Phase>) -> Self {
+        Self { plugin, phases }
     }
 
     /// Resolves when calls in flight have had their time.
     fn cut(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut cut = self.cut.clone();
-        async move {
-            let never = cut.wait_for(|cut| *cut).await.is_err();
-            if never {
-                std::future::pending::<()>().await;
-            }
-        }
+        reached(&self.phases, Phase::Cut)
     }
 }
 

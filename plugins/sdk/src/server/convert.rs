@@ -29,7 +29,7 @@ pub(super) fn description(description: &Description) -> DescribeResponse {
         interfaces: description.interfaces.clone(),
         file_descriptor_set: description.file_descriptor_set.clone(),
         config_type: description.config_type.clone(),
-        transports: vec!["grpc".into()],
+        transports: ["grpc", "frames/1"].map(String::from).into(),
         protocol: 1,
     }
 }

@@ -59,6 +59,10 @@ pub(super) fn overdue() -> Error {
     Error::channel(Code::DeadlineExceeded, "the call's deadline passed in the plugin")
 }
 
+pub(super) fn given_up() -> Error {
+    Error::channel(Code::Cancelled, "the client gave the call up")
+}
+
 pub(super) fn panicked() -> Error {
     // The panic hook has printed where and why; what it says may hold data and is not for callers.
     Error::channel(Code::Internal, "the plugin panicked in this call; its log says where")

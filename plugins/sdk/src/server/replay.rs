@@ -1,5 +1,6 @@
 //! A connection whose first bytes were read to see what it speaks, and are read again by who serves it.
 
+use prism_plugin_frames::{Detection, detect};
 use std::{
     io::{self, IoSlice},
     pin::Pin,
@@ -8,8 +9,8 @@ use std::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
 
-/// Bytes that are looked at, at most: what tells the protocols apart comes well before.
-pub(super) const LOOK: usize = 8;
+/// Bytes that are looked at, at most: Prism frames say who they are in fewer.
+const LOOK: usize = 8;
 
 /// A connection that gives its first bytes once more.
 #[derive(Debug)]
@@ -24,34 +25,31 @@ pub(super) struct Replay<T> {
 /// What the first bytes say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum First {
-    /// They are `prefix`.
-    Matches,
-    /// They are something else.
-    Differs,
+    /// Prism frames.
+    Frames,
+    /// Something else.
+    Other,
     /// The peer closed before it could be told.
     Closed,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Replay<T> {
-    /// Reads until it is certain whether the connection begins with `prefix`, of which the first [`LOOK`]
-    /// bytes count.
+    /// Reads until it is certain what the connection speaks.
     ///
     /// Dropped before it is ready, it has lost what it read: drop the connection with it.
     ///
     /// # Errors
     /// What reading says.
-    pub(super) async fn look(mut io: T, prefix: &[u8]) -> io::Result<(Self, First)> {
-        let prefix = &prefix[..prefix.len().min(LOOK)];
+    pub(super) async fn look(mut io: T) -> io::Result<(Self, First)> {
         let mut head = [0; LOOK];
         let mut read = 0;
         let first = loop {
-            if head[..read] != prefix[..read] {
-                break First::Differs;
+            match detect(&head[..read]) {
+                Detection::Frames => break First::Frames,
+                Detection::Other => break First::Other,
+                Detection::NeedMore => {}
             }
-            if read == prefix.len() {
-                break First::Matches;
-            }
-            match io.read(&mut head[read..prefix.len()]).await? {
+            match io.read(&mut head[read..]).await? {
                 0 => break First::Closed,
                 more => read += more,
             }
@@ -112,7 +110,7 @@ mod tests {
     use super::*;
     use tokio::io::AsyncWriteExt;
 
-    const PREFIX: &[u8] = b"\0ABCDEFG";
+    const PREFACE: &[u8] = &prism_plugin_frames::PREFACE;
 
     /// Every way to cut what is sent: the verdict is the same, and nothing of it is lost.
     async fn told(sent: &[u8]) -> First {
@@ -120,7 +118,7 @@ mod tests {
         for cut in 0..=sent.len() {
             let (mut near, far) = tokio::io::duplex(64);
             let (first, second) = sent.split_at(cut);
-            let look = tokio::spawn(Replay::look(far, PREFIX));
+            let look = tokio::spawn(Replay::look(far));
             near.write_all(first).await.unwrap();
             tokio::task::yield_now().await;
             // Refused where the verdict fell before.
@@ -138,22 +136,24 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_bytes_tell_and_are_given_again() {
-        assert_eq!(told(PREFIX).await, First::Matches);
-        assert_eq!(told(b"\0ABCDEFG and more").await, First::Matches);
-        assert_eq!(told(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await, First::Differs);
-        assert_eq!(told(b"\0ABCDEFx").await, First::Differs);
-        assert_eq!(told(b"x").await, First::Differs);
-        for end in 0..PREFIX.len() {
-            assert_eq!(told(&PREFIX[..end]).await, First::Closed);
+        assert_eq!(told(PREFACE).await, First::Frames);
+        assert_eq!(told(&[PREFACE, b" and more"].concat()).await, First::Frames);
+        // A version that nobody here speaks is for those to refuse who speak another.
+        assert_eq!(told(b"\0PRISM/9").await, First::Frames);
+        assert_eq!(told(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await, First::Other);
+        assert_eq!(told(b"\0PRISMatic").await, First::Other);
+        assert_eq!(told(b"x").await, First::Other);
+        for end in 0..7 {
+            assert_eq!(told(&PREFACE[..end]).await, First::Closed);
         }
     }
 
     #[tokio::test]
     async fn a_small_buffer_gets_the_first_bytes_in_pieces() {
         let (mut near, far) = tokio::io::duplex(64);
-        near.write_all(b"\0ABCDEFGhij").await.unwrap();
+        near.write_all(b"\0PRISM/1hij").await.unwrap();
         drop(near);
-        let (mut replay, _) = Replay::look(far, PREFIX).await.unwrap();
+        let (mut replay, _) = Replay::look(far).await.unwrap();
         let mut read = Vec::new();
         let mut buffer = [0; 3];
         loop {
@@ -162,6 +162,6 @@ mod tests {
                 count => read.extend_from_slice(&buffer[..count]),
             }
         }
-        assert_eq!(read, b"\0ABCDEFGhij");
+        assert_eq!(read, b"\0PRISM/1hij");
     }
 }

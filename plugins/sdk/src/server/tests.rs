@@ -1,19 +1,40 @@
-//! Environment, sockets, and a plugin called through tonic's own client.
+//! Environment, sockets, and a plugin called over every transport.
 
 use super::*;
-use crate::{BackendPlugin, Hosted, InitContext, Params};
+use crate::{
+    BackendPlugin, Hosted, InitContext, Params,
+    testing::{RemotePlugin, Transport},
+};
 use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, stream};
 use prism_plugin_abi::{
-    CallContext, Code, Data, Description, Error, Health, Kind, OperationInfo, Request, RequestStream,
-    ResponseStream,
+    CallContext, Code, Data, Description, Error, Health, HealthStatus, InstanceId, Kind, OperationInfo,
+    Request, RequestStream, ResponseStream, Scope,
 };
-use prism_proto::plugin::{
-    DescribeRequest, ExecuteRequest, GetMetricsRequest, HealthCheckRequest, InitializeRequest,
-    ShutdownRequest, StreamRequest, backend_plugin_client::BackendPluginClient, execute_request,
-    execute_response, stream_request,
-};
-use std::os::unix::fs::PermissionsExt;
-use tonic::transport::Channel;
+use prism_proto::plugin::{ExecuteRequest, InitializeRequest, backend_plugin_client::BackendPluginClient};
+use std::{os::unix::fs::PermissionsExt, time::Instant};
+use tokio::sync::oneshot;
+
+/// Makes a test of each function for each transport.
+macro_rules! over_every_transport {
+    ($($name:ident)*) => {
+        mod grpc { $(#[tokio::test] async fn $name() { super::$name(super::Transport::Grpc).await })* }
+        mod frames { $(#[tokio::test] async fn $name() { super::$name(super::Transport::Frames).await })* }
+    };
+}
+
+over_every_transport! {
+    unary_calls
+    what_never_became_an_operation_is_a_status
+    streams
+    a_stream_opens_before_its_first_message
+    a_deadline_ends_the_call
+    who_drops_a_call_cancels_it
+    a_panic_ends_its_own_call_alone
+    messages_above_the_limit_are_refused
+    shutdown_waits_for_calls_but_not_for_ever
+    shutdown_lets_calls_end
+}
 
 #[test]
 fn the_environment_names_the_address() {
@@ -60,7 +81,45 @@ async fn a_socket_is_private_and_only_a_dead_one_is_replaced() {
     assert!(matches!(Listener::bind(&nowhere), Err(BindError::Io { .. })));
 }
 
+#[derive(Default)]
 struct Echo;
+
+/// Calls under way in `sleep`, in this process: tests that look at it use namespaces of their own.
+static SLEEPING: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+
+struct Sleeping(String);
+
+impl Sleeping {
+    fn new(namespace: &str) -> Self {
+        SLEEPING.lock().unwrap().push(namespace.to_owned());
+        Self(namespace.to_owned())
+    }
+
+    fn count(namespace: &str) -> usize {
+        SLEEPING.lock().unwrap().iter().filter(|name| *name == namespace).count()
+    }
+
+    /// Waits until so many sleep.
+    async fn until(namespace: &str, count: usize) {
+        let wait = async {
+            while Self::count(namespace) != count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(HANG, wait).await.expect("calls did not come and go as they should");
+    }
+}
+
+impl Drop for Sleeping {
+    fn drop(&mut self) {
+        let mut all = SLEEPING.lock().unwrap();
+        let place = all.iter().position(|name| *name == self.0).unwrap();
+        all.swap_remove(place);
+    }
+}
+
+/// Only keeps a hanging test from hanging the suite.
+const HANG: Duration = Duration::from_secs(60);
 
 impl BackendPlugin for Echo {
     type Config = std::collections::HashMap<String, String>;
@@ -77,7 +136,11 @@ impl BackendPlugin for Echo {
         Description {
             name: "echo".into(),
             version: "0".into(),
-            operations: vec![operation("echo", false), operation("whoami", false), operation("chat", true)],
+            operations: ["echo", "whoami", "sleep", "panic"]
+                .map(|name| operation(name, false))
+                .into_iter()
+                .chain([operation("chat", true)])
+                .collect(),
             ..Description::default()
         }
     }
@@ -93,192 +156,367 @@ impl BackendPlugin for Echo {
     async fn execute(self: &Arc<Self>, context: &CallContext, request: Request) -> Result<Data, Error> {
         match &*request.operation {
             "echo" => Ok(Data::Raw(request.raw()?)),
+            "sleep" => {
+                let _sleeping = Sleeping::new(&context.namespace);
+                match request.metadata("ms").and_then(|text| text.parse().ok()) {
+                    Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+                    None => std::future::pending().await,
+                }
+                Ok(Data::Empty)
+            }
+            "panic" => panic!("asked for by the test"),
             _ => Ok(Data::Raw(Bytes::from(format!("{context:?}")).into())),
         }
     }
 
     async fn execute_stream(
         self: &Arc<Self>,
-        _: &CallContext,
+        context: &CallContext,
         first: Request,
         rest: RequestStream,
     ) -> Result<ResponseStream, Error> {
-        use futures_util::StreamExt;
+        let sleeping = Sleeping::new(&context.namespace);
         match &*first.raw()?.into_bytes() {
             b"refuse" => return Err(Error::operation(Code::Aborted, "told to")),
             b"unavailable" => return Err(Error::channel(Code::Unavailable, "told to")),
+            b"panic" => panic!("asked for by the test"),
+            b"never" => {
+                return Ok(Box::pin(stream::pending().map(move |(): ()| {
+                    let _ = (&sleeping, &rest);
+                    Ok(Data::Empty)
+                })));
+            }
             _ => {}
         }
-        Ok(Box::pin(rest.map(|message| Ok(Data::Raw(message?.raw()?)))))
+        Ok(Box::pin(rest.map(move |message| {
+            let _ = &sleeping;
+            let raw = message?.raw()?;
+            match &*raw.clone().into_bytes() {
+                b"panic" => panic!("asked for by the test"),
+                b"lose" => Err(Error::channel(Code::DataLoss, "told to")),
+                _ => Ok(Data::Raw(raw)),
+            }
+        })))
     }
 }
 
 struct Server {
-    client: BackendPluginClient<Channel>,
-    stop: tokio::sync::oneshot::Sender<()>,
+    plugin: RemotePlugin,
+    stop: oneshot::Sender<()>,
     served: tokio::task::JoinHandle<Result<(), ServeError>>,
     path: PathBuf,
     _dir: tempfile::TempDir,
 }
 
-async fn server() -> Server {
+async fn server(transport: Transport, change: impl FnOnce(&mut ServeOptions)) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("plugin.sock");
-    let options = ServeOptions {
+    let mut options = ServeOptions {
         address: Address::Unix(path.clone()),
         drain_timeout: Duration::from_millis(100),
         ..ServeOptions::default()
     };
+    change(&mut options);
     let listener = Listener::bind(&options.address).unwrap();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (stop, stopped) = oneshot::channel::<()>();
     let served = tokio::spawn(serve_on(listener, Arc::new(Hosted::<Echo>::new()), options, async {
         let _ = stopped.await;
     }));
-    let client = BackendPluginClient::new(crate::testing::connect(path.clone()).await)
-        .max_decoding_message_size(usize::MAX);
-    Server { client, stop, served, path, _dir: dir }
+    let plugin = RemotePlugin::connect(path.clone(), Arc::new(Echo::descriptor()), transport).await;
+    Server { plugin, stop, served, path, _dir: dir }
 }
 
-fn with<T>(message: T, headers: &[(&'static str, &str)]) -> tonic::Request<T> {
-    let mut request = tonic::Request::new(message);
-    for (name, value) in headers {
-        request.metadata_mut().append(*name, value.parse().unwrap());
-    }
-    request
-}
+const INSTANCE: InstanceId = InstanceId(u64::MAX - 1);
 
-fn execute(operation: &str, raw: Vec<u8>) -> ExecuteRequest {
-    ExecuteRequest {
-        operation: operation.into(),
-        params: Some(execute_request::Params::RawParams(raw.into())),
-        metadata: Default::default(),
-    }
-}
-
-async fn initialized() -> Server {
-    let mut server = server().await;
-    let request = InitializeRequest { namespace: "ns".into(), instance: u64::MAX - 1, ..Default::default() };
-    let answer = server.client.initialize(request).await.unwrap().into_inner();
-    assert!(answer.success);
-    assert_eq!(answer.instance, u64::MAX - 1);
-    assert_eq!(answer.supported_operations, ["echo", "whoami", "chat"]);
+/// With an instance for this namespace.
+async fn initialized(transport: Transport, namespace: &str) -> Server {
+    let server = server(transport, |_| ()).await;
+    server.initialize(namespace).await;
     server
 }
 
-const INSTANCE: (&str, &str) = ("x-prism-instance", "18446744073709551614");
+impl Server {
+    async fn initialize(&self, namespace: &str) {
+        let request =
+            InitializeRequest { namespace: namespace.into(), instance: INSTANCE.0, ..Default::default() };
+        let answer = self.plugin.initialize_with(&request).await.unwrap();
+        assert!(answer.success);
+        assert_eq!(answer.instance, INSTANCE.0);
+        assert_eq!(answer.supported_operations, ["echo", "whoami", "sleep", "panic", "chat"]);
+    }
 
-#[tokio::test]
-async fn unary_calls() {
-    let mut server = initialized().await;
-    let client = &mut server.client;
-    let described = client.describe(DescribeRequest {}).await.unwrap().into_inner();
-    assert_eq!((&*described.name, described.operations.len(), described.protocol), ("echo", 3, 1));
-    assert_eq!(described.transports, ["grpc"]);
+    async fn execute(&self, context: CallContext, request: Request) -> Result<Data, Error> {
+        let call = self.plugin.execute(context, request);
+        tokio::time::timeout(HANG, call).await.expect("the call hangs")
+    }
+
+    /// Opens a stream with these messages, ended after them.
+    async fn chat(
+        &self,
+        context: CallContext,
+        messages: Vec<Request>,
+    ) -> Result<Vec<Result<Data, Error>>, Error> {
+        let mut messages = messages.into_iter();
+        let first = messages.next().unwrap();
+        let rest = Box::pin(stream::iter(messages.map(Ok)));
+        let call = async {
+            let answers = self.plugin.execute_stream(context, first, rest).await?;
+            Ok(answers.collect().await)
+        };
+        tokio::time::timeout(HANG, call).await.expect("the stream hangs")
+    }
+}
+
+fn context(namespace: &str) -> CallContext {
+    CallContext { instance: INSTANCE, namespace: namespace.into(), ..Default::default() }
+}
+
+fn from_now(time: Duration) -> Option<std::time::Instant> {
+    Some((Instant::now() + time).into_std())
+}
+
+/// A namespace that no other test has.
+fn own(test: &str, transport: Transport) -> String {
+    format!("{test} over {transport:?}")
+}
+
+fn raw(operation: &'static str, raw: impl Into<Bytes>) -> Request {
+    let params = Data::Raw(raw.into().into());
+    Request { operation: operation.into(), params, metadata: Vec::new() }
+}
+
+fn text(data: Data) -> String {
+    let Data::Raw(said) = data else { panic!("not raw: {data:?}") };
+    String::from_utf8_lossy(&said.into_bytes()).into_owned()
+}
+
+async fn unary_calls(transport: Transport) {
+    let server = initialized(transport, "ns").await;
+    let described = server.plugin.fetch_description().await.unwrap();
+    assert_eq!((&*described.name, described.operations.len(), described.protocol), ("echo", 5, 1));
+    assert_eq!(described.transports, ["grpc", "frames/1"]);
 
     // Larger than every window, and than tonic's own default limit.
-    let large = vec![7; 8 << 20];
-    let answer =
-        client.execute(with(execute("echo", large.clone()), &[INSTANCE])).await.unwrap().into_inner();
-    assert!(answer.success);
-    assert_eq!(answer.result, Some(execute_response::Result::RawResult(large.into())));
+    for length in [0, 1, 100, 16 << 10, (64 << 10) - 5, 64 << 10, 300 << 10, 8 << 20] {
+        let large = Bytes::from((0..length).map(|index| index as u8).collect::<Vec<_>>());
+        let Data::Raw(answer) = server.execute(context("ns"), raw("echo", large.clone())).await.unwrap()
+        else {
+            panic!("not raw")
+        };
+        assert!(answer.into_bytes() == large, "{length} bytes");
+    }
 
-    let headers =
-        [INSTANCE, ("x-prism-namespace", "ns"), ("x-prism-principal", "me"), ("x-request-id", "r1")];
-    let answer = client.execute(with(execute("whoami", vec![]), &headers)).await.unwrap().into_inner();
-    let Some(execute_response::Result::RawResult(said)) = answer.result else { panic!() };
-    let said = String::from_utf8_lossy(&said).into_owned();
-    assert!(said.contains("\"me\"") && said.contains("\"ns\"") && said.contains("\"r1\""), "{said}");
+    let asked = CallContext {
+        principal: Some("me".into()),
+        request_id: "r1".into(),
+        traceparent: "t1".into(),
+        deadline: from_now(Duration::from_secs(1000)),
+        ..context("ns")
+    };
+    let said = text(server.execute(asked, raw("whoami", "")).await.unwrap());
+    for part in ["Some(\"me\")", "\"ns\"", "\"r1\"", "\"t1\"", "deadline: Some"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let said = text(server.execute(context("ns"), raw("whoami", "")).await.unwrap());
+    for part in ["principal: None", "deadline: None"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
     // What a client puts into the message is not believed.
-    let mut lying = execute("whoami", vec![]);
-    lying.metadata.insert("x-prism-principal".into(), "root".into());
-    let answer = client.execute(with(lying, &[INSTANCE])).await.unwrap().into_inner();
-    let Some(execute_response::Result::RawResult(said)) = answer.result else { panic!() };
-    assert!(!String::from_utf8_lossy(&said).contains("root"));
+    let lying = Request { metadata: vec![("x-prism-principal".into(), "root".into())], ..raw("whoami", "") };
+    assert!(!text(server.execute(context("ns"), lying).await.unwrap()).contains("root"));
 
-    let empty = ExecuteRequest { params: None, ..execute("echo", vec![]) };
-    let failed = client.execute(with(empty, &[INSTANCE])).await.unwrap().into_inner();
-    assert_eq!((failed.success, failed.error_code), (false, Code::InvalidArgument.number()));
-    assert!(!failed.error.is_empty());
+    let empty = Request { params: Data::Empty, ..raw("echo", "") };
+    let failed = server.execute(context("ns"), empty).await.unwrap_err();
+    assert_eq!((failed.code, failed.scope), (Code::InvalidArgument, Scope::Operation));
+    assert!(!failed.message.is_empty());
 
-    let counted =
-        client.get_metrics(GetMetricsRequest { instance: u64::MAX - 1 }).await.unwrap().into_inner();
-    assert_eq!((counted.requests_total, counted.requests_failed), (4, 1));
-    let healthy = HealthCheckRequest { instance: u64::MAX - 1, connection_id: None };
-    assert_eq!(client.health_check(healthy).await.unwrap().into_inner().status, 0);
+    let counted = server.plugin.fetch_metrics(INSTANCE).await.unwrap();
+    assert_eq!((counted.requests_total, counted.requests_failed), (12, 1));
+    assert_eq!(server.plugin.health(INSTANCE).await.status, HealthStatus::Healthy);
 }
 
-#[tokio::test]
-async fn what_never_became_an_operation_is_a_status() {
-    let mut server = initialized().await;
-    let client = &mut server.client;
-    for (headers, operation, code) in [
-        (vec![INSTANCE], "nothing", tonic::Code::Unimplemented),
-        (vec![INSTANCE], "chat", tonic::Code::Unimplemented),
-        (vec![("x-prism-instance", "5")], "echo", tonic::Code::FailedPrecondition),
-        (vec![("x-prism-namespace", "other")], "echo", tonic::Code::FailedPrecondition),
-        (vec![("x-prism-instance", "five")], "echo", tonic::Code::InvalidArgument),
-        (vec![INSTANCE, INSTANCE], "echo", tonic::Code::InvalidArgument),
+async fn what_never_became_an_operation_is_a_status(transport: Transport) {
+    let server = initialized(transport, "ns").await;
+    let of = |instance, namespace| CallContext { instance, ..context(namespace) };
+    for (context, operation, code) in [
+        (context("ns"), "nothing", Code::Unimplemented),
+        (context("ns"), "chat", Code::Unimplemented),
+        (of(InstanceId(5), "ns"), "echo", Code::FailedPrecondition),
+        (of(InstanceId(0), "other"), "echo", Code::FailedPrecondition),
     ] {
-        let status = client.execute(with(execute(operation, vec![]), &headers)).await.unwrap_err();
-        assert_eq!(status.code(), code, "{headers:?} {operation}: {status}");
+        let error = server.execute(context.clone(), raw(operation, "")).await.unwrap_err();
+        assert_eq!((error.code, error.scope), (code, Scope::Channel), "{context:?} {operation}: {error}");
     }
-    let unknown = client.get_metrics(GetMetricsRequest { instance: 5 }).await.unwrap_err();
-    assert_eq!(unknown.code(), tonic::Code::FailedPrecondition);
-    client.shutdown(ShutdownRequest { instance: u64::MAX - 1 }).await.unwrap();
-    let status = client.execute(with(execute("echo", vec![]), &[INSTANCE])).await.unwrap_err();
-    assert_eq!(status.code(), tonic::Code::FailedPrecondition);
-}
-
-fn chat(operation: &str, raw: &'static [u8]) -> StreamRequest {
-    StreamRequest {
-        operation: operation.into(),
-        params: Some(stream_request::Params::RawParams(Bytes::from_static(raw))),
-        metadata: Default::default(),
-    }
+    let unknown = server.plugin.fetch_metrics(InstanceId(5)).await.unwrap_err();
+    assert_eq!((unknown.code, unknown.scope), (Code::FailedPrecondition, Scope::Channel));
+    server.plugin.shutdown(INSTANCE).await;
+    let error = server.execute(context("ns"), raw("echo", "")).await.unwrap_err();
+    assert_eq!((error.code, error.scope), (Code::FailedPrecondition, Scope::Channel));
 }
 
 #[tokio::test]
-async fn streams() {
-    let mut server = initialized().await;
-    let client = &mut server.client;
-    let messages = [chat("chat", b"open"), chat("", b"a"), chat("chat", b"b")];
-    let call = with(tokio_stream::iter(messages), &[INSTANCE]);
-    let mut answers = client.execute_stream(call).await.unwrap().into_inner();
-    for _ in 0..2 {
-        assert_eq!(answers.message().await.unwrap().unwrap().error_code, 0);
+async fn headers_that_no_proxy_sends_are_refused() {
+    let server = initialized(Transport::Grpc, "ns").await;
+    let mut client = BackendPluginClient::new(crate::testing::connect(server.path.clone()).await);
+    for headers in [&["five"][..], &["18446744073709551614", "18446744073709551614"]] {
+        let mut request =
+            tonic::Request::new(ExecuteRequest { operation: "echo".into(), ..Default::default() });
+        for value in headers {
+            request.metadata_mut().append("x-prism-instance", value.parse().unwrap());
+        }
+        assert_eq!(client.execute(request).await.unwrap_err().code(), tonic::Code::InvalidArgument);
     }
-    assert!(answers.message().await.unwrap().is_none());
+}
 
-    // In-band: the headers say OK, and the only message is final.
+async fn streams(transport: Transport) {
+    let server = initialized(transport, "ns").await;
+    let chat = |messages: &[(&'static str, &'static str)]| {
+        let messages = messages.iter().map(|(operation, text)| raw(operation, *text)).collect();
+        server.chat(context("ns"), messages)
+    };
+    let answers = chat(&[("chat", "open"), ("", "a"), ("chat", "b")]).await.unwrap();
+    assert_eq!(answers.into_iter().map(|answer| text(answer.unwrap())).collect::<Vec<_>>(), ["a", "b"]);
+
+    // In-band: the call goes well, and its only message is the failure.
     for (messages, code) in [
-        (vec![chat("chat", b"refuse")], Code::Aborted),
-        (vec![chat("chat", b"open"), chat("other", b"a")], Code::InvalidArgument),
+        (&[("chat", "refuse")][..], Code::Aborted),
+        (&[("chat", "open"), ("other", "a")], Code::InvalidArgument),
+        (&[("chat", "panic")], Code::Internal),
+        (&[("chat", "open"), ("", "panic")], Code::Internal),
     ] {
-        let call = with(tokio_stream::iter(messages), &[INSTANCE]);
-        let mut answers = client.execute_stream(call).await.unwrap().into_inner();
-        let last = answers.message().await.unwrap().unwrap();
-        assert_eq!((last.is_final, last.error_code), (true, code.number()));
-        assert!(answers.message().await.unwrap().is_none());
+        let [Err(error)] = &chat(messages).await.unwrap()[..] else { panic!("not one error: {messages:?}") };
+        assert_eq!((error.code, error.scope), (code, Scope::Operation));
     }
-    for (messages, code) in [
-        (vec![], tonic::Code::InvalidArgument),
-        (vec![chat("chat", b"unavailable")], tonic::Code::Unavailable),
-        (vec![chat("echo", b"")], tonic::Code::Unimplemented),
-    ] {
-        let call = with(tokio_stream::iter(messages), &[INSTANCE]);
-        assert_eq!(client.execute_stream(call).await.unwrap_err().code(), code);
+    for (messages, code) in
+        [(&[("chat", "unavailable")][..], Code::Unavailable), (&[("echo", "")], Code::Unimplemented)]
+    {
+        let error = chat(messages).await.unwrap_err();
+        assert_eq!((error.code, error.scope), (code, Scope::Channel));
     }
+    let answers = chat(&[("chat", "open"), ("", "a"), ("", "lose"), ("", "b")]).await.unwrap();
+    let [Ok(_), Err(error)] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!((error.code, error.scope), (Code::DataLoss, Scope::Channel));
+
+    // Larger than every window, in both directions at once, and many small ones.
+    let large = Bytes::from(vec![7; 3 << 20]);
+    let messages = (0..5).map(|_| raw("chat", large.clone())).collect();
+    let answers = server.chat(context("ns"), messages).await.unwrap();
+    let lengths = answers.into_iter().map(|answer| match answer {
+        Ok(Data::Raw(raw)) => raw.len(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(lengths.collect::<Vec<_>>(), [3 << 20; 4]);
+    let messages = (0..10_000).map(|_| raw("chat", "small")).collect();
+    assert_eq!(server.chat(context("ns"), messages).await.unwrap().len(), 9_999);
 }
 
-#[tokio::test]
-async fn shutdown_waits_for_calls_but_not_for_ever() {
-    let mut server = initialized().await;
-    let open =
-        tokio_stream::StreamExt::chain(tokio_stream::iter([chat("chat", b"open")]), tokio_stream::pending());
-    let mut answers = server.client.execute_stream(with(open, &[INSTANCE])).await.unwrap().into_inner();
+/// A client's messages that it sends one by one.
+fn by_hand() -> (mpsc::UnboundedSender<Request>, RequestStream) {
+    let (sender, mut receiver) = mpsc::unbounded_channel();
+    (sender, Box::pin(stream::poll_fn(move |cx| receiver.poll_recv(cx).map(|next| next.map(Ok)))))
+}
+
+async fn a_stream_opens_before_its_first_message(transport: Transport) {
+    let namespace = &own("opens", transport);
+    let server = initialized(transport, namespace).await;
+    let (sender, rest) = by_hand();
+    let opening = server.plugin.execute_stream(context(namespace), raw("chat", "open"), rest);
+    let mut answers = tokio::time::timeout(HANG, opening).await.expect("it does not open").unwrap();
+    assert!(answers.next().now_or_never().is_none());
+    for word in ["a", "b"] {
+        sender.send(raw("", word)).unwrap();
+        assert_eq!(text(answers.next().await.unwrap().unwrap()), word);
+    }
+    assert_eq!(Sleeping::count(namespace), 1);
+    drop(sender);
+    assert!(answers.next().await.is_none());
+    Sleeping::until(namespace, 0).await;
+}
+
+async fn a_deadline_ends_the_call(transport: Transport) {
+    let namespace = &own("deadline", transport);
+    let server = initialized(transport, namespace).await;
+    let soon = || CallContext { deadline: from_now(Duration::from_millis(50)), ..context(namespace) };
+    let error = server.execute(soon(), raw("sleep", "")).await.unwrap_err();
+    // tonic's server looks at the time too, and says CANCELLED.
+    let right = error.code == Code::DeadlineExceeded
+        || (transport == Transport::Grpc && error.code == Code::Cancelled);
+    assert!(right && error.scope == Scope::Channel, "{error}");
+    Sleeping::until(namespace, 0).await;
+    // One that ends before is not touched by it.
+    assert!(server.execute(soon(), raw("echo", "x")).await.is_ok());
+}
+
+async fn who_drops_a_call_cancels_it(transport: Transport) {
+    let namespace = &own("drop", transport);
+    let server = initialized(transport, namespace).await;
+    let calls: Vec<_> =
+        (0..20).map(|_| tokio::spawn(server.plugin.execute(context(namespace), raw("sleep", "")))).collect();
+    Sleeping::until(namespace, 20).await;
+    for call in calls {
+        call.abort();
+    }
+    Sleeping::until(namespace, 0).await;
+    let (sender, rest) = by_hand();
+    let opening = server.plugin.execute_stream(context(namespace), raw("chat", "never"), rest);
+    let answers = opening.await.unwrap();
+    Sleeping::until(namespace, 1).await;
+    // hyper's client cancels when both sides are given up.
+    drop((answers, sender));
+    Sleeping::until(namespace, 0).await;
+    assert!(server.execute(context(namespace), raw("echo", "x")).await.is_ok());
+}
+
+async fn a_panic_ends_its_own_call_alone(transport: Transport) {
+    let server = initialized(transport, "ns").await;
+    let slow = Request { metadata: vec![("ms".into(), "200".into())], ..raw("sleep", "") };
+    let beside = tokio::spawn(server.plugin.execute(context("ns"), slow));
+    let error = server.execute(context("ns"), raw("panic", "")).await.unwrap_err();
+    assert_eq!(error.code, Code::Internal);
+    assert!(beside.await.unwrap().is_ok());
+    assert!(server.execute(context("ns"), raw("echo", "x")).await.is_ok());
+}
+
+async fn messages_above_the_limit_are_refused(transport: Transport) {
+    let server = server(transport, |options| options.max_message_bytes = 100_000).await;
+    server.initialize("ns").await;
+    let large = || raw("echo", vec![0; 100_001]);
+    // tonic says OUT_OF_RANGE where the gRPC documentation says RESOURCE_EXHAUSTED.
+    let refused = [Code::ResourceExhausted, Code::OutOfRange];
+    let error = server.execute(context("ns"), large()).await.unwrap_err();
+    assert!(refused.contains(&error.code) && error.scope == Scope::Channel, "{error}");
+    let error = server.chat(context("ns"), vec![Request { operation: "chat".into(), ..large() }]).await;
+    assert!(refused.contains(&error.unwrap_err().code));
+    assert!(server.execute(context("ns"), raw("echo", vec![0; 99_000])).await.is_ok());
+}
+
+async fn shutdown_waits_for_calls_but_not_for_ever(transport: Transport) {
+    let server = initialized(transport, "ns").await;
+    let (_sender, rest) = by_hand();
+    let opening = server.plugin.execute_stream(context("ns"), raw("chat", "open"), rest);
+    let mut answers = opening.await.unwrap();
     server.stop.send(()).unwrap();
     server.served.await.unwrap().unwrap();
-    let cut = answers.message().await.unwrap_err();
-    assert_eq!(cut.code(), tonic::Code::Unavailable, "{cut}");
+    let cut = answers.next().await.unwrap().unwrap_err();
+    assert_eq!((cut.code, cut.scope), (Code::Unavailable, Scope::Channel), "{cut}");
     assert!(!server.path.exists());
+}
+
+async fn shutdown_lets_calls_end(transport: Transport) {
+    let namespace = &own("lets", transport);
+    let server = server(transport, |options| options.drain_timeout = HANG).await;
+    server.initialize(namespace).await;
+    let slow = Request { metadata: vec![("ms".into(), "200".into())], ..raw("sleep", "") };
+    let slow = tokio::spawn(server.plugin.execute(context(namespace), slow));
+    Sleeping::until(namespace, 1).await;
+    let (sender, rest) = by_hand();
+    let opening = server.plugin.execute_stream(context(namespace), raw("chat", "open"), rest);
+    let mut answers = opening.await.unwrap();
+    server.stop.send(()).unwrap();
+    assert!(slow.await.unwrap().is_ok());
+    sender.send(raw("", "still here")).unwrap();
+    assert_eq!(text(answers.next().await.unwrap().unwrap()), "still here");
+    drop(sender);
+    assert!(answers.next().await.is_none());
+    server.served.await.unwrap().unwrap();
 }

@@ -1,44 +1,102 @@
-//! A plugin behind a unix socket as a [`Plugin`], through tonic's stock client: so that a suite runs
-//! against a sidecar exactly as it runs in memory. For tests; it buffers and copies without shame.
+//! A plugin behind a unix socket as a [`Plugin`], over either transport: so that a suite runs against a
+//! sidecar exactly as it runs in memory. For tests; it copies without shame.
 
+mod frames;
+mod grpc;
+
+pub use grpc::connect;
+
+use bytes::Buf;
 use futures_util::{Stream, StreamExt, stream};
 use prism_plugin_abi::{
-    Call, CallContext, Code, Data, Description, Error, Health, HealthStatus, Initialize, Initialized,
-    InstanceId, Metrics, Opening, Plugin, Request, RequestStream, Task,
+    Call, CallContext, Code, Description, Error, Health, HealthStatus, Initialize, Initialized, InstanceId,
+    Metrics, Opening, Payload, Plugin, Request, RequestStream, Task,
 };
+use prism_plugin_envelope::{decode_reply, decode_stream_reply, encode_request};
 use prism_proto::{
     google::protobuf::Any,
     plugin::{
-        ExecuteRequest, GetMetricsRequest, HealthCheckRequest, InitializeRequest, ShutdownRequest,
-        StreamRequest, backend_plugin_client::BackendPluginClient, execute_request, execute_response,
-        stream_request, stream_response,
+        DescribeRequest, DescribeResponse, GetMetricsRequest, HealthCheckRequest, HealthCheckResponse,
+        InitializeRequest, InitializeResponse, PluginMetrics, ShutdownRequest, ShutdownResponse,
     },
 };
-use std::{
-    path::PathBuf,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
-use tonic::{
-    Status,
-    transport::{Channel, Endpoint},
-};
+use prost::Message;
+use std::{path::PathBuf, pin::Pin, sync::Arc};
 
-/// A client's connection to a unix socket.
-///
-/// # Panics
-/// When nobody answers there.
-pub async fn connect(path: PathBuf) -> Channel {
-    let uri = format!("unix://{}", path.display());
-    let endpoint = Endpoint::from_shared(uri).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    endpoint.connect().await.unwrap_or_else(|error| panic!("{}: {error:?}", path.display()))
+/// What carries the calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// gRPC, through tonic's stock client.
+    Grpc,
+    /// Prism frames.
+    Frames,
+}
+
+impl Transport {
+    /// Every one: what holds for a plugin holds over each.
+    pub const ALL: [Self; 2] = [Self::Grpc, Self::Frames];
+}
+
+/// Messages without their prefix.
+type Messages = Pin<Box<dyn Stream<Item = Payload> + Send>>;
+type Replies = Pin<Box<dyn Stream<Item = Result<Payload, Error>> + Send>>;
+
+/// One connection.
+#[derive(Clone)]
+enum Wire {
+    Grpc(grpc::Wire),
+    Frames(frames::Wire),
+}
+
+impl Wire {
+    async fn unary(&self, method: &str, context: &CallContext, message: Payload) -> Result<Payload, Error> {
+        match self {
+            Self::Grpc(wire) => wire.unary(method, context, message).await,
+            Self::Frames(wire) => wire.unary(method, context, message).await,
+        }
+    }
+
+    async fn stream(&self, context: &CallContext, messages: Messages) -> Result<Replies, Error> {
+        match self {
+            Self::Grpc(wire) => wire.stream(context, messages).await,
+            Self::Frames(wire) => wire.stream(context, messages).await,
+        }
+    }
+
+    async fn control<R: Message + Default>(&self, method: &str, message: &impl Message) -> Result<R, Error> {
+        let message = Payload::from(bytes::Bytes::from(message.encode_to_vec()));
+        let answer = self.unary(method, &CallContext::default(), message).await?;
+        R::decode(answer).map_err(|error| Error::channel(Code::Internal, error.to_string()))
+    }
 }
 
 /// A plugin behind a unix socket.
+#[derive(Clone)]
 pub struct RemotePlugin {
-    client: BackendPluginClient<Channel>,
+    wire: Wire,
     description: Arc<Description>,
+}
+
+/// The prefix of a message that was made for the wire.
+const PREFIX: usize = 5;
+
+fn message(request: Request) -> Result<Payload, Error> {
+    let mut framed =
+        encode_request(request).map_err(|error| Error::channel(Code::Internal, error.to_string()))?;
+    framed.advance(PREFIX);
+    Ok(framed)
+}
+
+fn with_prefix(message: &Payload) -> Payload {
+    let mut framed = vec![0; PREFIX];
+    framed[1..].copy_from_slice(&u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes());
+    let mut framed = Payload::from(bytes::Bytes::from(framed));
+    message.pieces().for_each(|piece| framed.push(piece.clone()));
+    framed
+}
+
+fn protocol(error: &prism_plugin_envelope::ProtocolError) -> Error {
+    Error::channel(Code::Internal, error.to_string())
 }
 
 impl RemotePlugin {
@@ -46,65 +104,36 @@ impl RemotePlugin {
     ///
     /// # Panics
     /// When nobody answers there.
-    pub async fn connect(path: PathBuf, description: Arc<Description>) -> Self {
-        let client = BackendPluginClient::new(connect(path).await).max_decoding_message_size(usize::MAX);
-        Self { client, description }
+    pub async fn connect(path: PathBuf, description: Arc<Description>, transport: Transport) -> Self {
+        let wire = match transport {
+            Transport::Grpc => Wire::Grpc(grpc::Wire::connect(path).await),
+            Transport::Frames => Wire::Frames(frames::Wire::connect(path).await),
+        };
+        Self { wire, description }
     }
-}
 
-fn channel(status: &Status) -> Error {
-    Error::channel(Code::from_number(status.code() as i32), status.message().to_owned())
-}
-
-fn with_context<T>(message: T, context: &CallContext) -> Result<tonic::Request<T>, Error> {
-    let mut request = tonic::Request::new(message);
-    let mut insert = |name: &'static str, value: &str| {
-        let value = value.parse().map_err(|_| Error::invalid(format!("`{name}` is no header value")))?;
-        request.metadata_mut().insert(name, value);
-        Ok(())
-    };
-    insert("x-prism-instance", &context.instance.0.to_string())?;
-    insert("x-prism-namespace", &context.namespace)?;
-    if let Some(principal) = &context.principal {
-        insert("x-prism-principal", principal)?;
+    /// What the plugin is, as it says itself.
+    ///
+    /// # Errors
+    /// What the plugin says.
+    pub async fn fetch_description(&self) -> Result<DescribeResponse, Error> {
+        self.wire.control("Describe", &DescribeRequest {}).await
     }
-    Ok(request)
-}
 
-fn pairs(request: &Request) -> std::collections::HashMap<String, String> {
-    request.metadata.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
-}
-
-fn stream_request(request: Request) -> StreamRequest {
-    StreamRequest {
-        operation: request.operation.to_string(),
-        metadata: pairs(&request),
-        params: match request.params {
-            Data::Empty => None,
-            Data::Typed { type_url, value } => {
-                Some(stream_request::Params::TypedParams(any(&type_url, value)))
-            }
-            Data::Raw(payload) => Some(stream_request::Params::RawParams(payload.into_bytes())),
-        },
+    /// What the plugin counted, over the wire.
+    ///
+    /// # Errors
+    /// What the plugin says.
+    pub async fn fetch_metrics(&self, instance: InstanceId) -> Result<PluginMetrics, Error> {
+        self.wire.control("GetMetrics", &GetMetricsRequest { instance: instance.0 }).await
     }
-}
 
-fn any(type_url: &str, value: prism_plugin_abi::Payload) -> Any {
-    Any { type_url: type_url.to_owned(), value: value.into_bytes() }
-}
-
-fn typed(any: Any) -> Data {
-    Data::Typed { type_url: any.type_url.into(), value: any.value.into() }
-}
-
-/// A type with a name: the compiler cannot prove a boxed stream `Send` through tonic's generics.
-struct Messages(Pin<Box<dyn Stream<Item = StreamRequest> + Send>>);
-
-impl Stream for Messages {
-    type Item = StreamRequest;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<StreamRequest>> {
-        self.0.poll_next_unpin(cx)
+    /// Builds an instance and returns the whole answer.
+    ///
+    /// # Errors
+    /// What the plugin says.
+    pub async fn initialize_with(&self, request: &InitializeRequest) -> Result<InitializeResponse, Error> {
+        self.wire.control("Initialize", request).await
     }
 }
 
@@ -114,7 +143,7 @@ impl Plugin for RemotePlugin {
     }
 
     fn initialize(&self, request: Initialize) -> Task<Result<Initialized, Error>> {
-        let mut client = self.client.clone();
+        let this = self.clone();
         Box::pin(async move {
             let message = InitializeRequest {
                 namespace: request.namespace,
@@ -124,7 +153,7 @@ impl Plugin for RemotePlugin {
                 capabilities: None,
                 instance: request.instance.0,
             };
-            let answer = client.initialize(message).await.map_err(|status| channel(&status))?.into_inner();
+            let answer = this.initialize_with(&message).await?;
             if !answer.success {
                 return Err(Error::operation(Code::from_number(answer.error_code), answer.error));
             }
@@ -136,77 +165,43 @@ impl Plugin for RemotePlugin {
     }
 
     fn health(&self, instance: InstanceId) -> Task<Health> {
-        let mut client = self.client.clone();
+        let wire = self.wire.clone();
         Box::pin(async move {
             let message = HealthCheckRequest { connection_id: None, instance: instance.0 };
-            match client.health_check(message).await {
-                Err(status) => Health::unhealthy(status.message()),
-                Ok(answer) => {
-                    let answer = answer.into_inner();
-                    Health {
-                        status: match answer.status {
-                            0 => HealthStatus::Healthy,
-                            1 => HealthStatus::Degraded,
-                            _ => HealthStatus::Unhealthy,
-                        },
-                        message: answer.message,
-                        details: answer.details.into_iter().collect(),
-                    }
-                }
+            match wire.control::<HealthCheckResponse>("HealthCheck", &message).await {
+                Err(error) => Health::unhealthy(error.message),
+                Ok(answer) => Health {
+                    status: match answer.status {
+                        0 => HealthStatus::Healthy,
+                        1 => HealthStatus::Degraded,
+                        _ => HealthStatus::Unhealthy,
+                    },
+                    message: answer.message,
+                    details: answer.details.into_iter().collect(),
+                },
             }
         })
     }
 
     fn execute(&self, context: CallContext, request: Request) -> Call {
-        let mut client = self.client.clone();
+        let wire = self.wire.clone();
         Box::pin(async move {
-            let message = ExecuteRequest {
-                operation: request.operation.to_string(),
-                metadata: pairs(&request),
-                params: match request.params {
-                    Data::Empty => None,
-                    Data::Typed { type_url, value } => {
-                        Some(execute_request::Params::TypedParams(any(&type_url, value)))
-                    }
-                    Data::Raw(payload) => Some(execute_request::Params::RawParams(payload.into_bytes())),
-                },
-            };
-            let call = client.execute(with_context(message, &context)?);
-            let answer = call.await.map_err(|status| channel(&status))?.into_inner();
-            if !answer.success {
-                return Err(Error::operation(Code::from_number(answer.error_code), answer.error));
-            }
-            Ok(match answer.result {
-                None => Data::Empty,
-                Some(execute_response::Result::TypedResult(any)) => typed(any),
-                Some(execute_response::Result::RawResult(bytes)) => Data::Raw(bytes.into()),
-            })
+            let answer = wire.unary("Execute", &context, message(request)?).await?;
+            decode_reply(with_prefix(&answer)).map_err(|error| protocol(&error))?
         })
     }
 
     fn execute_stream(&self, context: CallContext, first: Request, rest: RequestStream) -> Opening {
-        let mut client = self.client.clone();
-        let rest = rest.filter_map(|message| std::future::ready(message.ok().map(stream_request)));
-        let messages = Messages(Box::pin(stream::iter([stream_request(first)]).chain(rest)));
+        let wire = self.wire.clone();
+        let messages = stream::iter([Ok(first)])
+            .chain(rest)
+            .filter_map(|request| std::future::ready(request.and_then(message).ok()));
         Box::pin(async move {
-            let call = client.execute_stream(with_context(messages, &context)?);
-            let mut answers = call.await.map_err(|status| channel(&status))?.into_inner();
-            let answers = stream::poll_fn(move |cx| {
-                let next = ready!(answers.poll_next_unpin(cx));
-                Poll::Ready(next.map(|answer| {
-                    let answer = answer.map_err(|status| channel(&status))?;
-                    if answer.error_code != 0 {
-                        return Err(Error::operation(Code::from_number(answer.error_code), answer.error));
-                    }
-                    Ok(match answer.result {
-                        None => Data::Empty,
-                        Some(stream_response::Result::TypedResult(any)) => typed(any),
-                        Some(stream_response::Result::RawResult(bytes)) => Data::Raw(bytes.into()),
-                    })
-                }))
-            });
+            let answers = wire.stream(&context, Box::pin(messages)).await?;
             // An operation that failed to open says so in the first message.
-            Ok(Box::pin(answers) as _)
+            Ok(Box::pin(
+                answers.map(|answer| decode_stream_reply(answer?).map_err(|error| protocol(&error))?.outcome),
+            ) as _)
         })
     }
 
@@ -215,24 +210,11 @@ impl Plugin for RemotePlugin {
     }
 
     fn shutdown(&self, instance: InstanceId) -> Task<()> {
-        let mut client = self.client.clone();
+        let wire = self.wire.clone();
         Box::pin(async move {
             // As of every caller: an instance that is gone is retired.
-            let _ = client.shutdown(ShutdownRequest { instance: instance.0 }).await;
+            let message = ShutdownRequest { instance: instance.0 };
+            let _ = wire.control::<ShutdownResponse>("Shutdown", &message).await;
         })
-    }
-}
-
-impl RemotePlugin {
-    /// What the plugin counted, over the wire.
-    ///
-    /// # Errors
-    /// What the plugin says.
-    pub async fn fetch_metrics(
-        &self,
-        instance: InstanceId,
-    ) -> Result<prism_proto::plugin::PluginMetrics, Error> {
-        let call = self.client.clone().get_metrics(GetMetricsRequest { instance: instance.0 }).await;
-        call.map(tonic::Response::into_inner).map_err(|status| channel(&status))
     }
 }

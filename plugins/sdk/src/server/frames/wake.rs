@@ -4,7 +4,13 @@
 //! wake-up that comes too late polls the next call once more than needed, which every future allows.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{
+            AtomicBool,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
     task::{Context, Poll, Wake, Waker},
 };
 
@@ -14,25 +20,28 @@ pub(super) struct Woken {
     slots: Vec<Option<(Arc<Slot>, Waker)>>,
 }
 
-struct Shared(Mutex<State>);
+struct Shared {
+    state: Mutex<State>,
+    /// The connection is at work and looks at the list before it rests, so there is nobody to wake. Said to be
+    /// over before that last look: who comes after it finds that.
+    at_work: AtomicBool,
+}
 
 struct State {
     woken: Vec<u32>,
-    /// The connection is at work and looks at `woken` before it rests, so there is nobody to wake.
-    at_work: bool,
     connection: Waker,
 }
 
 struct Slot {
     index: u32,
-    /// It stands in `woken`. Guarded by that list's lock.
-    queued: std::sync::atomic::AtomicBool,
+    /// It stands in the list, whose lock guards this.
+    queued: AtomicBool,
     shared: Arc<Shared>,
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -42,14 +51,13 @@ impl Wake for Slot {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        use std::sync::atomic::Ordering::Relaxed;
         let connection = {
             let mut state = self.shared.lock();
             if self.queued.swap(true, Relaxed) {
                 return;
             }
             state.woken.push(self.index);
-            (!state.at_work).then(|| state.connection.clone())
+            (!self.shared.at_work.load(SeqCst)).then(|| state.connection.clone())
         };
         if let Some(connection) = connection {
             connection.wake();
@@ -59,8 +67,9 @@ impl Wake for Slot {
 
 impl Woken {
     pub(super) fn new() -> Self {
-        let state = State { woken: Vec::new(), at_work: true, connection: Waker::noop().clone() };
-        Self { shared: Arc::new(Shared(Mutex::new(state))), slots: Vec::new() }
+        let state = State { woken: Vec::new(), connection: Waker::noop().clone() };
+        let shared = Shared { state: Mutex::new(state), at_work: AtomicBool::new(true) };
+        Self { shared: Arc::new(shared), slots: Vec::new() }
     }
 
     /// The waker of a slot. Slots are few and counted from 0: the table grows to the largest.
@@ -71,8 +80,8 @@ impl Woken {
         }
         let shared = &self.shared;
         let (_, waker) = self.slots[place].get_or_insert_with(|| {
-            let slot = Slot { index, queued: false.into(), shared: Arc::clone(shared) };
-            let slot = Arc::new(slot);
+            let shared = Arc::clone(shared);
+            let slot = Arc::new(Slot { index, queued: AtomicBool::new(false), shared });
             let waker = Waker::from(Arc::clone(&slot));
             (slot, waker)
         });
@@ -81,7 +90,7 @@ impl Woken {
 
     /// The connection begins to work.
     pub(super) fn begin(&self) {
-        self.shared.lock().at_work = true;
+        self.shared.at_work.store(true, SeqCst);
     }
 
     /// Puts those that were woken since the last time into `slots`, which must be empty.
@@ -90,7 +99,7 @@ impl Woken {
         std::mem::swap(&mut state.woken, slots);
         for index in &*slots {
             if let Some(Some((slot, _))) = self.slots.get(*index as usize) {
-                slot.queued.store(false, std::sync::atomic::Ordering::Relaxed);
+                slot.queued.store(false, Relaxed);
             }
         }
     }
@@ -98,12 +107,14 @@ impl Woken {
     /// The connection has nothing more to do: pending, unless a slot was woken in the meantime. From now on
     /// such a slot wakes the connection.
     pub(super) fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.shared.at_work.store(false, SeqCst);
         let mut state = self.shared.lock();
         if !state.woken.is_empty() {
             return Poll::Ready(());
         }
-        state.at_work = false;
-        state.connection.clone_from(cx.waker());
+        if !state.connection.will_wake(cx.waker()) {
+            state.connection.clone_from(cx.waker());
+        }
         Poll::Pending
     }
 }
@@ -111,7 +122,7 @@ impl Woken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::sync::atomic::AtomicUsize;
 
     #[derive(Default)]
     struct Count(AtomicUsize);
@@ -152,11 +163,20 @@ mod tests {
         assert!(taken(&mut woken).is_empty());
     }
 
+    const WAKES: usize = 10_000;
+
+    struct Unpark(std::thread::Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
     #[test]
     fn no_wake_up_is_lost_between_threads() {
         let mut woken = Woken::new();
         let waker = woken.waker(0).clone();
-        const WAKES: usize = 10_000;
         let (sent, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let thread = std::thread::spawn({
             let (sent, seen) = (Arc::clone(&sent), Arc::clone(&seen));
@@ -171,12 +191,6 @@ mod tests {
                 }
             }
         });
-        struct Unpark(std::thread::Thread);
-        impl Wake for Unpark {
-            fn wake(self: Arc<Self>) {
-                self.0.unpark();
-            }
-        }
         let task = Waker::from(Arc::new(Unpark(std::thread::current())));
         let mut cx = Context::from_waker(&task);
         while seen.load(SeqCst) < WAKES {

@@ -1,0 +1,60 @@
+//! The listener's side: each connection goes to who speaks what it begins with.
+
+use super::{
+    frames,
+    listen::{Accepted, Listener},
+    replay::{First, Replay},
+};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use std::{io, time::Duration};
+use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+
+/// How long a connection may take to say what it speaks. A proxy says it at once; a connection that never
+/// does would stay for ever.
+const FIRST_BYTES: Duration = Duration::from_secs(10);
+
+/// Connections that have not said yet what they speak. Further ones wait in the listener's backlog, which
+/// as many again fit into.
+const UNDECIDED: usize = 1024;
+
+/// An accepted connection, from its first byte on.
+pub(super) type Connection = Replay<Accepted>;
+
+/// Accepts until `draining`; then closes the listener and returns when the last frames connection ended.
+/// What is not frames goes into `others`: who speaks gRPC refuses what is neither. Dropped before that, it
+/// ends its connections where they are.
+pub(super) async fn accept(
+    mut listener: Listener,
+    server: frames::Server,
+    others: mpsc::Sender<io::Result<Connection>>,
+    draining: impl Future<Output = ()>,
+) {
+    let mut undecided = FuturesUnordered::new();
+    let mut serving = JoinSet::new();
+    let mut draining = std::pin::pin!(draining);
+    loop {
+        tokio::select! {
+            () = &mut draining => break,
+            accepted = listener.next(), if undecided.len() < UNDECIDED => {
+                if let Some(Ok(io)) = accepted {
+                    undecided.push(timeout(FIRST_BYTES, Replay::look(io)));
+                }
+            }
+            Some(decided) = undecided.next() => match decided {
+                Ok(Ok((connection, First::Frames))) => {
+                    serving.spawn(server.clone().serve(connection));
+                }
+                Ok(Ok((connection, First::Other))) => {
+                    if others.send(Ok(connection)).await.is_err() {
+                        break;
+                    }
+                }
+                // Gone, broken, or silent.
+                Ok(Ok((_, First::Closed)) | Err(_)) | Err(_) => {}
+            },
+            Some(_) = serving.join_next() => {}
+        }
+    }
+    drop((listener, undecided, others));
+    while serving.join_next().await.is_some() {}
+}
