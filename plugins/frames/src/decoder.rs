@@ -9,6 +9,9 @@ use crate::{
 };
 use bytes::{Buf, Bytes, BytesMut};
 
+#[cfg(test)]
+mod tests;
+
 /// Payloads up to this size are copied out of the read buffer; larger ones are slices that keep it alive. A slice
 /// may then cost at most sixteen times its size (a read buffer has 64 KiB), and a copy at most 0.1 µs.
 /// Frames up to this size come whole, and larger ones in pieces no smaller than it.

@@ -90,6 +90,16 @@ pub enum ConnectionError {
     Protocol(#[from] ProtocolError),
 }
 
+impl ConnectionError {
+    /// The same for a call's caller, who sees no chain of sources.
+    pub(crate) fn told(&self) -> String {
+        match self {
+            Self::Io(error) => format!("{self}: {error}"),
+            _ => self.to_string(),
+        }
+    }
+}
+
 /// Why a call could not be opened. Nothing of it was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -11,6 +11,8 @@ mod error;
 mod frame;
 mod head;
 mod session;
+#[cfg(test)]
+mod testing;
 mod wire;
 
 pub use control::{CancelReason, Config, GoAway, Reason, Settings};

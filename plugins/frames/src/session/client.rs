@@ -3,7 +3,7 @@
 use super::{
     link::{Link, name},
     outbox::QUEUE,
-    slot::{CallId, Finish, Outcome, Phase, Slot, register, wake},
+    slot::{Begun, CallId, Finish, Outcome, Phase, Slot, register, wake},
     table::Table,
 };
 use crate::{
@@ -208,9 +208,6 @@ impl ClientSession {
     /// says `Broken`.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>, id: CallId) -> Poll<ClientEvent> {
         if let Some(data) = self.table.take(id, &mut self.link) {
-            if let Some(slot) = self.table.get(id) {
-                slot.opened = false;
-            }
             return Poll::Ready(ClientEvent::Data(data));
         }
         let Some(slot) = self.table.get(id) else {
@@ -218,7 +215,8 @@ impl ClientSession {
             return Poll::Ready(ClientEvent::Broken(Broken { begun: true, reason }));
         };
         let Some(outcome) = slot.outcome.take() else {
-            if std::mem::take(&mut slot.opened) {
+            if slot.begun == Begun::Tell {
+                slot.begun = Begun::Told;
                 return Poll::Ready(ClientEvent::Opened);
             }
             register(&mut slot.on_receive, cx.waker());
@@ -293,7 +291,7 @@ impl ClientSession {
                 return Poll::Ready(Ok(()));
             }
         };
-        self.fail(&error.to_string());
+        self.fail(&error.told());
         Poll::Ready(Err(error))
     }
 
@@ -318,7 +316,7 @@ impl ClientSession {
 
     fn broke(&mut self, error: io::Error) -> ConnectionError {
         let error = ConnectionError::Io(error);
-        self.fail(&error.to_string());
+        self.fail(&error.told());
         error
     }
 
@@ -331,13 +329,7 @@ impl ClientSession {
         while let Some(frame) = self.link.next_frame()? {
             let max = self.max_calls().try_into().unwrap_or(u32::MAX);
             match frame {
-                Frame::Data { call, data, .. } => {
-                    let opened = data.is_empty();
-                    self.table.on_data(call, max, data, false)?;
-                    if opened {
-                        self.on_opened(call, max)?;
-                    }
-                }
+                Frame::Data { call, data, .. } => self.table.on_data(call, max, data, false)?,
                 Frame::End { call, end, data } => self.on_end(call, max, end, data)?,
                 Frame::Credit { call, bytes } => self.table.on_credit(call, max, bytes)?,
                 Frame::GoAway(goaway) => self.on_goaway(goaway),
@@ -347,16 +339,6 @@ impl ClientSession {
                 // Waiters are told at the end of the turn. The link deals with pings.
                 Frame::Settings(_) | Frame::Ping(_) | Frame::Pong(_) => {}
             }
-        }
-        Ok(())
-    }
-
-    /// The answer has begun without bytes.
-    fn on_opened(&mut self, call: u32, max: u32) -> Result<(), ProtocolError> {
-        let slot = self.table.named(call, max)?.filter(|slot| slot.phase == Phase::Open);
-        if let Some(slot) = slot.filter(|slot| slot.received.is_empty()) {
-            slot.opened = true;
-            wake(&mut slot.on_receive);
         }
         Ok(())
     }
@@ -439,6 +421,18 @@ impl ClientSession {
     #[must_use]
     pub fn leftovers(&self) -> [u64; 4] {
         self.table.leftovers(&self.link)
+    }
+
+    /// Slots that exist.
+    #[cfg(test)]
+    pub(crate) fn slots(&self) -> usize {
+        self.table.slots.len()
+    }
+
+    /// Bytes received so far.
+    #[cfg(test)]
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.link.read_bytes
     }
 
     /// Announces that this side opens no more calls and why.

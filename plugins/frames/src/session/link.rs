@@ -48,6 +48,9 @@ pub(crate) struct Link {
     pings: u64,
     ping_outstanding: bool,
     received: u64,
+    /// Bytes received.
+    #[cfg(test)]
+    pub(crate) read_bytes: u64,
 }
 
 impl Link {
@@ -66,6 +69,8 @@ impl Link {
             pings: 0,
             ping_outstanding: false,
             received: 0,
+            #[cfg(test)]
+            read_bytes: 0,
         }
     }
 
@@ -127,7 +132,13 @@ impl Link {
                 Some(goaway) => ConnectionError::GoAway(goaway.clone()),
                 None => ConnectionError::Closed,
             })),
-            Ok(count) => Poll::Ready(Ok(count)),
+            Ok(count) => {
+                #[cfg(test)]
+                {
+                    self.read_bytes += count as u64;
+                }
+                Poll::Ready(Ok(count))
+            }
             Err(error) => Poll::Ready(Err(ConnectionError::Io(error))),
         }
     }

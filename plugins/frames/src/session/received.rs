@@ -15,33 +15,34 @@ pub(crate) struct Received {
 impl Received {
     pub(crate) fn push(&mut self, piece: Bytes) {
         if self.pieces.is_empty() || piece.len() >= COPY {
-            // Before the first piece nothing is in the tail.
-            self.pieces.push(self.tail.split().freeze());
+            self.close_tail();
             self.pieces.push(piece);
             return;
         }
         self.tail.extend_from_slice(&piece);
         if self.tail.len() >= COPY {
-            self.pieces.push(self.tail.split().freeze());
+            self.close_tail();
+        }
+    }
+
+    /// What was gathered becomes a piece.
+    fn close_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.pieces.push(std::mem::take(&mut self.tail).freeze());
         }
     }
 
     /// The next piece.
     pub(crate) fn pop(&mut self) -> Option<Bytes> {
-        if let Some(piece) = self.pieces.pop() {
-            return Some(piece);
+        if self.pieces.is_empty() {
+            self.close_tail();
         }
-        if self.tail.is_empty() {
-            return None;
-        }
-        Some(std::mem::take(&mut self.tail).freeze())
+        self.pieces.pop()
     }
 
     /// All that is there.
     pub(crate) fn take(&mut self) -> Payload {
-        if !self.tail.is_empty() {
-            self.pieces.push(std::mem::take(&mut self.tail).freeze());
-        }
+        self.close_tail();
         std::mem::take(&mut self.pieces)
     }
 

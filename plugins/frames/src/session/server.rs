@@ -267,7 +267,7 @@ impl ServerSession {
                 return Poll::Ready(Ok(()));
             }
         };
-        self.fail(&error.to_string());
+        self.fail(&error.told());
         Poll::Ready(Err(error))
     }
 
@@ -285,7 +285,7 @@ impl ServerSession {
         let outcome = self.link.poll_write(cx, io, |link| table.fill(link));
         outcome.map_err(|error| {
             let error = ConnectionError::Io(error);
-            self.fail(&error.to_string());
+            self.fail(&error.told());
             error
         })
     }
@@ -414,5 +414,17 @@ impl ServerSession {
     #[must_use]
     pub fn leftovers(&self) -> [u64; 4] {
         self.table.leftovers(&self.link)
+    }
+
+    /// Places in the queues of calls to be accepted and cancelled.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.offered.len() + self.cancelled.len()
+    }
+
+    /// Bytes received so far.
+    #[cfg(test)]
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.link.read_bytes
     }
 }

@@ -46,6 +46,17 @@ pub(crate) enum Finish {
     Sent,
 }
 
+/// How an answer begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Begun {
+    #[default]
+    No,
+    /// Without bytes, and its reader has not been told.
+    Tell,
+    /// It was told, or bytes say it.
+    Told,
+}
+
 /// What a client's call came to.
 #[derive(Debug)]
 pub(crate) enum Outcome {
@@ -66,8 +77,8 @@ pub(crate) struct Slot {
     pub(crate) peer_done: bool,
     /// Client: what is to be told after the last data.
     pub(crate) outcome: Option<Outcome>,
-    /// Client: the answer has begun without bytes, and that is to be told.
-    pub(crate) opened: bool,
+    /// Client: whether the answer has begun.
+    pub(crate) begun: Begun,
     /// Server: the client gave it up.
     pub(crate) cancelled: Option<CancelReason>,
     pub(crate) on_receive: Option<Waker>,

@@ -3,7 +3,7 @@
 
 use super::{
     link::Link,
-    slot::{CallId, Finish, Phase, Slot, register, wake},
+    slot::{Begun, CallId, Finish, Phase, Slot, register, wake},
     window::Window,
 };
 use crate::{
@@ -78,7 +78,7 @@ impl Table {
         slot.received.clear();
         slot.peer_done = false;
         slot.outcome = None;
-        slot.opened = false;
+        slot.begun = Begun::No;
         slot.cancelled = None;
         slot.on_receive = None;
         if !slot.unsent.is_empty() {
@@ -123,9 +123,18 @@ impl Table {
         slot.window.arrived(call, data.len())?;
         slot.peer_done = last;
         if slot.phase != Phase::Closing && slot.cancelled.is_none() {
-            let tell = last || !data.is_empty();
+            let news = if !data.is_empty() {
+                slot.begun = Begun::Told;
+                true
+            } else if !last && slot.begun == Begun::No {
+                // Without bytes it says that the answer begins, which is news once.
+                slot.begun = Begun::Tell;
+                true
+            } else {
+                last
+            };
             slot.received.push(data);
-            if tell {
+            if news {
                 wake(&mut slot.on_receive);
             }
         }
@@ -213,6 +222,7 @@ impl Table {
             slot.finish = finish;
             // Fits 32 bits: it is within the credit.
             slot.credit -= data.len() as u32;
+            slot.due_opened &= data.is_empty();
             if emit(id.index, slot, &mut data, link) {
                 self.release(id.index);
             }
@@ -256,8 +266,9 @@ impl Table {
             link.outbox.stage(|to| frame::cancel(to, index, reason));
             return;
         }
-        if std::mem::take(&mut slot.due_opened) && slot.unsent.is_empty() && matches!(slot.finish, Finish::No)
-        {
+        // Bytes that leave now, or the end, say it as well.
+        let silent = slot.unsent.is_empty() && matches!(slot.finish, Finish::No) || slot.credit == 0;
+        if std::mem::take(&mut slot.due_opened) && silent {
             link.outbox.stage(|to| frame::header(to, Kind::Data, 0, index, 0));
         }
         if slot.due_credit > 0 {
