@@ -318,7 +318,7 @@ fn every_log_field_and_endpoint_is_described() {
     let scene = Scene::start();
     scene.call("/v1/orders/take");
     scene.call("/v1/nobody/take");
-    for endpoint in ["/healthz", "/ready", "/metrics", "/config", "/namespaces"] {
+    for endpoint in ["/healthz", "/ready", "/metrics", "/config", "/namespaces", "/plugins"] {
         let (status, _) = exchange(scene.admin, "GET", endpoint);
         assert_eq!(status, 200, "{endpoint}");
         assert!(guide.contains(&format!("| `GET {endpoint}` |")), "docs/operate.md lacks {endpoint}");

@@ -13,7 +13,7 @@ use std::{
 fn reads_are_answered_over_tcp_and_over_the_socket() {
     let proxy = Proxy::start(DEMO);
     let admin = proxy.admin();
-    for path in ["/ready", "/healthz", "/metrics", "/config", "/namespaces"] {
+    for path in ["/ready", "/healthz", "/metrics", "/config", "/namespaces", "/plugins"] {
         let _ = admin.get(path).expect(200);
         let _ = admin.over_socket("GET", path, "").expect(200);
     }
@@ -40,7 +40,7 @@ fn secrets_are_shown_nowhere() {
         + "  - { name: cached, backend: redis, plugin: cache, config: { url: 'redis://me:hunter2@127.0.0.1:1' },
       credentials: { username: me, password: hunter2 } }\n";
     let proxy = Proxy::start(&template);
-    for path in ["/ready", "/healthz", "/metrics", "/config", "/namespaces"] {
+    for path in ["/ready", "/healthz", "/metrics", "/config", "/namespaces", "/plugins"] {
         let shown = proxy.admin().get(path).text();
         assert!(!shown.contains("hunter2"), "{path}: {shown}");
     }

@@ -200,7 +200,7 @@ plugins:
   - { name: a, type: in_process, library: x.so }
   - { name: b, type: wasm, module: x.wasm }
   - { name: c, type: remote, endpoint: 'a:1', endpoints: [], tls: { enabled: true } }
-  - { name: d, type: sidecar, command: [./x], env: { A: b }, cwd: /, user: x, limits: {}, transport: frames }
+  - { name: d, type: sidecar, command: [./x], env: { A: b }, cwd: /, user: x, limits: {} }
 namespaces:
   - name: n
     backend: memory
@@ -238,7 +238,6 @@ namespaces:
             "26:67: plugins[3].cwd: `cwd` is not built yet",
             "26:76: plugins[3].user: `user` is not built yet",
             "26:87: plugins[3].limits: `limits` is not built yet",
-            "26:102: plugins[3].transport: transport `frames` is not built yet",
             "30:13: namespaces[0].access: `access` is not built yet",
             "31:36: namespaces[0].limits.requests_per_second: `requests_per_second` is not built yet",
             "31:49: namespaces[0].limits.burst: `burst` is not built yet",

@@ -327,5 +327,6 @@ namespaces: [{ name: a, backend: redis, plugin: p, limits: { max_message_bytes: 
         listener.routes[0].filters.get("trace"),
         Some(&prism_config::FilterOverride::Settings(serde_json::json!({})))
     );
+    assert_eq!(config.plugin("p").unwrap().transport, prism_config::Transport::Grpc);
     assert_eq!(config.namespaces[0].limits.max_message_bytes.get(), 100);
 }

@@ -5,6 +5,7 @@
 //! per backend describes, initializes and watches the plugin, and never stands in a request's way.
 
 mod channel;
+mod frames;
 mod grpc;
 mod in_process;
 mod instance;
@@ -12,6 +13,7 @@ mod status;
 mod supervisor;
 #[cfg(test)]
 mod testing;
+mod upstream;
 mod worker;
 
 pub use channel::{
@@ -24,4 +26,5 @@ pub use instance::{
     Status, SupervisionOptions, Transport,
 };
 pub use status::{error_trailers, ok_trailers};
+pub use upstream::{Protocol, ProtocolChoice};
 pub use worker::WorkerLocal;

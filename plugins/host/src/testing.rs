@@ -1,5 +1,8 @@
 //! What the tests of this crate share: a body fed by hand, an echo plugin, and a plugin server on h2.
 
+pub(crate) mod frames;
+pub(crate) mod plugin;
+
 use crate::{BoxError, ForwardError, ReplyBody, ReplySource, WireBody, WireReply, WireSource, WorkerLocal};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::LocalBoxFuture};

@@ -61,6 +61,7 @@ pub(super) async fn answer(
         "/metrics" if read_only => metrics(state),
         "/config" if read_only => config(state),
         "/namespaces" if read_only => json_answer(StatusCode::OK, &namespaces(state)),
+        "/plugins" if read_only => json_answer(StatusCode::OK, &plugins(state)),
         "/config" if *request.method() == Method::PUT => {
             if may_change {
                 put_config(state, request).await
@@ -71,14 +72,17 @@ pub(super) async fn answer(
                 )
             }
         }
-        "/healthz" | "/ready" | "/metrics" | "/config" | "/namespaces" => {
+        "/healthz" | "/ready" | "/metrics" | "/config" | "/namespaces" | "/plugins" => {
             let allowed = if path == "/config" { "GET, HEAD, PUT" } else { "GET, HEAD" };
             let mut answer =
                 problem(StatusCode::METHOD_NOT_ALLOWED, "this endpoint does not know that method");
             answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
             answer
         }
-        _ => problem(StatusCode::NOT_FOUND, "there is /ready, /healthz, /metrics, /config and /namespaces"),
+        _ => problem(
+            StatusCode::NOT_FOUND,
+            "there is /ready, /healthz, /metrics, /config, /namespaces and /plugins",
+        ),
     }
 }
 
@@ -186,6 +190,41 @@ fn describe(namespace: &Namespace) -> Value {
             "reason": status.reason,
             "instance": pending.instance().to_string(),
         });
+    }
+    shown
+}
+
+/// Every configured plugin, and how each of the namespaces that use it reaches it.
+fn plugins(state: &AdminState) -> Value {
+    let snapshot = state.snapshots.load();
+    let list: Vec<Value> = snapshot
+        .config()
+        .plugins
+        .iter()
+        .map(|plugin| {
+            let mut shown = serde_json::to_value(plugin).unwrap_or_default();
+            let mut users: Vec<_> =
+                snapshot.namespaces().filter(|namespace| **namespace.plugin() == *plugin.name).collect();
+            users.sort_by(|one, other| one.name().cmp(other.name()));
+            shown["namespaces"] = users.into_iter().map(|namespace| reached(namespace)).collect();
+            shown
+        })
+        .collect();
+    json!({ "config_version": snapshot.version(), "plugins": list })
+}
+
+fn reached(namespace: &Namespace) -> Value {
+    let mut shown = json!({ "name": &**namespace.name() });
+    if let Some(active) = namespace.slot().active() {
+        let status = active.status();
+        shown["state"] = status.state.name().into();
+        if let Some(protocol) = status.protocol {
+            shown["transport"] = protocol.name().into();
+            shown["protocol_violations"] = active.spec().plugin.protocol_violations().into();
+        }
+        if let Some(description) = &status.description {
+            shown["version"] = description.version.as_str().into();
+        }
     }
     shown
 }

@@ -12,7 +12,7 @@ use prism_config::{Config, Listener as ListenerConfig, OperationKind, PluginSour
 use prism_filters::BuildContext;
 use prism_platform::{Address, BindOptions, Listener, time::Instant};
 use prism_plugin_abi::{Credentials, Kind};
-use prism_plugin_host::{InstanceSpec, NamespaceSlot, PluginSpec, Transport};
+use prism_plugin_host::{InstanceSpec, NamespaceSlot, PluginSpec, ProtocolChoice, Transport};
 use std::{
     collections::{BTreeMap, HashMap},
     io,
@@ -211,7 +211,14 @@ fn plugins(control: &Control, config: &Config) -> BTreeMap<String, Arc<PluginSpe
                 // `parse` knows the builtins by the same list.
                 None => continue,
             },
-            PluginSource::Sidecar { socket } => Transport::Grpc { address: Address::Unix(socket.clone()) },
+            PluginSource::Sidecar { socket } => Transport::Process {
+                address: Address::Unix(socket.clone()),
+                protocol: match plugin.transport {
+                    prism_config::Transport::Auto => ProtocolChoice::Auto,
+                    prism_config::Transport::Grpc => ProtocolChoice::Grpc,
+                    prism_config::Transport::Frames => ProtocolChoice::Frames,
+                },
+            },
         };
         let spec = Arc::new(PluginSpec::new(plugin.name.clone(), transport, kinds(&plugin.operations)));
         let spec = match control.running.plugins.get(&plugin.name) {

@@ -1,11 +1,10 @@
 //! What the control plane says to a plugin: a handful of unary calls on a connection of their own.
 
 use super::{
-    dial::{Dialled, dial},
-    peer::PeerIdentity,
+    dial::{Opened, authority, dial},
     reply::{self, broken},
 };
-use crate::status;
+use crate::{status, upstream::PeerIdentity};
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::{Reason, client::SendRequest};
 use http::{HeaderValue, Method, Request, Version, header};
@@ -55,7 +54,7 @@ impl Control {
     /// # Errors
     /// Why not, with the address.
     pub(crate) async fn connect(platform: &Platform, address: &Address) -> Result<Self, String> {
-        let Dialled { send, driver, peer } = dial(platform, address).await?;
+        let Opened { send, driver, peer } = dial(platform, address).await?;
         let (ended, watcher) = watch::channel(None);
         let mut probe = send.clone();
         let shown = address.to_string();
@@ -72,10 +71,7 @@ impl Control {
             };
             ended.send_replace(Some(Lost { reason, graceful }));
         });
-        let authority = match address {
-            Address::Tcp(address) => address.to_string(),
-            Address::Unix(_) => "localhost".to_owned(),
-        };
+        let authority = authority(address);
         Ok(Self { send, authority, peer, ended: watcher, driver })
     }
 

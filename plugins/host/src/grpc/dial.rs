@@ -1,19 +1,14 @@
 //! Opening an HTTP/2 connection to a plugin.
 
-use super::peer::PeerIdentity;
+use crate::upstream::{PeerIdentity, within_deadline};
 use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
-use prism_platform::{Address, Io, Platform, time};
+use prism_platform::{Address, Io, Platform};
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
     task::Poll,
-    time::Duration,
 };
-
-/// A plugin on this host answers within milliseconds; on another, within a round trip or two. Whoever
-/// waits longer than this would rather hear that it is away.
-pub(crate) const DIAL_DEADLINE: Duration = Duration::from_secs(1);
 
 /// What one answer may have on the way to us: a call's share of the proxy's memory, whatever its size.
 /// 128 KiB keep a local plugin busy while a window update travels.
@@ -35,27 +30,35 @@ const SMALL_FRAMES: usize = 16 << 20;
 const HEADER_LIST: u32 = 16 << 10;
 
 /// An open connection. `driver` must be polled for anything to move.
-pub(crate) struct Dialled {
-    pub(crate) send: SendRequest<Bytes>,
-    pub(crate) driver: Connection<Io, Bytes>,
+pub(super) struct Opened {
+    pub(super) send: SendRequest<Bytes>,
+    pub(super) driver: Connection<Io, Bytes>,
     /// The process at the other end, where that can be known.
-    pub(crate) peer: Option<PeerIdentity>,
+    pub(super) peer: Option<PeerIdentity>,
 }
 
-/// Connects, and waits until the peer has answered in HTTP/2: a socket whose owner is stopped still accepts,
-/// and only the peer's SETTINGS say how many calls it takes at once.
+/// Connects, within the deadline for that.
 ///
 /// # Errors
-/// Why there is no connection, with the address; [`DIAL_DEADLINE`] at the latest.
-pub(crate) async fn dial(platform: &Platform, address: &Address) -> Result<Dialled, String> {
-    match time::timeout(DIAL_DEADLINE, handshake(platform, address)).await {
-        Ok(Ok(dialled)) => Ok(dialled),
-        Ok(Err(problem)) => Err(format!("{address}: {problem}")),
-        Err(_) => Err(format!("{address}: it did not answer within {} s", DIAL_DEADLINE.as_secs())),
+/// Why there is no connection, with the address.
+pub(super) async fn dial(platform: &Platform, address: &Address) -> Result<Opened, String> {
+    within_deadline(address, handshake(platform, address)).await
+}
+
+/// What stands for the host: RFC 9113 section 8.3.1 wants an authority; a unix socket has none, and gRPC
+/// libraries say this.
+pub(super) fn authority(address: &Address) -> String {
+    match address {
+        Address::Tcp(address) => address.to_string(),
+        Address::Unix(_) => "localhost".to_owned(),
     }
 }
 
-async fn handshake(platform: &Platform, address: &Address) -> Result<Dialled, String> {
+/// Connects, and waits until the peer has answered in HTTP/2. Without a deadline.
+///
+/// # Errors
+/// Why there is no connection, without the address.
+pub(super) async fn handshake(platform: &Platform, address: &Address) -> Result<Opened, String> {
     let io = platform.connect(address).await.map_err(|error| error.to_string())?;
     let peer = PeerIdentity::of(&io);
     let not_http2 = |error: h2::Error| format!("it does not speak HTTP/2: {error}");
@@ -83,5 +86,5 @@ async fn handshake(platform: &Platform, address: &Address) -> Result<Dialled, St
         ping.poll_pong(cx).map_ok(drop).map_err(not_http2)
     })
     .await?;
-    Ok(Dialled { send, driver, peer })
+    Ok(Opened { send, driver, peer })
 }

@@ -1,149 +1,81 @@
-//! Forwarding of calls to a plugin over gRPC: frames are moved, nothing is decoded.
+//! One call over gRPC: frames are moved, nothing is decoded.
 
 use super::{
-    connection::{Admitted, Connection, Endpoint, Upstream},
+    dial::{Opened, handshake},
     head,
     reply::{broken, not_begun, reply},
-    upload::{Ended, Upload},
 };
 use crate::{
-    channel::{ForwardError, Forwarding, PluginChannel, ReplyBody, Rpc, WireBody, WireReply},
-    status::GRPC_STATUS,
-    worker::WorkerLocal,
+    channel::{ForwardError, Rpc, WireBody, WireReply},
+    upstream::{Admitted, Carrier, Closed, Connection, Dialled, Ended, Failed, Sink, Upload},
 };
-use http::{HeaderMap, HeaderValue};
+use bytes::Bytes;
+use h2::{Reason, SendStream, client::SendRequest};
+use http::Uri;
+use prism_platform::{Address, Platform};
 use prism_plugin_abi::CallContext;
 use std::{
-    fmt,
     future::{Future, poll_fn},
     pin::{Pin, pin},
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
-use tokio::sync::Notify;
 
-/// What a channel and the supervisor of its instance tell each other.
-#[derive(Debug, Default)]
-pub(crate) struct Link {
-    /// The process on which `Initialize` ran; 0 where there is no telling.
-    peer: AtomicU64,
-    /// Calls met a plugin that does not know the instance.
-    nudge: Notify,
+/// Asked for at a time. The connection's window is shared: what one call has reserved, others cannot use.
+const RESERVE: usize = 64 << 10;
+
+/// gRPC, as one open HTTP/2 connection.
+pub(crate) struct Grpc {
+    send: SendRequest<Bytes>,
+    execute: Uri,
+    execute_stream: Uri,
 }
 
-impl Link {
-    /// `Initialize` ran on this process.
-    pub(crate) fn initialized_on(&self, peer: Option<super::peer::PeerIdentity>) {
-        self.peer.store(peer.map_or(0, super::peer::PeerIdentity::number), Ordering::Release);
-    }
-
-    fn is_initialized(&self, connection: &Connection) -> bool {
-        match self.peer.load(Ordering::Acquire) {
-            0 => true,
-            expected => connection.peer.is_some_and(|peer| peer.number() == expected),
+impl Grpc {
+    fn uri(&self, rpc: Rpc) -> Uri {
+        match rpc {
+            Rpc::Execute => self.execute.clone(),
+            Rpc::ExecuteStream => self.execute_stream.clone(),
         }
     }
-
-    /// Resolves when a call met a plugin that has to be initialized again.
-    pub(crate) async fn nudged(&self) {
-        self.nudge.notified().await;
-    }
 }
 
-/// One instance's way to a plugin that speaks gRPC.
-pub(crate) struct GrpcChannel {
-    endpoint: Arc<Endpoint>,
-    link: Arc<Link>,
-}
-
-impl GrpcChannel {
-    pub(crate) fn new(endpoint: Arc<Endpoint>, link: Arc<Link>) -> Self {
-        Self { endpoint, link }
-    }
-}
-
-impl fmt::Debug for GrpcChannel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "GrpcChannel({})", self.endpoint.address())
-    }
-}
-
-impl PluginChannel for GrpcChannel {
-    fn forward(&self, worker: &WorkerLocal, rpc: Rpc, context: CallContext, body: WireBody) -> Forwarding {
-        let upstream = self.endpoint.upstream(worker);
-        let endpoint = Arc::clone(&self.endpoint);
-        let link = Arc::clone(&self.link);
-        Box::pin(async move {
-            let admitted = upstream.admit()?;
-            let call = Call { upstream, endpoint, link: Arc::clone(&link), rpc, context };
-            let reply = call.run(admitted, body).await?;
-            if is_unknown_instance(&reply) {
-                link.nudge.notify_one();
+impl Carrier for Grpc {
+    async fn handshake(platform: &Platform, address: &Address) -> Result<Dialled<Self>, String> {
+        let Opened { send, driver, peer } = handshake(platform, address).await?;
+        let authority = super::dial::authority(address);
+        let uri = |method| {
+            format!("http://{authority}/prism.plugin.BackendPlugin/{method}").parse().unwrap_or_default()
+        };
+        let carrier = Self { send, execute: uri("Execute"), execute_stream: uri("ExecuteStream") };
+        let driver = Box::pin(async move {
+            match driver.await {
+                Ok(()) => Closed::Ended("closed in good order".to_owned()),
+                Err(error) if error.is_library() => Closed::Violated(error.to_string()),
+                Err(error) => Closed::Ended(error.to_string()),
             }
-            Ok(reply)
-        })
-    }
-}
-
-/// FAILED_PRECONDITION before any message: the plugin does not know the instance (any more). The caller gets
-/// it as it is; should it mean something else, initializing again changes nothing.
-fn is_unknown_instance(reply: &WireReply) -> bool {
-    let refused = |trailers: &HeaderMap| trailers.get(GRPC_STATUS) == Some(&HeaderValue::from_static("9"));
-    match &reply.body {
-        ReplyBody::Whole { messages, trailers } => {
-            messages.is_empty() && (refused(&reply.headers) || refused(trailers))
-        }
-        ReplyBody::Stream(_) => false,
-    }
-}
-
-struct Call {
-    upstream: Rc<Upstream>,
-    endpoint: Arc<Endpoint>,
-    link: Arc<Link>,
-    rpc: Rpc,
-    context: CallContext,
-}
-
-/// Why an attempt failed.
-enum Failed {
-    /// The plugin has not begun with the call: it may be sent once more, if its body is at hand.
-    NotBegun(ForwardError, Option<WireBody>),
-    Broken(ForwardError),
-}
-
-impl From<ForwardError> for Failed {
-    fn from(error: ForwardError) -> Self {
-        Self::Broken(error)
-    }
-}
-
-impl Call {
-    async fn run(&self, admitted: Admitted, body: WireBody) -> Result<WireReply, ForwardError> {
-        let mut admitted = Some(admitted);
-        match self.attempt(&mut admitted, body).await {
-            Ok(reply) => Ok(reply),
-            Err(Failed::Broken(error) | Failed::NotBegun(error, None)) => Err(error),
-            // Once: a plugin that refuses twice means it.
-            Err(Failed::NotBegun(_, Some(body))) => match self.attempt(&mut admitted, body).await {
-                Ok(reply) => Ok(reply),
-                Err(Failed::Broken(error) | Failed::NotBegun(error, _)) => Err(error),
-            },
-        }
+        });
+        Ok(Dialled { carrier, peer, driver })
     }
 
-    async fn attempt(&self, admitted: &mut Option<Admitted>, body: WireBody) -> Result<WireReply, Failed> {
-        let connection = self.connection().await?;
-        let request = head::request(self.endpoint.uri(self.rpc), &self.context)?;
-        let (response, stream) = match connection.sender().send_request(request, false) {
+    fn at_once(&self) -> usize {
+        self.send.current_max_send_streams()
+    }
+
+    async fn attempt(
+        connection: Rc<Connection<Self>>,
+        rpc: Rpc,
+        context: &CallContext,
+        admitted: &mut Option<Admitted>,
+        body: WireBody,
+    ) -> Result<WireReply, Failed> {
+        let carrier = &connection.carrier;
+        let request = head::request(carrier.uri(rpc), context)?;
+        let (response, stream) = match carrier.send.clone().send_request(request, false) {
             Ok(sent) => sent,
             Err(error) => {
                 // The connection takes no more calls; nothing was sent, so any body is still at hand.
-                self.upstream.discard(&connection);
+                connection.close();
                 return Err(Failed::NotBegun(broken(&error), Some(body)));
             }
         };
@@ -161,35 +93,38 @@ impl Call {
         })
         .await
         .map_err(|failed| match failed {
-            Failed::NotBegun(error, _) => {
-                if matches!(error, ForwardError::Unavailable(_)) {
-                    tracing::debug!(%error, "the plugin has not begun with a call");
-                }
-                Failed::NotBegun(error, again)
-            }
+            Failed::NotBegun(error, _) => Failed::NotBegun(error, again),
             failed @ Failed::Broken(_) => failed,
         })
     }
+}
 
-    /// A connection to the process that `Initialize` ran on.
-    async fn connection(&self) -> Result<Rc<Connection>, ForwardError> {
-        let connection = self.upstream.connection(self.endpoint.epoch()).await?;
-        if self.link.is_initialized(&connection) {
-            return Ok(connection);
+impl Sink for SendStream<Bytes> {
+    fn poll_capacity(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Option<usize>> {
+        self.reserve_capacity(wanted.min(RESERVE));
+        loop {
+            // `poll_capacity` reports growth only; what is there already has to be asked for.
+            match self.capacity() {
+                0 => match ready!(SendStream::poll_capacity(self, cx)) {
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return Poll::Ready(None),
+                },
+                capacity => return Poll::Ready(Some(capacity)),
+            }
         }
-        // It may be to a process that is on its way out; a new one is dialled now.
-        self.upstream.discard(&connection);
-        let connection = self.upstream.connection(self.endpoint.epoch()).await?;
-        if self.link.is_initialized(&connection) {
-            return Ok(connection);
-        }
-        self.link.nudge.notify_one();
-        Err(ForwardError::Unavailable("plugin restarted; initializing".to_owned()))
+    }
+
+    fn send(&mut self, piece: Bytes, last: bool) -> bool {
+        self.send_data(piece, last).is_ok()
+    }
+
+    fn cancel(&mut self) {
+        self.send_reset(Reason::CANCEL);
     }
 }
 
 /// Moves the upload along; an error of the client's side ends the call.
-fn drive(upload: &mut Option<Upload>, cx: &mut Context<'_>) -> Option<ForwardError> {
+fn drive(upload: &mut Option<Upload<SendStream<Bytes>>>, cx: &mut Context<'_>) -> Option<ForwardError> {
     match upload.as_mut()?.poll(cx) {
         Poll::Pending => return None,
         Poll::Ready(Ended::Source(error)) => return Some(ForwardError::Source(error)),
@@ -201,11 +136,11 @@ fn drive(upload: &mut Option<Upload>, cx: &mut Context<'_>) -> Option<ForwardErr
 
 fn poll_response(
     response: Pin<&mut h2::client::ResponseFuture>,
-    upload: &mut Option<Upload>,
+    upload: &mut Option<Upload<SendStream<Bytes>>>,
     admitted: &mut Option<Admitted>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<WireReply, Failed>> {
-    let response = match std::task::ready!(response.poll(cx)) {
+    let response = match ready!(response.poll(cx)) {
         Ok(response) => response,
         Err(error) if not_begun(&error) => return Poll::Ready(Err(Failed::NotBegun(broken(&error), None))),
         Err(error) => return Poll::Ready(Err(Failed::Broken(broken(&error)))),

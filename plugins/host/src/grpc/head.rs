@@ -1,13 +1,12 @@
 //! The head of a call to a plugin: the trusted context as gRPC metadata.
 
-use crate::channel::ForwardError;
+use crate::{channel::ForwardError, upstream::time_left};
 use bytes::Bytes;
 use bytestring::ByteString;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
     header::{CONTENT_TYPE, TE},
 };
-use prism_platform::time::Instant;
 use prism_plugin_abi::{CallContext, Code, Error};
 use std::time::Duration;
 
@@ -37,12 +36,7 @@ pub(crate) fn request(uri: Uri, context: &CallContext) -> Result<Request<()>, Fo
     if !context.traceparent.is_empty() {
         insert_unique(&mut headers, &TRACEPARENT, &context.traceparent)?;
     }
-    if let Some(deadline) = context.deadline {
-        let left = Instant::from_std(deadline).saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            let message = "the deadline passed before the call reached the plugin";
-            return Err(Error::channel(Code::DeadlineExceeded, message).into());
-        }
+    if let Some(left) = time_left(context)? {
         headers.insert(GRPC_TIMEOUT, once(timeout(left)));
     }
     let mut request = Request::new(());
@@ -93,6 +87,7 @@ fn timeout(left: Duration) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prism_platform::time::Instant;
     use prism_plugin_abi::InstanceId;
 
     #[test]

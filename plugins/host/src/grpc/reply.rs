@@ -1,22 +1,16 @@
 //! A plugin's answer on its way to the client.
 
-use super::{
-    connection::Admitted,
-    upload::{Ended, Upload},
-};
 use crate::{
-    channel::{ForwardError, ReplyBody, ReplySource, WireReply},
+    channel::{ForwardError, ReplyBody, WireReply},
     status::GRPC_STATUS,
+    upstream::{Admitted, GATHER, Receive, Reply, Upload},
 };
 use bytes::Bytes;
-use h2::{Reason, RecvStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, Response, StatusCode, header::CONTENT_TYPE};
 use http_body::Frame;
 use prism_plugin_abi::Payload;
 use std::task::{Context, Poll, ready};
-
-/// An answer that is here up to this size is handed over whole, which spares it the way through a stream.
-const GATHER: usize = 16 << 10;
 
 /// What happened to a call that h2 reports as broken.
 pub(crate) fn broken(error: &h2::Error) -> ForwardError {
@@ -40,7 +34,7 @@ pub(crate) fn not_begun(error: &h2::Error) -> bool {
 /// Makes a reply of response headers and what follows them.
 pub(crate) fn reply(
     response: Response<RecvStream>,
-    upload: Option<Upload>,
+    upload: Option<Upload<SendStream<Bytes>>>,
     admitted: Admitted,
     cx: &mut Context<'_>,
 ) -> Result<WireReply, ForwardError> {
@@ -55,15 +49,12 @@ pub(crate) fn reply(
             false => Err(no_status()),
         };
     }
-    let reply = Reply {
-        receive,
-        upload,
-        gathered: Payload::new(),
-        unreleased: 0,
-        failed: None,
-        admitted: Some(admitted),
+    let mut reply = GrpcReply { receive, gathered: Payload::new(), unreleased: 0 };
+    let body = match reply.gather(cx)? {
+        Some(trailers) => ReplyBody::Whole { messages: reply.gathered, trailers },
+        None => ReplyBody::Stream(Box::new(Reply::new(reply, upload, admitted))),
     };
-    Ok(WireReply { headers: head.headers, body: reply.gather(cx)? })
+    Ok(WireReply { headers: head.headers, body })
 }
 
 pub(crate) fn check(status: StatusCode, headers: &HeaderMap) -> Result<(), ForwardError> {
@@ -98,57 +89,34 @@ fn no_status() -> ForwardError {
     ForwardError::Protocol("its answer ended without a grpc-status".to_owned())
 }
 
-struct Reply {
+struct GrpcReply {
     receive: RecvStream,
-    upload: Option<Upload>,
     /// What came together with the headers.
     gathered: Payload,
     /// Bytes handed out for which the plugin has not got new window yet.
     unreleased: usize,
-    /// The client's side failed while nobody asked for a frame.
-    failed: Option<ForwardError>,
-    /// `None` after the last frame.
-    admitted: Option<Admitted>,
 }
 
-impl Reply {
-    /// Hands over as a whole what is here as a whole.
-    fn gather(mut self, cx: &mut Context<'_>) -> Result<ReplyBody, ForwardError> {
+impl GrpcReply {
+    /// Takes what is here; all of it, when the trailers are here too.
+    fn gather(&mut self, cx: &mut Context<'_>) -> Result<Option<HeaderMap>, ForwardError> {
         while self.gathered.len() < GATHER {
             match self.receive.poll_data(cx) {
                 Poll::Ready(Some(Ok(piece))) => self.gathered.push(piece),
                 Poll::Ready(Some(Err(error))) => return Err(broken(&error)),
                 Poll::Ready(None) => match self.receive.poll_trailers(cx) {
-                    Poll::Ready(Ok(trailers)) => {
-                        let trailers = checked(trailers)?;
-                        return Ok(ReplyBody::Whole { messages: self.gathered, trailers });
-                    }
+                    Poll::Ready(Ok(trailers)) => return checked(trailers).map(Some),
                     Poll::Ready(Err(error)) => return Err(broken(&error)),
                     Poll::Pending => break,
                 },
                 Poll::Pending => break,
             }
         }
-        Ok(ReplyBody::Stream(Box::new(self)))
+        Ok(None)
     }
+}
 
-    /// Moves the upload along.
-    fn drive_upload(&mut self, cx: &mut Context<'_>) {
-        let Some(upload) = &mut self.upload else { return };
-        match upload.poll(cx) {
-            Poll::Pending => return,
-            Poll::Ready(Ended::Source(error)) => self.failed = Some(ForwardError::Source(error)),
-            // A plugin that wants no more may still answer (RFC 9113 section 8.1).
-            Poll::Ready(Ended::Sent | Ended::Stopped) => {}
-        }
-        self.upload = None;
-    }
-
-    fn finish(&mut self) {
-        self.upload = None;
-        self.admitted = None;
-    }
-
+impl Receive for GrpcReply {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame<Bytes>, ForwardError>> {
         if let Some(piece) = self.gathered.pop() {
             self.unreleased += piece.len();
@@ -181,26 +149,4 @@ fn checked(trailers: Option<HeaderMap>) -> Result<HeaderMap, ForwardError> {
         trailers.filter(|trailers| trailers.contains_key(GRPC_STATUS)).ok_or_else(no_status)?;
     strip(&mut trailers);
     Ok(trailers)
-}
-
-impl ReplySource for Reply {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ForwardError>>> {
-        if self.admitted.is_none() {
-            return Poll::Ready(None);
-        }
-        self.drive_upload(cx);
-        let frame = match self.failed.take() {
-            Some(error) => Err(error),
-            None => ready!(self.poll_next(cx)),
-        };
-        if !matches!(&frame, Ok(frame) if frame.is_data()) {
-            // With the last frame handed out, an unfinished upload has no reader any more.
-            self.finish();
-        }
-        Poll::Ready(Some(frame))
-    }
-
-    fn poll_progress(&mut self, cx: &mut Context<'_>) {
-        self.drive_upload(cx);
-    }
 }

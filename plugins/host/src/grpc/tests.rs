@@ -1,61 +1,36 @@
-//! Calls to a plugin server written on h2 itself, so that it can misbehave.
+//! What only gRPC can get wrong, on a plugin server written on h2 itself, so that it can misbehave.
 
-use super::{
-    connection::Endpoint,
-    forward::{GrpcChannel, Link},
-};
 use crate::{
-    ForwardError, Forwarding, PluginChannel, ReplyBody, Rpc, WireBody, WireReply, WorkerLocal,
-    error_trailers, ok_trailers,
-    testing::{Feed, Server, all, answer, grpc_head, local, next_frame, read, refuse, socket, worker},
+    ForwardError, Forwarding, PluginChannel, Rpc, WireBody, WireReply, WorkerLocal, ok_trailers,
+    testing::{Feed, Server, all, answer, grpc_head, local, read, socket, worker},
+    upstream::{Endpoint, RemoteChannel},
 };
 use bytes::Bytes;
-use futures_util::{FutureExt, future::join_all};
 use h2::{Reason, RecvStream, server::SendResponse};
 use http::{HeaderMap, HeaderValue, Request};
 use prism_platform::{Address, BindOptions, Platform, time};
-use prism_plugin_abi::{CallContext, Code, InstanceId, Payload};
-use std::{
-    cell::{Cell, RefCell},
-    future::Future,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
-use tokio::sync::{Notify, mpsc};
-
-mod errors;
-mod streams;
+use prism_plugin_abi::CallContext;
+use std::{cell::Cell, future::Future, rc::Rc, sync::Arc, time::Duration};
 
 /// A plugin and a worker's way to it.
 struct Rig {
     _directory: tempfile::TempDir,
-    server: Server,
+    _server: Server,
     worker: WorkerLocal,
-    channel: GrpcChannel,
-    link: Arc<Link>,
+    channel: RemoteChannel,
 }
 
 impl Rig {
     async fn new<F: Future<Output = ()> + 'static>(
         handler: impl Fn(Request<RecvStream>, SendResponse<Bytes>) -> F + 'static,
     ) -> Self {
-        Self::with(h2::server::Builder::new(), handler).await
-    }
-
-    async fn with<F: Future<Output = ()> + 'static>(
-        builder: h2::server::Builder,
-        handler: impl Fn(Request<RecvStream>, SendResponse<Bytes>) -> F + 'static,
-    ) -> Self {
         let (directory, address) = socket();
-        let server = Server::start(&address, builder, handler).await;
-        let (channel, link) = channel(&address);
-        Self { _directory: directory, server, worker: worker(), channel, link }
+        let server = Server::start(&address, h2::server::Builder::new(), handler).await;
+        Self { _directory: directory, _server: server, worker: worker(), channel: channel(&address) }
     }
 
     fn call(&self, rpc: Rpc, body: WireBody) -> Forwarding {
-        let context = CallContext { namespace: "demo".into(), instance: InstanceId(7), ..Default::default() };
-        self.channel.forward(&self.worker, rpc, context, body)
+        self.channel.forward(&self.worker, rpc, CallContext::default(), body)
     }
 
     fn unary(&self, body: &'static str) -> Forwarding {
@@ -63,9 +38,8 @@ impl Rig {
     }
 }
 
-fn channel(address: &Address) -> (GrpcChannel, Arc<Link>) {
-    let link = Arc::new(Link::default());
-    (GrpcChannel::new(Arc::new(Endpoint::new(address.clone())), Arc::clone(&link)), link)
+fn channel(address: &Address) -> RemoteChannel {
+    RemoteChannel::new(Arc::new(Endpoint::new(address.clone())), Arc::default())
 }
 
 /// Answers with what it was sent.
@@ -88,57 +62,18 @@ async fn settle() {
     }
 }
 
-#[test]
-fn a_call_arrives_with_its_context_and_comes_back() {
-    local(async {
-        let heads = Rc::new(RefCell::new(Vec::new()));
-        let seen = Rc::clone(&heads);
-        let rig = Rig::new(move |request, respond| {
-            seen.borrow_mut().push((request.uri().path().to_owned(), request.headers().clone()));
-            echo(request, respond)
-        })
-        .await;
-        for rpc in [Rpc::Execute, Rpc::ExecuteStream] {
-            let reply = rig.call(rpc, WireBody::Whole(Bytes::from_static(b"hello").into())).await.unwrap();
-            assert_eq!(reply.headers["content-type"], "application/grpc");
-            assert_eq!(text(reply).await, "hello");
-        }
-        let heads = heads.borrow();
-        assert_eq!(heads[0].0, "/prism.plugin.BackendPlugin/Execute");
-        assert_eq!(heads[1].0, "/prism.plugin.BackendPlugin/ExecuteStream");
-        assert_eq!(heads[0].1["x-prism-namespace"], "demo");
-        assert_eq!(heads[0].1["x-prism-instance"], "7");
-        assert_eq!(rig.server.connections.get(), 1);
-    });
+fn unavailable(outcome: Result<WireReply, ForwardError>) -> String {
+    match outcome {
+        Err(ForwardError::Unavailable(reason)) => reason,
+        other => panic!("{other:?}"),
+    }
 }
 
-#[test]
-fn an_answer_that_is_here_is_handed_over_whole() {
-    local(async {
-        let rig = Rig::new(echo).await;
-        let reply = rig.unary("hello").await.unwrap();
-        assert!(matches!(reply.body, ReplyBody::Whole { .. }), "{reply:?}");
-    });
-}
-
-#[test]
-fn an_empty_body_ends() {
-    local(async {
-        let rig = Rig::new(echo).await;
-        assert_eq!(text(rig.unary("").await.unwrap()).await, "");
-    });
-}
-
-#[test]
-fn a_thousand_callers_share_one_dial() {
-    local(async {
-        let rig = Rig::new(echo).await;
-        let replies = join_all((0..1000).map(|_| rig.unary("x"))).await;
-        for reply in replies {
-            assert_eq!(text(reply.unwrap()).await, "x");
-        }
-        assert_eq!(rig.server.connections.get(), 1);
-    });
+fn protocol(outcome: Result<WireReply, ForwardError>) -> String {
+    match outcome {
+        Err(ForwardError::Protocol(problem)) => problem,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -165,57 +100,183 @@ fn what_a_plugin_says_of_trusted_context_is_dropped() {
     });
 }
 
-#[test]
-fn calls_beyond_the_peer_s_limit_wait_their_turn() {
-    local(async {
-        let (at_once, most) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
-        let seen = Rc::clone(&most);
-        let mut builder = h2::server::Builder::new();
-        builder.max_concurrent_streams(3);
-        let rig = Rig::with(builder, move |request, respond| {
-            let (at_once, seen) = (Rc::clone(&at_once), Rc::clone(&seen));
-            async move {
-                at_once.set(at_once.get() + 1);
-                seen.set(at_once.get().max(seen.get()));
-                time::sleep(Duration::from_millis(1)).await;
-                echo(request, respond).await;
-                at_once.set(at_once.get() - 1);
+/// Refuses so many calls before it looks at them.
+async fn refusing(times: usize) -> (Rig, Rc<Cell<usize>>) {
+    let calls = Rc::new(Cell::new(0));
+    let count = Rc::clone(&calls);
+    let rig = Rig::new(move |request, mut respond: SendResponse<Bytes>| {
+        count.set(count.get() + 1);
+        let refuse = count.get() <= times;
+        async move {
+            match refuse {
+                true => respond.send_reset(Reason::REFUSED_STREAM),
+                false => echo(request, respond).await,
             }
-        })
-        .await;
-        let replies = join_all((0..40).map(|_| async { text(rig.unary("x").await.unwrap()).await })).await;
-        assert_eq!(replies.len(), 40);
-        assert!((1..=3).contains(&most.get()), "{}", most.get());
+        }
+    })
+    .await;
+    (rig, calls)
+}
+
+#[test]
+fn a_call_refused_before_it_began_is_sent_once_more() {
+    local(async {
+        let (rig, calls) = refusing(1).await;
+        assert_eq!(text(rig.unary("x").await.unwrap()).await, "x");
+        assert_eq!(calls.get(), 2);
     });
 }
 
 #[test]
-fn the_queue_has_an_end() {
+fn but_only_once() {
     local(async {
-        let mut builder = h2::server::Builder::new();
-        builder.max_concurrent_streams(3);
-        let rig = Rig::with(builder, |request, respond| async move {
-            let _held = (request, respond);
-            std::future::pending::<()>().await;
+        let (rig, calls) = refusing(usize::MAX).await;
+        assert!(unavailable(rig.unary("x").await).contains("REFUSED_STREAM"));
+        assert_eq!(calls.get(), 2);
+    });
+}
+
+#[test]
+fn and_not_when_its_body_is_gone() {
+    local(async {
+        let (rig, calls) = refusing(1).await;
+        let (feed, body) = Feed::new();
+        feed.send("x");
+        unavailable(rig.call(Rpc::Execute, body).await);
+        assert_eq!(calls.get(), 1);
+    });
+}
+
+#[test]
+fn and_not_when_it_was_reset_for_another_reason() {
+    local(async {
+        for reason in [Reason::CANCEL, Reason::INTERNAL_ERROR, Reason::ENHANCE_YOUR_CALM, Reason::NO_ERROR] {
+            let calls = Rc::new(Cell::new(0));
+            let count = Rc::clone(&calls);
+            let rig = Rig::new(move |_, mut respond: SendResponse<Bytes>| {
+                count.set(count.get() + 1);
+                async move { respond.send_reset(reason) }
+            })
+            .await;
+            assert!(unavailable(rig.unary("x").await).contains(&format!("{reason:?}")));
+            assert_eq!(calls.get(), 1);
+        }
+    });
+}
+
+#[test]
+fn after_a_goodbye_calls_go_to_a_new_connection() {
+    local(async {
+        let (_directory, address) = socket();
+        let listener = Platform::system().bind(&address, BindOptions::default()).await.unwrap();
+        let connections = Rc::new(Cell::new(0));
+        let count = Rc::clone(&connections);
+        tokio::task::spawn_local(async move {
+            loop {
+                let io = listener.accept().await.unwrap().io;
+                count.set(count.get() + 1);
+                tokio::task::spawn_local(async move {
+                    let mut connection = h2::server::handshake(io).await.unwrap();
+                    // One call for each connection, as a server with a very short memory.
+                    while let Some(Ok((request, respond))) = connection.accept().await {
+                        connection.graceful_shutdown();
+                        tokio::task::spawn_local(echo(request, respond));
+                    }
+                });
+            }
+        });
+        let channel = channel(&address);
+        let worker = worker();
+        for round in 1..=5 {
+            let body = WireBody::Whole(Bytes::from_static(b"x").into());
+            let reply = channel.forward(&worker, Rpc::Execute, CallContext::default(), body).await.unwrap();
+            assert_eq!(text(reply).await, "x");
+            settle().await;
+            assert_eq!(connections.get(), round);
+        }
+    });
+}
+
+#[test]
+fn an_answer_that_is_no_grpc_is_refused() {
+    local(async {
+        fn field(name: &'static str, value: &'static str) -> impl Fn(&mut http::Response<()>) {
+            move |head| drop(head.headers_mut().insert(name, HeaderValue::from_static(value)))
+        }
+        fn status(status: http::StatusCode) -> impl Fn(&mut http::Response<()>) {
+            move |head| *head.status_mut() = status
+        }
+        type Change = Box<dyn Fn(&mut http::Response<()>)>;
+        let heads: [(Change, &str); 6] = [
+            (Box::new(status(http::StatusCode::NOT_FOUND)), "HTTP status 404"),
+            (Box::new(status(http::StatusCode::NO_CONTENT)), "HTTP status 204"),
+            (Box::new(field("content-type", "text/html")), "text/html"),
+            (Box::new(field("content-type", "application/grpc-web")), "grpc-web"),
+            (Box::new(field("content-type", "")), "content type ``"),
+            (Box::new(field("grpc-encoding", "gzip")), "compressed"),
+        ];
+        for (change, problem) in heads {
+            let rig = Rig::new(move |_, mut respond: SendResponse<Bytes>| {
+                let mut head = grpc_head();
+                change(&mut head);
+                async move {
+                    let mut stream = respond.send_response(head, false).unwrap();
+                    stream.send_trailers(ok_trailers()).unwrap();
+                }
+            })
+            .await;
+            let found = protocol(rig.unary("x").await);
+            assert!(found.contains(problem), "{found}");
+        }
+    });
+}
+
+#[test]
+fn an_answer_without_a_status_is_refused() {
+    local(async {
+        // Headers alone; headers and data; trailers that say nothing.
+        for form in 0..3 {
+            let rig = Rig::new(move |_, mut respond: SendResponse<Bytes>| async move {
+                let mut stream = respond.send_response(grpc_head(), form == 0).unwrap();
+                match form {
+                    0 => {}
+                    1 => stream.send_data(Bytes::from_static(b"x"), true).unwrap(),
+                    _ => stream.send_trailers(HeaderMap::new()).unwrap(),
+                }
+            })
+            .await;
+            let outcome = match rig.unary("x").await {
+                Ok(reply) => all(reply).await.map(drop),
+                Err(error) => Err(error),
+            };
+            assert!(
+                matches!(&outcome, Err(ForwardError::Protocol(problem)) if problem.contains("grpc-status")),
+                "{form}: {outcome:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_plugin_that_stops_the_upload_may_still_answer() {
+    local(async {
+        let rig = Rig::new(|request: Request<RecvStream>, mut respond: SendResponse<Bytes>| async move {
+            let mut stream = respond.send_response(grpc_head(), false).unwrap();
+            stream.send_data(Bytes::from_static(b"enough"), false).unwrap();
+            stream.send_trailers(ok_trailers()).unwrap();
+            // RFC 9113 section 8.1: RST_STREAM with NO_ERROR after a complete answer.
+            settle().await;
+            drop(request);
+            respond.send_reset(Reason::NO_ERROR);
         })
         .await;
-        let mut calls: Vec<_> = (0..2000).map(|_| rig.unary("x")).collect();
-        let mut refused = 0;
-        for _ in 0..3 {
-            // The first round dials; after that, all are polled with the connection open.
-            calls.retain_mut(|call| match call.as_mut().now_or_never() {
-                None => true,
-                Some(Err(ForwardError::Overloaded(_))) => {
-                    refused += 1;
-                    false
-                }
-                Some(other) => panic!("{other:?}"),
-            });
-            settle().await;
+        let (feed, body) = Feed::new();
+        for _ in 0..100 {
+            feed.send(vec![0; 10_000]);
         }
-        assert_eq!(refused, 2000 - 1024);
-        calls.clear();
-        // Those who left made room.
-        assert!(rig.unary("x").now_or_never().is_none());
+        let reply = rig.call(Rpc::ExecuteStream, body).await.unwrap();
+        settle().await;
+        settle().await;
+        assert_eq!(text(reply).await, "enough");
     });
 }

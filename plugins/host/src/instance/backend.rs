@@ -3,9 +3,9 @@
 use super::{InstanceSpec, Status};
 use crate::{
     channel::PluginChannel,
-    grpc::{GrpcChannel, Link},
     in_process::InProcessChannel,
     instance::Transport,
+    upstream::{Endpoint, Link, RemoteChannel},
 };
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use prism_platform::{Platform, time, time::Instant};
@@ -45,12 +45,12 @@ impl Backend {
     pub(crate) fn new(spec: InstanceSpec, platform: &Platform) -> Self {
         let link = Arc::new(Link::default());
         let channel: Arc<dyn PluginChannel> = match (spec.plugin.transport(), spec.plugin.endpoint()) {
-            (Transport::Grpc { .. }, Some(endpoint)) => {
-                Arc::new(GrpcChannel::new(Arc::clone(endpoint), Arc::clone(&link)))
+            (Transport::Process { .. }, Some(endpoint)) => {
+                Arc::new(RemoteChannel::new(Arc::clone(endpoint), Arc::clone(&link)))
             }
-            (Transport::Grpc { address }, None) => {
-                let endpoint = Arc::new(crate::grpc::Endpoint::new(address.clone()));
-                Arc::new(GrpcChannel::new(endpoint, Arc::clone(&link)))
+            (Transport::Process { address, .. }, None) => {
+                let endpoint = Arc::new(Endpoint::new(address.clone()));
+                Arc::new(RemoteChannel::new(endpoint, Arc::clone(&link)))
             }
             (Transport::Builtin(plugin), _) => Arc::new(InProcessChannel::new(Arc::clone(plugin))),
         };

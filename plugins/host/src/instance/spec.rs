@@ -1,6 +1,6 @@
 //! What an instance is built from.
 
-use crate::grpc::Endpoint;
+use crate::upstream::{Endpoint, ProtocolChoice};
 use prism_platform::Address;
 use prism_plugin_abi::{Credentials, Kind, Plugin};
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
@@ -10,10 +10,12 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 pub enum Transport {
     /// It lives in this process.
     Builtin(Arc<dyn Plugin>),
-    /// It listens somewhere and speaks gRPC.
-    Grpc {
+    /// It is another process, which listens somewhere.
+    Process {
         /// Where.
         address: Address,
+        /// What its calls are to travel over.
+        protocol: ProtocolChoice,
     },
 }
 
@@ -21,8 +23,11 @@ impl PartialEq for Transport {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Builtin(one), Self::Builtin(another)) => Arc::ptr_eq(one, another),
-            (Self::Grpc { address: one }, Self::Grpc { address: another }) => one == another,
-            (Self::Builtin(_) | Self::Grpc { .. }, _) => false,
+            (
+                Self::Process { address, protocol },
+                Self::Process { address: other_address, protocol: other_protocol },
+            ) => address == other_address && protocol == other_protocol,
+            (Self::Builtin(_) | Self::Process { .. }, _) => false,
         }
     }
 }
@@ -31,7 +36,7 @@ impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Builtin(_) => f.write_str("Builtin"),
-            Self::Grpc { address } => write!(f, "Grpc({address})"),
+            Self::Process { address, protocol } => write!(f, "Process({address}, {protocol:?})"),
         }
     }
 }
@@ -53,7 +58,7 @@ impl PluginSpec {
     pub fn new(name: String, transport: Transport, operation_kinds: BTreeMap<String, Kind>) -> Self {
         let endpoint = match &transport {
             Transport::Builtin(_) => None,
-            Transport::Grpc { address } => Some(Arc::new(Endpoint::new(address.clone()))),
+            Transport::Process { address, .. } => Some(Arc::new(Endpoint::new(address.clone()))),
         };
         Self { name, transport, operation_kinds, endpoint }
     }
@@ -76,6 +81,12 @@ impl PluginSpec {
         &self.operation_kinds
     }
 
+    /// Connections to it that ended because it broke the transport's protocol.
+    #[must_use]
+    pub fn protocol_violations(&self) -> u64 {
+        self.endpoint.as_ref().map_or(0, |endpoint| endpoint.violations())
+    }
+
     pub(crate) fn endpoint(&self) -> Option<&Arc<Endpoint>> {
         self.endpoint.as_ref()
     }
@@ -83,8 +94,8 @@ impl PluginSpec {
     /// On this host, where trying again costs next to nothing.
     pub(crate) fn is_local(&self) -> bool {
         match &self.transport {
-            Transport::Builtin(_) | Transport::Grpc { address: Address::Unix(_) } => true,
-            Transport::Grpc { address: Address::Tcp(address) } => address.ip().is_loopback(),
+            Transport::Builtin(_) | Transport::Process { address: Address::Unix(_), .. } => true,
+            Transport::Process { address: Address::Tcp(address), .. } => address.ip().is_loopback(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! How an instance is.
 
 use super::OperationTable;
+use crate::upstream::Protocol;
 use prism_platform::time::Instant;
 use prism_plugin_abi::Description;
 use std::{fmt, sync::Arc};
@@ -67,6 +68,9 @@ pub struct Status {
     pub operations: Option<Arc<OperationTable>>,
     /// What the plugin says of itself, as last heard; `None` also where it cannot say.
     pub description: Option<Arc<Description>>,
+    /// What its calls travel over, as last chosen; `None` for a plugin in this process, and before the first
+    /// choice.
+    pub protocol: Option<Protocol>,
 }
 
 impl Status {
@@ -78,6 +82,7 @@ impl Status {
             next_retry: None,
             operations: None,
             description: None,
+            protocol: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    Forwarding, Rpc, WireBody, WorkerLocal,
+    Forwarding, ProtocolChoice, Rpc, WireBody, WorkerLocal,
     testing::{Echo, Server, all, answer, local, message, read, refuse, socket, worker},
 };
 use bytes::{BufMut, Bytes, BytesMut};
@@ -177,7 +177,7 @@ fn spec(transport: Transport, config: serde_json::Value) -> InstanceSpec {
 }
 
 fn sidecar(address: &Address, config: serde_json::Value) -> InstanceSpec {
-    spec(Transport::Grpc { address: address.clone() }, config)
+    spec(Transport::Process { address: address.clone(), protocol: ProtocolChoice::Auto }, config)
 }
 
 async fn state(backend: &Backend, wanted: State) -> Arc<Status> {

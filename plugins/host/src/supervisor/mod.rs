@@ -7,6 +7,7 @@ mod session;
 use crate::{
     grpc::Lost,
     instance::{Backend, OperationTable, State, SupervisionOptions},
+    upstream::Protocol,
 };
 use prism_platform::{
     Platform,
@@ -129,16 +130,17 @@ impl Supervisor<'_> {
                 status.reason = Some("the plugin is being initialized".to_owned());
             }
         });
-        let description = session
+        let described = session
             .describe(options.describe_deadline)
             .await
             .map_err(|error| Failure::of("Describe", &error))?;
-        if let Some(description) = &description {
-            crate::instance::check_interfaces(description).map_err(|reason| Failure {
-                reason: format!("the plugin is refused: {reason}"),
-                rejected: true,
-            })?;
+        let refused = |reason| Failure { reason: format!("the plugin is refused: {reason}"), rejected: true };
+        if let Some(description) = &described.description {
+            crate::instance::check_interfaces(description).map_err(refused)?;
         }
+        // Before it is given any configuration or secret, which it might never be called with.
+        let protocol = session.choose(&described).map_err(refused)?;
+        let description = described.description;
         let initialized = self.initialize(session).await?;
         let health = session
             .health(self.backend.instance(), options.health_deadline)
@@ -159,15 +161,16 @@ impl Supervisor<'_> {
         self.backend.update(|status| {
             status.operations = Some(Arc::new(operations));
             status.description = description;
+            status.protocol = protocol;
         });
         // Workers may use the way before the state says so, never after.
-        self.open_the_way(session);
+        self.open_the_way(session, protocol);
         self.report(&health);
         Ok(())
     }
 
-    fn open_the_way(&self, session: &Session) {
-        self.backend.link().initialized_on(session.peer());
+    fn open_the_way(&self, session: &Session, protocol: Option<Protocol>) {
+        self.backend.link().initialized_on(session.peer(), protocol.unwrap_or_default());
         if let Some(endpoint) = self.backend.spec().plugin.endpoint() {
             endpoint.is_up();
         }
@@ -231,7 +234,7 @@ impl Supervisor<'_> {
                     if let Err(failure) = self.initialize(session).await {
                         return ControlFlow::Break(failure);
                     }
-                    self.open_the_way(session);
+                    self.open_the_way(session, self.backend.load_status().protocol);
                     next_nudge = Instant::now() + NUDGE_PAUSE;
                 }
                 () = time::sleep_until(next_check) => {

@@ -1,8 +1,9 @@
 //! The control plane's way to a plugin, in this process or in another.
 
 use crate::{
-    grpc::{Control, Lost, PeerIdentity},
+    grpc::{Control, Lost},
     instance::{InstanceSpec, Transport},
+    upstream::{PeerIdentity, Protocol, ProtocolChoice},
 };
 use futures_util::FutureExt;
 use prism_platform::{Platform, time};
@@ -22,11 +23,22 @@ use std::{
 
 pub(super) enum Session {
     Builtin(Arc<dyn Plugin>),
-    Grpc {
+    /// Control calls always travel over gRPC: every plugin speaks it, and `Describe` is what tells whether
+    /// it speaks anything else.
+    Process {
         control: Control,
+        protocol: ProtocolChoice,
         /// The plugin knows instances: it echoed the number of this one.
         echoed: AtomicBool,
     },
+}
+
+/// What `Describe` answered.
+pub(super) struct Described {
+    /// `None` when the plugin cannot say.
+    pub(super) description: Option<Arc<Description>>,
+    /// What it lists; `None` when it cannot say, and in this process.
+    transports: Option<Vec<String>>,
 }
 
 impl Session {
@@ -37,9 +49,9 @@ impl Session {
     pub(super) async fn open(platform: &Platform, spec: &InstanceSpec) -> Result<Self, String> {
         match spec.plugin.transport() {
             Transport::Builtin(plugin) => Ok(Self::Builtin(Arc::clone(plugin))),
-            Transport::Grpc { address } => {
+            Transport::Process { address, protocol } => {
                 let control = Control::connect(platform, address).await?;
-                Ok(Self::Grpc { control, echoed: AtomicBool::new(false) })
+                Ok(Self::Process { control, protocol: *protocol, echoed: AtomicBool::new(false) })
             }
         }
     }
@@ -48,7 +60,7 @@ impl Session {
     pub(super) fn peer(&self) -> Option<PeerIdentity> {
         match self {
             Self::Builtin(_) => None,
-            Self::Grpc { control, .. } => control.peer(),
+            Self::Process { control, .. } => control.peer(),
         }
     }
 
@@ -56,18 +68,32 @@ impl Session {
     pub(super) async fn lost(&self) -> Lost {
         match self {
             Self::Builtin(_) => std::future::pending().await,
-            Self::Grpc { control, .. } => control.lost().await,
+            Self::Process { control, .. } => control.lost().await,
         }
     }
 
-    /// What the plugin is; `None` when it cannot say.
-    pub(super) async fn describe(&self, deadline: Duration) -> Result<Option<Arc<Description>>, Error> {
+    /// What the plugin is, and what it speaks.
+    pub(super) async fn describe(&self, deadline: Duration) -> Result<Described, Error> {
         match self {
-            Self::Builtin(plugin) => Ok(Some(plugin.describe())),
-            Self::Grpc { control, .. } => Ok(control
-                .describe(deadline)
-                .await?
-                .map(|description| Arc::new(read_description(description)))),
+            Self::Builtin(plugin) => Ok(Described { description: Some(plugin.describe()), transports: None }),
+            Self::Process { control, .. } => Ok(match control.describe(deadline).await? {
+                None => Described { description: None, transports: None },
+                Some(mut description) => Described {
+                    transports: Some(std::mem::take(&mut description.transports)),
+                    description: Some(Arc::new(read_description(description))),
+                },
+            }),
+        }
+    }
+
+    /// What calls will travel over; `None` in this process.
+    ///
+    /// # Errors
+    /// The configuration insists on what the plugin does not list.
+    pub(super) fn choose(&self, described: &Described) -> Result<Option<Protocol>, String> {
+        match self {
+            Self::Builtin(_) => Ok(None),
+            Self::Process { protocol, .. } => protocol.choose(described.transports.as_deref()).map(Some),
         }
     }
 
@@ -78,7 +104,7 @@ impl Session {
     ) -> Result<Initialized, Error> {
         match self {
             Self::Builtin(plugin) => within(deadline, "Initialize", || plugin.initialize(request)).await?,
-            Self::Grpc { control, echoed } => {
+            Self::Process { control, echoed, .. } => {
                 let instance = request.instance;
                 let answer = control.initialize(&write_initialize(request), deadline).await?;
                 if !answer.success {
@@ -103,7 +129,7 @@ impl Session {
     pub(super) async fn health(&self, instance: InstanceId, deadline: Duration) -> Result<Health, Error> {
         match self {
             Self::Builtin(plugin) => within(deadline, "HealthCheck", || plugin.health(instance)).await,
-            Self::Grpc { control, .. } => control.health(instance.0, deadline).await.map(read_health),
+            Self::Process { control, .. } => control.health(instance.0, deadline).await.map(read_health),
         }
     }
 
@@ -116,8 +142,8 @@ impl Session {
         match self {
             Self::Builtin(plugin) => Ok(plugin.metrics(instance)),
             // Without an instance to name, asking would reset what others count.
-            Self::Grpc { echoed, .. } if !echoed.load(Ordering::Relaxed) => Ok(None),
-            Self::Grpc { control, .. } => {
+            Self::Process { echoed, .. } if !echoed.load(Ordering::Relaxed) => Ok(None),
+            Self::Process { control, .. } => {
                 control.metrics(instance.0, deadline).await.map(|metrics| Some(read_metrics(&metrics)))
             }
         }
@@ -127,8 +153,8 @@ impl Session {
         match self {
             Self::Builtin(plugin) => within(deadline, "Shutdown", || plugin.shutdown(instance)).await,
             // A plugin that knows no instances would end altogether, and with it every other namespace's.
-            Self::Grpc { echoed, .. } if !echoed.load(Ordering::Relaxed) => Ok(()),
-            Self::Grpc { control, .. } => control.shutdown(instance.0, deadline).await,
+            Self::Process { echoed, .. } if !echoed.load(Ordering::Relaxed) => Ok(()),
+            Self::Process { control, .. } => control.shutdown(instance.0, deadline).await,
         }
     }
 }

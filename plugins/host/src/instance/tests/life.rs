@@ -204,7 +204,7 @@ fn the_plain_protocol_of_the_rfc_works() {
         let _server = serve(&address, &script).await;
         let slot = slot();
         let kinds = [("get".to_owned(), Kind::Read), ("set".to_owned(), Kind::Write)];
-        let transport = Transport::Grpc { address: address.clone() };
+        let transport = Transport::Process { address: address.clone(), protocol: ProtocolChoice::Auto };
         let mut spec = sidecar(&address, serde_json::json!({}));
         spec.plugin = Arc::new(PluginSpec::new("plain".to_owned(), transport, BTreeMap::from(kinds)));
         spec.operation_kinds = [("set".to_owned(), Kind::Admin)].into();

@@ -39,7 +39,10 @@ fn every_part_of_a_specification_counts() {
         |spec| drop(spec.credentials.0.insert("password".into(), "x".into())),
         |spec| spec.operation_kinds = [("get".to_owned(), Kind::Admin)].into(),
         |spec| {
-            let transport = Transport::Grpc { address: "127.0.0.1:2".parse().unwrap() };
+            let transport = Transport::Process {
+                address: "127.0.0.1:2".parse().unwrap(),
+                protocol: ProtocolChoice::Auto,
+            };
             spec.plugin = Arc::new(PluginSpec::new("script".into(), transport, BTreeMap::new()));
         },
         |spec| {

@@ -1,25 +1,18 @@
 //! A worker's connection to a plugin: dialled when first needed, shared by all of the worker's calls,
 //! replaced when it is gone.
 
-use super::{
-    dial::{Dialled, dial},
-    peer::PeerIdentity,
-};
+use super::{Carrier, Closed, Dialled, PeerIdentity, endpoint::Shared, within_deadline};
 use crate::{
     channel::ForwardError,
     worker::{Spawner, WorkerLocal},
 };
-use bytes::Bytes;
-use h2::client::SendRequest;
-use http::Uri;
 use prism_platform::{Address, Platform, time::Instant};
 use std::{
     cell::{Cell, RefCell},
-    fmt,
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -34,100 +27,34 @@ const MAX_WAITING: usize = 1024;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LAST_PAUSE: Duration = Duration::from_millis(250);
 
-/// Where a plugin listens. Workers keep one connection each for it, whatever the number of namespaces.
-pub(crate) struct Endpoint {
-    address: Address,
-    execute: Uri,
-    execute_stream: Uri,
-    /// Counts the times that the plugin was seen to be up. A failure remembered from before is out of date.
-    epoch: AtomicU64,
-}
-
-impl Endpoint {
-    pub(crate) fn new(address: Address) -> Self {
-        // RFC 9113 section 8.3.1 wants an authority; a unix socket has none, and gRPC libraries say this.
-        let authority = match &address {
-            Address::Tcp(address) => address.to_string(),
-            Address::Unix(_) => "localhost".to_owned(),
-        };
-        let uri = |method| {
-            format!("http://{authority}/prism.plugin.BackendPlugin/{method}").parse().unwrap_or_default()
-        };
-        Self {
-            execute: uri("Execute"),
-            execute_stream: uri("ExecuteStream"),
-            address,
-            epoch: AtomicU64::new(0),
-        }
-    }
-
-    pub(crate) fn address(&self) -> &Address {
-        &self.address
-    }
-
-    pub(crate) fn uri(&self, rpc: crate::Rpc) -> Uri {
-        match rpc {
-            crate::Rpc::Execute => self.execute.clone(),
-            crate::Rpc::ExecuteStream => self.execute_stream.clone(),
-        }
-    }
-
-    /// The plugin is up: workers may dial at once.
-    pub(crate) fn is_up(&self) {
-        self.epoch.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Relaxed)
-    }
-
-    /// This worker's way to the endpoint.
-    pub(crate) fn upstream(self: &Arc<Self>, worker: &WorkerLocal) -> Rc<Upstream> {
-        worker.slot(self, || Upstream {
-            address: self.address.clone(),
-            platform: worker.platform().clone(),
-            spawner: worker.spawner(),
-            state: RefCell::new(State::Idle),
-            failures: Cell::new(0),
-            active: Arc::default(),
-            dialled: Notify::new(),
-        })
-    }
-}
-
-impl fmt::Debug for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Endpoint({})", self.address)
-    }
-}
-
 /// An open connection.
-pub(crate) struct Connection {
-    send: SendRequest<Bytes>,
-    pub(crate) peer: Option<PeerIdentity>,
+pub(crate) struct Connection<C> {
+    pub(crate) carrier: C,
+    pub(super) peer: Option<PeerIdentity>,
     closed: Cell<bool>,
 }
 
-impl Connection {
-    /// A handle to send one call with.
-    pub(crate) fn sender(&self) -> SendRequest<Bytes> {
-        self.send.clone()
+impl<C> Connection<C> {
+    /// It takes no more calls: the next one dials. Calls under way on it go on.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
     }
 }
 
-enum State {
+enum State<C> {
     Idle,
     Dialling,
-    Open(Rc<Connection>),
+    Open(Rc<Connection<C>>),
     Failed { reason: String, until: Instant, epoch: u64 },
 }
 
 /// One worker's way to one endpoint.
-pub(crate) struct Upstream {
+pub(super) struct Upstream<C> {
     address: Address,
+    shared: Arc<Shared>,
     platform: Platform,
     spawner: Spawner,
-    state: RefCell<State>,
+    state: RefCell<State<C>>,
     /// Dials that failed in a row.
     failures: Cell<u32>,
     /// Calls under way or waiting.
@@ -145,14 +72,27 @@ impl Drop for Admitted {
     }
 }
 
-impl Upstream {
+impl<C: Carrier> Upstream<C> {
+    pub(super) fn new(worker: &WorkerLocal, address: &Address, shared: &Arc<Shared>) -> Self {
+        Self {
+            address: address.clone(),
+            shared: Arc::clone(shared),
+            platform: worker.platform().clone(),
+            spawner: worker.spawner(),
+            state: RefCell::new(State::Idle),
+            failures: Cell::new(0),
+            active: Arc::default(),
+            dialled: Notify::new(),
+        }
+    }
+
     /// Takes a place for one call.
-    pub(crate) fn admit(&self) -> Result<Admitted, ForwardError> {
+    pub(super) fn admit(&self) -> Result<Admitted, ForwardError> {
         let active = self.active.load(Ordering::Relaxed);
         // What the peer takes at once does not wait. Asking for it costs a lock, so only when it matters.
         if active >= MAX_WAITING {
             let at_once = match &*self.state.borrow() {
-                State::Open(connection) => connection.send.current_max_send_streams(),
+                State::Open(connection) => connection.carrier.at_once(),
                 _ => 0,
             };
             if active - MAX_WAITING >= at_once {
@@ -163,8 +103,17 @@ impl Upstream {
         Ok(Admitted(Arc::clone(&self.active)))
     }
 
+    /// The open connection, if there is one.
+    pub(super) fn open(&self) -> Option<Rc<Connection<C>>> {
+        match &*self.state.borrow() {
+            State::Open(connection) if !connection.closed.get() => Some(Rc::clone(connection)),
+            _ => None,
+        }
+    }
+
     /// The open connection, or the outcome of the dial that all callers share.
-    pub(crate) async fn connection(self: &Rc<Self>, epoch: u64) -> Result<Rc<Connection>, ForwardError> {
+    pub(super) async fn connection(self: &Rc<Self>) -> Result<Rc<Connection<C>>, ForwardError> {
+        let epoch = self.shared.epoch();
         loop {
             let dialled = {
                 let mut state = self.state.borrow_mut();
@@ -190,8 +139,8 @@ impl Upstream {
 
     /// Forgets a connection that takes no more calls, unless it was replaced already. Calls under way on
     /// it go on.
-    pub(crate) fn discard(&self, connection: &Rc<Connection>) {
-        connection.closed.set(true);
+    pub(super) fn discard(&self, connection: &Rc<Connection<C>>) {
+        connection.close();
         let mut state = self.state.borrow_mut();
         if matches!(&*state, State::Open(current) if Rc::ptr_eq(current, connection)) {
             *state = State::Idle;
@@ -200,11 +149,11 @@ impl Upstream {
 
     /// Dials, and then drives the connection until it ends.
     async fn dial(self: Rc<Self>, epoch: u64) {
-        let outcome = dial(&self.platform, &self.address).await;
-        let open = match outcome {
-            Ok(Dialled { send, driver, peer }) => {
+        let handshake = C::handshake(&self.platform, &self.address);
+        let open = match within_deadline(&self.address, handshake).await {
+            Ok(Dialled { carrier, peer, driver }) => {
                 self.failures.set(0);
-                let connection = Rc::new(Connection { send, peer, closed: Cell::new(false) });
+                let connection = Rc::new(Connection { carrier, peer, closed: Cell::new(false) });
                 *self.state.borrow_mut() = State::Open(Rc::clone(&connection));
                 Some((driver, connection))
             }
@@ -222,9 +171,14 @@ impl Upstream {
             let upstream = Rc::downgrade(&self);
             let connection = Rc::downgrade(&connection);
             // Else the driver would keep alive what it waits for to go.
+            let (shared, address) = (Arc::clone(&self.shared), self.address.clone());
             drop(self);
-            if let Err(error) = driver.await {
-                tracing::debug!(%error, "plugin connection ended");
+            match driver.await {
+                Closed::Ended(reason) => tracing::debug!(%address, reason, "plugin connection ended"),
+                Closed::Violated(reason) => {
+                    shared.count_violation();
+                    tracing::warn!(%address, reason, "the plugin broke the protocol, its connection was closed");
+                }
             }
             if let (Some(upstream), Some(connection)) = (upstream.upgrade(), connection.upgrade()) {
                 upstream.discard(&connection);

@@ -3,12 +3,21 @@
 
 use crate::channel::{BoxError, WireBody, WireSource};
 use bytes::Bytes;
-use h2::{Reason, SendStream};
 use prism_plugin_abi::Payload;
 use std::task::{Context, Poll, ready};
 
-/// Asked for at a time. The connection's window is shared: what one call has reserved, others cannot use.
-const RESERVE: usize = 64 << 10;
+/// A call's side of a connection that takes its body.
+pub(crate) trait Sink {
+    /// Room for some of `wanted` bytes, at least one; `None` when the call takes no more.
+    fn poll_capacity(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Option<usize>>;
+
+    /// Sends a piece for which there is room; `last` is the body's end. `false`: the call takes no more, and
+    /// its answer tells why.
+    fn send(&mut self, piece: Bytes, last: bool) -> bool;
+
+    /// Cancels the call: the plugin must not take what it has for the whole.
+    fn cancel(&mut self);
+}
 
 /// How an upload ended.
 #[derive(Debug)]
@@ -27,20 +36,25 @@ enum Rest {
 }
 
 /// An upload under way. Dropping it, and the answer with it, cancels the call.
-pub(crate) struct Upload {
-    stream: SendStream<Bytes>,
+pub(crate) struct Upload<S> {
+    sink: S,
     /// The piece that is being sent.
     piece: Bytes,
     rest: Rest,
 }
 
-impl Upload {
-    pub(crate) fn new(stream: SendStream<Bytes>, body: WireBody) -> Self {
+impl<S: Sink> Upload<S> {
+    pub(crate) fn new(sink: S, body: WireBody) -> Self {
         let rest = match body {
             WireBody::Whole(payload) => Rest::Whole(payload),
             WireBody::Stream(source) => Rest::Stream(source),
         };
-        Self { stream, piece: Bytes::new(), rest }
+        Self { sink, piece: Bytes::new(), rest }
+    }
+
+    /// The same upload through another sink to the same call.
+    pub(crate) fn map<T>(self, change: impl FnOnce(S) -> T) -> Upload<T> {
+        Upload { sink: change(self.sink), piece: self.piece, rest: self.rest }
     }
 
     /// Sends what can be sent.
@@ -50,23 +64,25 @@ impl Upload {
                 match ready!(self.poll_piece(cx)) {
                     Some(Ok(piece)) => self.piece = piece,
                     Some(Err(error)) => {
-                        self.stream.send_reset(Reason::CANCEL);
+                        self.sink.cancel();
                         return Poll::Ready(Ended::Source(error));
                     }
                     // A send on a stream that was reset fails; its reader tells why.
                     None => {
-                        return Poll::Ready(match self.stream.send_data(Bytes::new(), true) {
-                            Ok(()) => Ended::Sent,
-                            Err(_) => Ended::Stopped,
+                        return Poll::Ready(match self.sink.send(Bytes::new(), true) {
+                            true => Ended::Sent,
+                            false => Ended::Stopped,
                         });
                     }
                 }
                 continue;
             }
-            let Some(capacity) = ready!(self.poll_capacity(cx)) else { return Poll::Ready(Ended::Stopped) };
+            let Some(capacity) = ready!(self.sink.poll_capacity(cx, self.piece.len())) else {
+                return Poll::Ready(Ended::Stopped);
+            };
             let chunk = self.piece.split_to(capacity.min(self.piece.len()));
             let last = self.piece.is_empty() && matches!(&self.rest, Rest::Whole(rest) if rest.is_empty());
-            if self.stream.send_data(chunk, last).is_err() {
+            if !self.sink.send(chunk, last) {
                 return Poll::Ready(Ended::Stopped);
             }
             if last {
@@ -79,21 +95,6 @@ impl Upload {
         match &mut self.rest {
             Rest::Whole(payload) => Poll::Ready(payload.pop().map(Ok)),
             Rest::Stream(source) => source.poll_piece(cx),
-        }
-    }
-
-    /// Window for some of the piece; `None` when the stream takes no more.
-    fn poll_capacity(&mut self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
-        self.stream.reserve_capacity(self.piece.len().min(RESERVE));
-        loop {
-            // `poll_capacity` reports growth only; what is there already has to be asked for.
-            match self.stream.capacity() {
-                0 => match ready!(self.stream.poll_capacity(cx)) {
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) | None => return Poll::Ready(None),
-                },
-                capacity => return Poll::Ready(Some(capacity)),
-            }
         }
     }
 }

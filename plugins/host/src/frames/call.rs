@@ -1,0 +1,236 @@
+//! One call over frames: a slot in its connection's session. No task, no channel, no lock; what it waits for wakes
+//! it where it is.
+
+use super::{
+    connection::{Frames, Shared},
+    reply::{self, FramesReply},
+};
+use crate::{
+    channel::{ForwardError, ReplyBody, Rpc, WireBody, WireReply, WireSource},
+    upstream::{Admitted, Connection, Ended, Failed, GATHER, Reply, Sink, Upload, time_left},
+};
+use bytes::Bytes;
+use prism_plugin_abi::{CallContext, Code, Error, Payload};
+use prism_plugin_frames::{Broken, CallHead, CallId, CancelReason, ClientEvent, Method, OpenError};
+use send_wrapper::SendWrapper;
+use std::{
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+/// An open call. Dropping it cancels it; of a call that is over, dropping it does nothing.
+pub(super) struct OpenCall {
+    shared: Rc<Shared>,
+    id: CallId,
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        self.shared.session().cancel(self.id, CancelReason::Gone);
+    }
+}
+
+impl OpenCall {
+    pub(super) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<ClientEvent> {
+        self.shared.session().poll_recv(cx, self.id)
+    }
+
+    fn sink(&self) -> CallSink {
+        CallSink { shared: Rc::clone(&self.shared), id: self.id }
+    }
+}
+
+/// Where a call's body goes.
+struct CallSink {
+    shared: Rc<Shared>,
+    id: CallId,
+}
+
+impl Sink for CallSink {
+    fn poll_capacity(&mut self, cx: &mut Context<'_>, _: usize) -> Poll<Option<usize>> {
+        self.shared.session().poll_capacity(cx, self.id).map(Result::ok)
+    }
+
+    fn send(&mut self, piece: Bytes, last: bool) -> bool {
+        self.shared.session().send(self.id, piece, last).is_ok()
+    }
+
+    fn cancel(&mut self) {
+        self.shared.session().cancel(self.id, CancelReason::Body);
+    }
+}
+
+impl Sink for SendWrapper<CallSink> {
+    fn poll_capacity(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Option<usize>> {
+        (**self).poll_capacity(cx, wanted)
+    }
+
+    fn send(&mut self, piece: Bytes, last: bool) -> bool {
+        (**self).send(piece, last)
+    }
+
+    fn cancel(&mut self) {
+        (**self).cancel();
+    }
+}
+
+/// Sends one call, once.
+pub(super) async fn attempt(
+    connection: Rc<Connection<Frames>>,
+    rpc: Rpc,
+    context: &CallContext,
+    admitted: &mut Option<Admitted>,
+    body: WireBody,
+) -> Result<WireReply, Failed> {
+    let (first, rest) = match body {
+        WireBody::Whole(payload) => (payload, None),
+        WireBody::Stream(mut source) => {
+            // What is here already travels with the head. Nothing is sent for a client that has failed.
+            match poll_fn(|cx| Poll::Ready(source.poll_piece(cx))).await {
+                Poll::Pending => (Payload::new(), Some(source)),
+                Poll::Ready(Some(Ok(piece))) => (piece.into(), Some(source)),
+                Poll::Ready(Some(Err(error))) => return Err(ForwardError::Source(error).into()),
+                Poll::Ready(None) => (Payload::new(), None),
+            }
+        }
+    };
+    let (call, first, rest) = open(&connection, rpc, context, first, rest).await?;
+    drop(connection);
+    let again = rest.is_none().then(|| WireBody::Whole(first));
+    let mut upload = rest.map(|source| Upload::new(call.sink(), WireBody::Stream(source)));
+    let mut gathered = Payload::new();
+    let event = poll_fn(|cx| {
+        if let Some(error) = drive(&mut upload, cx) {
+            return Poll::Ready(Err(error));
+        }
+        gather(&call, &mut gathered, cx).map(Ok)
+    })
+    .await?;
+    let over = || Failed::Broken(ForwardError::Unavailable("the call ended already".into()));
+    match event {
+        Gathered::All(end) => {
+            admitted.take().ok_or_else(over)?;
+            Ok(reply::whole(&end, gathered))
+        }
+        Gathered::Begun => {
+            let admitted = admitted.take().ok_or_else(over)?;
+            let receive = FramesReply::new(call, gathered);
+            // An answer is `Send` because hyper wants its bodies to be, but it stays on its worker, whose
+            // connection it came from: the wrapper turns "stays" into a panic should anybody ever move one, where
+            // a lock would be paid for by every frame.
+            let upload = upload.map(|upload| upload.map(SendWrapper::new));
+            let body = Reply::new(SendWrapper::new(receive), upload, admitted);
+            Ok(WireReply { headers: reply::headers(), body: ReplyBody::Stream(Box::new(body)) })
+        }
+        Gathered::Broken(broken) if !broken.begun => Err(Failed::NotBegun(unavailable(&broken), again)),
+        Gathered::Broken(broken) => Err(unavailable(&broken).into()),
+    }
+}
+
+type Opened = (OpenCall, Payload, Option<Box<dyn WireSource>>);
+
+/// Opens the call once there is room for it. Hands back the beginning of its body too, in case the plugin does not
+/// begin with it.
+async fn open(
+    connection: &Connection<Frames>,
+    rpc: Rpc,
+    context: &CallContext,
+    first: Payload,
+    rest: Option<Box<dyn WireSource>>,
+) -> Result<Opened, Failed> {
+    let method = match rpc {
+        Rpc::Execute => Method::Execute,
+        Rpc::ExecuteStream => Method::ExecuteStream,
+    };
+    let shared = connection.carrier.shared();
+    let error = loop {
+        // Anew after a wait, which took some of the time.
+        let head = CallHead { method, timeout: time_left(context)?, context };
+        let opened = shared.session().open(&head, first.clone(), rest.is_none());
+        let room = match opened {
+            Ok(id) => return Ok((OpenCall { shared: Rc::clone(shared), id }, first, rest)),
+            Err(OpenError::Full) => poll_fn(|cx| shared.session().poll_ready(cx)).await,
+            Err(error) => break error,
+        };
+        if let Err(error) = room {
+            break error;
+        }
+    };
+    Err(match error {
+        OpenError::Overloaded => ForwardError::Overloaded(error.to_string()).into(),
+        // Leaving some of it out would make another call of it.
+        OpenError::HeadTooLarge(_) => {
+            ForwardError::from(Error::channel(Code::Internal, error.to_string())).into()
+        }
+        _ => {
+            // The connection takes no more calls; nothing was sent, so any body is still at hand.
+            connection.close();
+            let begun = (!first.is_empty()).then_some(first);
+            let body = match (rest, begun) {
+                (None, first) => Some(WireBody::Whole(first.unwrap_or_default())),
+                (Some(rest), None) => Some(WireBody::Stream(rest)),
+                (Some(rest), Some(first)) => Some(WireBody::Stream(Box::new(Rejoined { first, rest }))),
+            };
+            Failed::NotBegun(ForwardError::Unavailable(error.to_string()), body)
+        }
+    })
+}
+
+/// A body whose beginning was taken already.
+struct Rejoined {
+    first: Payload,
+    rest: Box<dyn WireSource>,
+}
+
+impl WireSource for Rejoined {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, crate::BoxError>>> {
+        match self.first.pop() {
+            Some(piece) => Poll::Ready(Some(Ok(piece))),
+            None => self.rest.poll_piece(cx),
+        }
+    }
+}
+
+/// Moves the upload along; an error of the client's side ends the call.
+fn drive(upload: &mut Option<Upload<CallSink>>, cx: &mut Context<'_>) -> Option<ForwardError> {
+    match upload.as_mut()?.poll(cx) {
+        Poll::Pending => return None,
+        Poll::Ready(Ended::Source(error)) => return Some(ForwardError::Source(error)),
+        // A plugin that wants no more may still answer.
+        Poll::Ready(Ended::Sent | Ended::Stopped) => *upload = None,
+    }
+    None
+}
+
+/// What there is of an answer.
+enum Gathered {
+    /// All of it.
+    All(prism_plugin_frames::End),
+    /// It has begun.
+    Begun,
+    Broken(Broken),
+}
+
+/// Takes what is here of an answer; all of it where it is small, which is the case of nearly every call.
+fn gather(call: &OpenCall, gathered: &mut Payload, cx: &mut Context<'_>) -> Poll<Gathered> {
+    let mut begun = !gathered.is_empty();
+    loop {
+        match call.poll_recv(cx) {
+            Poll::Ready(ClientEvent::Data(data)) => gathered.push(data),
+            Poll::Ready(ClientEvent::Opened) => {}
+            Poll::Ready(ClientEvent::End(end)) => return Poll::Ready(Gathered::All(end)),
+            Poll::Ready(ClientEvent::Broken(broken)) => return Poll::Ready(Gathered::Broken(broken)),
+            Poll::Pending if begun => return Poll::Ready(Gathered::Begun),
+            Poll::Pending => return Poll::Pending,
+        }
+        begun = true;
+        if gathered.len() >= GATHER {
+            return Poll::Ready(Gathered::Begun);
+        }
+    }
+}
+
+pub(super) fn unavailable(broken: &Broken) -> ForwardError {
+    ForwardError::Unavailable(format!("the connection broke: {}", broken.reason))
+}

@@ -1,0 +1,1 @@
+//! What only frames can get wrong.

@@ -1,0 +1,131 @@
+//! Forwarding of calls to a plugin in another process: to the process that was initialized, and once more
+//! where the plugin had not begun with a call.
+
+use super::{
+    Carrier, Endpoint, Link, Protocol,
+    connection::{Admitted, Connection, Upstream},
+};
+use crate::{
+    channel::{ForwardError, Forwarding, PluginChannel, ReplyBody, Rpc, WireBody, WireReply},
+    status::GRPC_STATUS,
+    worker::WorkerLocal,
+};
+use http::{HeaderMap, HeaderValue};
+use prism_plugin_abi::CallContext;
+use std::{fmt, rc::Rc, sync::Arc};
+
+/// One instance's way to a plugin in another process.
+pub(crate) struct RemoteChannel {
+    endpoint: Arc<Endpoint>,
+    link: Arc<Link>,
+}
+
+impl RemoteChannel {
+    pub(crate) fn new(endpoint: Arc<Endpoint>, link: Arc<Link>) -> Self {
+        Self { endpoint, link }
+    }
+}
+
+impl fmt::Debug for RemoteChannel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RemoteChannel({}, {})", self.endpoint.address(), self.link.protocol())
+    }
+}
+
+impl PluginChannel for RemoteChannel {
+    fn forward(&self, worker: &WorkerLocal, rpc: Rpc, context: CallContext, body: WireBody) -> Forwarding {
+        let ways = self.endpoint.ways(worker);
+        let link = Arc::clone(&self.link);
+        match link.protocol() {
+            Protocol::Grpc => Box::pin(forward(Rc::clone(&ways.grpc), link, rpc, context, body)),
+            Protocol::Frames => Box::pin(forward(Rc::clone(&ways.frames), link, rpc, context, body)),
+        }
+    }
+}
+
+/// Why an attempt failed.
+pub(crate) enum Failed {
+    /// The plugin has not begun with the call: it may be sent once more, if its body is at hand.
+    NotBegun(ForwardError, Option<WireBody>),
+    /// It may have.
+    Broken(ForwardError),
+}
+
+impl From<ForwardError> for Failed {
+    fn from(error: ForwardError) -> Self {
+        Self::Broken(error)
+    }
+}
+
+async fn forward<C: Carrier>(
+    upstream: Rc<Upstream<C>>,
+    link: Arc<Link>,
+    rpc: Rpc,
+    context: CallContext,
+    body: WireBody,
+) -> Result<WireReply, ForwardError> {
+    let mut admitted = Some(upstream.admit()?);
+    let call = Call { upstream: &upstream, link: &link, rpc, context: &context };
+    let reply = match call.attempt(&mut admitted, body).await {
+        Ok(reply) => reply,
+        Err(Failed::Broken(error) | Failed::NotBegun(error, None)) => return Err(error),
+        // Once: a plugin that refuses twice means it. Boxed, so that the calls that need it not are small.
+        Err(Failed::NotBegun(error, Some(body))) => {
+            tracing::debug!(%error, "the plugin has not begun with a call, which is sent once more");
+            match Box::pin(call.attempt(&mut admitted, body)).await {
+                Ok(reply) => reply,
+                Err(Failed::Broken(error) | Failed::NotBegun(error, _)) => return Err(error),
+            }
+        }
+    };
+    if is_unknown_instance(&reply) {
+        link.nudge();
+    }
+    Ok(reply)
+}
+
+/// FAILED_PRECONDITION before any message: the plugin does not know the instance (any more). The caller gets
+/// it as it is; should it mean something else, initializing again changes nothing.
+fn is_unknown_instance(reply: &WireReply) -> bool {
+    let refused = |trailers: &HeaderMap| trailers.get(GRPC_STATUS) == Some(&HeaderValue::from_static("9"));
+    match &reply.body {
+        ReplyBody::Whole { messages, trailers } => {
+            messages.is_empty() && (refused(&reply.headers) || refused(trailers))
+        }
+        ReplyBody::Stream(_) => false,
+    }
+}
+
+struct Call<'a, C> {
+    upstream: &'a Rc<Upstream<C>>,
+    link: &'a Link,
+    rpc: Rpc,
+    context: &'a CallContext,
+}
+
+impl<C: Carrier> Call<'_, C> {
+    async fn attempt(&self, admitted: &mut Option<Admitted>, body: WireBody) -> Result<WireReply, Failed> {
+        let connection = match self.upstream.open() {
+            Some(connection) if self.link.is_initialized(connection.peer) => connection,
+            // Boxed for the same reason: nearly every call finds an open connection.
+            _ => Box::pin(self.connection()).await?,
+        };
+        C::attempt(connection, self.rpc, self.context, admitted, body).await
+    }
+
+    /// A connection to the process that `Initialize` ran on.
+    async fn connection(&self) -> Result<Rc<Connection<C>>, ForwardError> {
+        let connection = self.upstream.connection().await?;
+        if self.link.is_initialized(connection.peer) {
+            return Ok(connection);
+        }
+        // It may be to a process that is on its way out; a new one is dialled now.
+        self.upstream.discard(&connection);
+        let connection = self.upstream.connection().await?;
+        if self.link.is_initialized(connection.peer) {
+            return Ok(connection);
+        }
+        self.link.nudge();
+        Err(ForwardError::Unavailable("plugin restarted; initializing".to_owned()))
+    }
+}

@@ -1,0 +1,105 @@
+//! What every transport to a plugin in another process shares: where the plugin is, each worker's connection
+//! to it, and what makes a call go to the right process, once or at most twice.
+
+mod connection;
+mod endpoint;
+mod forward;
+mod link;
+mod peer;
+mod protocol;
+mod reply;
+#[cfg(test)]
+mod tests;
+mod upload;
+
+pub(crate) use connection::{Admitted, Connection};
+pub(crate) use endpoint::Endpoint;
+pub(crate) use forward::{Failed, RemoteChannel};
+pub(crate) use link::Link;
+pub(crate) use peer::PeerIdentity;
+pub use protocol::{Protocol, ProtocolChoice};
+pub(crate) use reply::{GATHER, Receive, Reply};
+pub(crate) use upload::{Ended, Sink, Upload};
+
+use crate::channel::{ForwardError, Rpc, WireBody, WireReply};
+use futures_util::future::LocalBoxFuture;
+use prism_platform::{Address, Platform, time};
+use prism_plugin_abi::{CallContext, Code, Error};
+use std::{future::Future, rc::Rc, time::Duration};
+
+/// A plugin on this host answers within milliseconds; on another, within a round trip or two. Whoever
+/// waits longer than this would rather hear that it is away.
+pub(crate) const DIAL_DEADLINE: Duration = Duration::from_secs(1);
+
+/// A transport, as the type of its open connections.
+pub(crate) trait Carrier: Sized + 'static {
+    /// Connects, and waits until the peer has answered in the transport's own words: a socket whose owner is
+    /// stopped still accepts, and only the peer says how many calls it takes at once. Without a deadline.
+    ///
+    /// # Errors
+    /// Why there is no connection, without the address.
+    fn handshake(
+        platform: &Platform,
+        address: &Address,
+    ) -> impl Future<Output = Result<Dialled<Self>, String>>;
+
+    /// Calls that the peer takes at once.
+    fn at_once(&self) -> usize;
+
+    /// Sends one call, once. `admitted` is taken as soon as an answer is there to hold it.
+    ///
+    /// # Errors
+    /// Whether the plugin may have begun with the call, and what happened.
+    fn attempt(
+        connection: Rc<Connection<Self>>,
+        rpc: Rpc,
+        context: &CallContext,
+        admitted: &mut Option<Admitted>,
+        body: WireBody,
+    ) -> impl Future<Output = Result<WireReply, Failed>>;
+}
+
+/// How a connection ended.
+pub(crate) enum Closed {
+    /// It was not needed any more, or it broke; for a person.
+    Ended(String),
+    /// The plugin broke the transport's protocol; for a person.
+    Violated(String),
+}
+
+/// An open connection, and what must be polled for anything on it to move; resolves when it is gone.
+pub(crate) struct Dialled<C> {
+    pub(crate) carrier: C,
+    /// The process at the other end, where that can be known.
+    pub(crate) peer: Option<PeerIdentity>,
+    pub(crate) driver: LocalBoxFuture<'static, Closed>,
+}
+
+/// Puts the deadline and the address to a handshake.
+///
+/// # Errors
+/// Why there is no connection, with the address; [`DIAL_DEADLINE`] at the latest.
+pub(crate) async fn within_deadline<T>(
+    address: &Address,
+    handshake: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    match time::timeout(DIAL_DEADLINE, handshake).await {
+        Ok(Ok(dialled)) => Ok(dialled),
+        Ok(Err(problem)) => Err(format!("{address}: {problem}")),
+        Err(_) => Err(format!("{address}: it did not answer within {} s", DIAL_DEADLINE.as_secs())),
+    }
+}
+
+/// What is left of a call's time; `None` when it has no deadline.
+///
+/// # Errors
+/// It has passed: the call is not sent at all.
+pub(crate) fn time_left(context: &CallContext) -> Result<Option<Duration>, ForwardError> {
+    let Some(deadline) = context.deadline else { return Ok(None) };
+    let left = time::Instant::from_std(deadline).saturating_duration_since(time::Instant::now());
+    if left.is_zero() {
+        let message = "the deadline passed before the call reached the plugin";
+        return Err(Error::channel(Code::DeadlineExceeded, message).into());
+    }
+    Ok(Some(left))
+}
