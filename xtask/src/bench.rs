@@ -71,6 +71,9 @@ fn compare(options: &Compare) -> Result<(), Failure> {
             command.args([name, &value]);
         }
     }
+    if !options.no_build {
+        command.arg("--built");
+    }
     if options.quick {
         command.arg("--quick");
     }

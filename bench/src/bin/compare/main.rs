@@ -17,6 +17,8 @@ mod workload;
 use clap::Parser;
 use error::{Error, io};
 use peers::{Peer, Programs};
+use prism_platform::raise_open_files;
+use report::Stamp;
 use round::Plan;
 use std::{path::PathBuf, process::ExitCode, thread, time::Duration};
 use tokio::{
@@ -50,6 +52,9 @@ struct Arguments {
     /// Where prism-edge, edge, echo-plugin and relay are. Default: beside this program.
     #[arg(long)]
     bin: Option<PathBuf>,
+    /// Say in the report that the programs were built for this run.
+    #[arg(long)]
+    built: bool,
     /// Where `cargo xtask tools` puts programs.
     #[arg(long, default_value = "target/tools")]
     tools: PathBuf,
@@ -71,6 +76,9 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
     child::pin(child::LOAD_CORE)?;
     let programs = Programs::find(arguments.bin.as_deref(), &arguments.tools)?;
     let plan = plan(arguments)?;
+    let stamp = Stamp::take(&programs, arguments.built);
+    // The comparison's own thousand connections.
+    io("raise the limit of open files", raise_open_files())?;
     // Its drop removes it, on every way out of here.
     let folder =
         io("create a folder for the run", tempfile::Builder::new().prefix("prism-compare-").tempdir())?;
@@ -82,7 +90,8 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
     for (peer, why) in &skipped {
         println!("{peer} is left out: prism-edge refuses its configuration: {why}");
     }
-    report::write(&arguments.out, &plan, &visits, &skipped)
+    println!("\n{}", report::write(&arguments.out, &plan, &stamp, &visits, &skipped)?);
+    Ok(())
 }
 
 fn plan(arguments: &Arguments) -> Result<Plan, Error> {

@@ -55,11 +55,16 @@ pub(crate) fn run(
             for peer in &running {
                 unless_interrupted()?;
                 if matches!(workload.kind, Kind::Idle { .. }) {
+                    if peer.proxy.is_none() {
+                        // It is the proxy's memory that is counted.
+                        continue;
+                    }
                     // Memory that earlier workloads left behind would be used for the connections first.
                     let fresh = Running::start(&peer.peer, programs, &base.join("idle"), runtime)?;
                     seen(visitor.visit(&fresh, workload)?);
                 } else {
                     seen(visitor.visit(peer, workload)?);
+                    peer.shorten_logs();
                 }
             }
         }

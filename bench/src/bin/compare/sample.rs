@@ -63,7 +63,11 @@ pub(crate) struct Shares {
 impl Machine {
     /// Now.
     pub(crate) fn now() -> Result<Self, Error> {
-        let stat = io("read /proc/stat", fs::read_to_string("/proc/stat"))?;
+        let read = |path: &str| io(format!("read {path}"), fs::read_to_string(path));
+        Ok(Self::parse(&read("/proc/stat")?, &read("/proc/self/stat")?))
+    }
+
+    fn parse(stat: &str, own: &str) -> Self {
         let mut machine = Self::default();
         for line in stat.lines().filter(|line| line.starts_with("cpu0 ") || line.starts_with("cpu1 ")) {
             let ticks: Vec<u64> = line.split_whitespace().skip(1).filter_map(|n| n.parse().ok()).collect();
@@ -73,11 +77,10 @@ impl Machine {
             machine.steal += at(7);
             machine.total += ticks.iter().take(8).sum::<u64>();
         }
-        let own = io("read /proc/self/stat", fs::read_to_string("/proc/self/stat"))?;
-        // The second field, the name, may hold spaces; utime is the 14th, then stime, cutime, cstime.
+        // The second field, the name, may hold spaces and brackets; utime is the 14th, then stime, cutime, cstime.
         let after_name = own.rsplit(") ").next().unwrap_or("");
         machine.own = after_name.split(' ').skip(11).take(4).filter_map(|n| n.parse::<u64>().ok()).sum();
-        Ok(machine)
+        machine
     }
 
     /// What happened since `before`, when the comparison's other processes used `used` nanoseconds.
@@ -89,5 +92,37 @@ impl Machine {
             steal: (self.steal - before.steal) as f64 / total,
             others: ((self.busy - before.busy) as f64 - ours).max(0.0) / total,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: &str = "7 (a ) b) S 1 7 7 0 -1 4194560 1 2 3 4 100 20 3 4 20 0 1 0 99";
+
+    #[test]
+    fn shares_leave_out_what_is_ours() {
+        let before =
+            Machine::parse("cpu 9 9\ncpu0 10 0 10 80 0 0 0 0 0 0\ncpu1 0 0 0 100 0 0 0 0 0 0\n", OWN);
+        let after = Machine::parse(
+            "cpu 9 9\ncpu0 60 0 20 118 0 0 0 2 0 0\ncpu1 40 0 20 138 0 0 0 2 0 0\ncpu2 9 9 9 9 9 9 9 9\n",
+            &OWN.replace(" 100 20 3 4 ", " 110 30 23 4 "),
+        );
+        // 200 ticks passed, 120 of them busy: 40 ours, 60 the peer's, 20 a stranger's.
+        let shares = after.since(&before, 600_000_000);
+        assert_eq!((shares.steal, shares.others), (0.02, 0.1));
+        // Rounding may make us seem busier than the machine.
+        assert_eq!(after.since(&before, 10_000_000_000).others, 0.0);
+    }
+
+    #[test]
+    fn this_process_has_used_time_and_memory() {
+        let id = std::process::id();
+        assert!(cpu_nanos(id).unwrap() > 0);
+        reset_peak(id).unwrap();
+        assert!(peak_rss(id).unwrap() >= 1 << 16);
+        assert!(rss(id).unwrap() >= 1 << 16);
+        assert!(cpu_nanos(u32::MAX).is_err());
     }
 }

@@ -33,16 +33,14 @@ impl Echoes {
     pub(crate) async fn open(address: &Address, call: &Call, payload: usize) -> Result<Self, String> {
         let mut client = Client::open(address).await?;
         let payload = pattern(payload);
-        let first = frame(&request("echo_stream", payload.clone()));
+        let message = frame(&request("echo_stream", payload.clone()));
         let opened = timeout(PATIENCE, async {
             let (response, mut send) = client.start(call.stream, &call.headers).await?;
-            send.send_data(first, false).map_err(|error| error.to_string())?;
+            send.send_data(message.clone(), false).map_err(|error| error.to_string())?;
             let receive = accepted(response.await.map_err(|error| error.to_string())?)?;
             Ok::<_, String>((send, receive))
         });
         let (send, receive) = opened.await.map_err(|_| "the stream does not open".to_owned())??;
-        // The operation's name is in the first message only.
-        let message = frame(&request("", payload.clone()));
         let mut echoes = Self { send, receive, received: BytesMut::new(), payload, message, _client: client };
         echoes.next().await?;
         Ok(echoes)
@@ -104,7 +102,11 @@ impl Echoes {
                     };
                 }
             }
-            let data = self.receive.data().await.ok_or("the stream ended early")?;
+            let Some(data) = self.receive.data().await else {
+                let trailers = self.receive.trailers().await.map_err(|error| error.to_string())?;
+                ok(&trailers.unwrap_or_default())?;
+                return Err("the stream ended early".to_owned());
+            };
             let data = data.map_err(|error| error.to_string())?;
             self.receive.flow_control().release_capacity(data.len()).map_err(|error| error.to_string())?;
             self.received.extend_from_slice(&data);

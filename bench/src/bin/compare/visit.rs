@@ -78,10 +78,17 @@ impl Visitor<'_> {
             unary,
             folder: &peer.folder,
         };
-        load.run(self.plan.warm_up)?;
-        let (done, used) = measured(peer, || load.run(self.plan.measure))?;
-        let latency = load.latency(self.plan.latency)?;
-        Ok(figures(done, &used, latency))
+        let (warm_up, measure) = (self.plan.warm_up.max(unary.least()), self.plan.measure.max(unary.least()));
+        load.run(warm_up)?;
+        let (done, times, used) = if unary.is_small() {
+            // The log costs the core of the load a share of what is measured there: a phase of its own.
+            let (done, used) = measured(peer, || load.run(measure))?;
+            (done, load.logged(self.plan.latency)?.1, used)
+        } else {
+            let ((done, times), used) = measured(peer, || load.logged(measure))?;
+            (done, times, used)
+        };
+        Ok(figures(done, &used, latency(peer, &times)?))
     }
 
     fn stream(&self, peer: &Running, payload: usize, depth: usize) -> Result<Visit, Error> {
@@ -92,16 +99,11 @@ impl Visitor<'_> {
             answer(peer.name, self.runtime.block_on(echoes.run(depth, self.plan.measure)))
         })?;
         answer(peer.name, self.runtime.block_on(echoes.end()))?;
-        let latency = percentiles(&times).ok_or_else(|| Error::Answer {
-            peer: peer.name.to_owned(),
-            problem: "no message came back".to_owned(),
-        })?;
-        Ok(figures(done, &used, latency))
+        Ok(figures(done, &used, latency(peer, &times)?))
     }
 
     fn idle(&self, peer: &Running, connections: u32) -> Result<Visit, Error> {
         let Some(proxy) = peer.proxy.as_ref().map(Owned::id) else {
-            // Nothing to be counted without a proxy.
             return Ok(Visit::default());
         };
         let settle = || self.runtime.block_on(async { sleep(SILENCE).await });
@@ -128,6 +130,13 @@ impl Visitor<'_> {
         let growth = after.saturating_sub(before) as f64 / f64::from(connections);
         Ok(Visit { idle_bytes: Some(growth), ..Visit::default() })
     }
+}
+
+fn latency(peer: &Running, times: &[u32]) -> Result<Latency, Error> {
+    percentiles(times).ok_or_else(|| Error::Answer {
+        peer: peer.name.to_owned(),
+        problem: "nothing was answered while measuring; a longer --seconds may help".to_owned(),
+    })
 }
 
 /// What a peer used while something was measured.

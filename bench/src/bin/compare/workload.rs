@@ -2,6 +2,7 @@
 
 use crate::client::{echo, frame, pattern};
 use bytes::Bytes;
+use std::time::Duration;
 
 /// Unary calls with a payload each way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,16 @@ impl Unary {
     /// The bytes of a request's body.
     pub(crate) fn body(&self) -> Bytes {
         frame(&echo("echo", pattern(self.payload)))
+    }
+
+    /// Whether there are so many calls a second that to log each of them shows.
+    pub(crate) fn is_small(&self) -> bool {
+        self.payload < 64 << 10
+    }
+
+    /// The least length of a phase: time for a score of calls, at the 20 calls of 16 MiB a second that peers do.
+    pub(crate) fn least(&self) -> Duration {
+        Duration::from_millis(self.payload as u64 >> 14)
     }
 }
 

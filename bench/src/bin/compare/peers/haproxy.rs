@@ -14,11 +14,13 @@ pub(super) const PEER: Peer = Peer {
     },
 };
 
+/// The window is raised from 64 KiB to what prism-edge's plugins grant, so that large bodies do not wait for it.
 fn config(port: u16, plugin: &str) -> String {
     format!(
         "global
   nbthread 1
   maxconn 4000
+  tune.h2.initial-window-size 1048576
 
 defaults
   mode http

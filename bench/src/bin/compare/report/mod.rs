@@ -1,60 +1,89 @@
-//! What is shown and kept.
+//! What is shown and kept: a line per visit, and at the end tables, raw data and a chart.
 
-use crate::{error::Error, round::Plan, visit::Visit};
+mod goals;
+mod markdown;
+mod stamp;
+mod svg;
+mod table;
+
+pub(crate) use stamp::Stamp;
+
+use crate::{
+    error::Error,
+    round::{Plan, Skipped},
+    visit::Visit,
+};
+use serde::Serialize;
 use std::{fs, path::Path};
+use table::Table;
 
 /// One visit, for who watches.
 pub(crate) fn line(visit: &Visit) -> String {
-    let optional = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
+    let with = |value: Option<f64>, digits: usize| {
+        value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+    };
+    if visit.idle_bytes.is_some() {
+        let kib = with(visit.idle_bytes.map(|bytes| bytes / 1024.0), 1);
+        return format!(
+            "{:>2} {:<9} {:<18} {kib:>8} KiB per connection",
+            visit.round, visit.workload, visit.peer
+        );
+    }
     format!(
-        "round {} {:<8} {:<20} {:>9.0} req/s  proxy {:>7} us  plugin {:>6} us  p50 {:>6}  p99 {:>6}  steal {:>4.1} %  others {:>4.1} %",
+        "{:>2} {:<9} {:<18} {:>8}/s  proxy {:>8} µs  plugin {:>8} µs  p50 {:>6}  p99 {:>6} µs{}",
         visit.round,
         visit.workload,
         visit.peer,
-        visit.rate.unwrap_or(0.0),
-        optional(visit.proxy_us),
-        optional(visit.plugin_us),
-        visit.p50_us.unwrap_or(0.0),
-        visit.p99_us.unwrap_or(0.0),
-        visit.steal * 100.0,
-        visit.others * 100.0,
+        with(visit.rate, 0),
+        with(visit.proxy_us, 2),
+        with(visit.plugin_us, 2),
+        with(visit.p50_us, 0),
+        with(visit.p99_us, 0),
+        if Table::is_noisy(visit) {
+            format!("  too noisy: steal {:.1} %, others {:.1} %", visit.steal * 100.0, visit.others * 100.0)
+        } else {
+            String::new()
+        },
     )
 }
 
-/// Writes the results.
+/// Everything that `compare.json` holds.
+#[derive(Serialize)]
+struct Raw<'a> {
+    stamp: &'a Stamp,
+    rounds: usize,
+    measured_seconds: f64,
+    left_out: &'a [Skipped],
+    visits: &'a [Visit],
+}
+
+/// Writes `compare.md`, `compare.json` and `compare.svg`, and returns the first.
 pub(crate) fn write(
     folder: &Path,
     plan: &Plan,
+    stamp: &Stamp,
     visits: &[Visit],
-    _skipped: &[(&'static str, String)],
-) -> Result<(), Error> {
-    let write = |name: &str, text: String| {
+    skipped: &[Skipped],
+) -> Result<String, Error> {
+    fs::create_dir_all(folder).map_err(|source| Error::Write { path: folder.to_path_buf(), source })?;
+    let write = |name: &str, text: &str| {
         let path = folder.join(name);
         fs::write(&path, text).map_err(|source| Error::Write { path, source })
     };
-    fs::create_dir_all(folder).map_err(|source| Error::Write { path: folder.to_path_buf(), source })?;
-    write("compare.json", serde_json::to_string_pretty(visits).unwrap_or_default())?;
-    for workload in &plan.workloads {
-        println!("\n{}: medians", workload.name);
-        for peer in &plan.peers {
-            let of = |figure: fn(&Visit) -> Option<f64>| {
-                let mut all: Vec<f64> = visits
-                    .iter()
-                    .filter(|visit| visit.peer == peer.name && visit.workload == workload.name)
-                    .filter_map(figure)
-                    .collect();
-                all.sort_by(f64::total_cmp);
-                all.get(all.len() / 2).copied().unwrap_or(0.0)
-            };
-            println!(
-                "  {:<20} {:>9.0} req/s  proxy {:>8.2} us  plugin {:>8.2} us  p50 {:>6.0} us",
-                peer.name,
-                of(|visit| visit.rate),
-                of(|visit| visit.proxy_us),
-                of(|visit| visit.plugin_us),
-                of(|visit| visit.p50_us),
-            );
-        }
-    }
-    Ok(())
+    let table = Table { visits };
+    let raw = Raw {
+        stamp,
+        rounds: plan.rounds,
+        measured_seconds: plan.measure.as_secs_f64(),
+        left_out: skipped,
+        visits,
+    };
+    let json = serde_json::to_string_pretty(&raw)
+        .map_err(|error| Error::Write { path: folder.join("compare.json"), source: error.into() })?;
+    write("compare.json", &(json + "\n"))?;
+    let foot = format!("{} · {} · commit {}", stamp.date, stamp.processor, stamp.commit);
+    write("compare.svg", &svg::chart(plan, &table, &foot))?;
+    let markdown = markdown::report(plan, stamp, &table, skipped);
+    write("compare.md", &markdown)?;
+    Ok(markdown)
 }
