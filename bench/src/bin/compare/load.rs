@@ -99,7 +99,7 @@ impl Load<'_> {
             if let Some(status) = child.ended()? {
                 let output = child.said();
                 return if status.success() {
-                    parse(&output)
+                    parse(&output, self.unary.answer_bytes())
                 } else {
                     Err(Error::Load { problem: format!("it ended with {status}"), output })
                 };
@@ -119,12 +119,14 @@ impl Load<'_> {
     }
 }
 
-/// Reads h2load's summary: its `finished in`, `requests:` and `status codes:` lines.
-fn parse(output: &str) -> Result<Done, Error> {
+/// Reads h2load's summary: its `finished in`, `requests:`, `status codes:` and `traffic:` lines. h2load looks
+/// neither at the trailers, where gRPC says how a call ended, nor at the answers; but answers that are errors are
+/// shorter than `answer_bytes`, and that shows in the sum.
+fn parse(output: &str, answer_bytes: u64) -> Result<Done, Error> {
     let problem = |problem: String| Error::Load { problem, output: output.to_owned() };
     let line = |start: &str| output.lines().find_map(|line| line.strip_prefix(start));
-    let (Some(finished), Some(requests), Some(codes)) =
-        (line("finished in "), line("requests: "), line("status codes: "))
+    let (Some(finished), Some(requests), Some(codes), Some(traffic)) =
+        (line("finished in "), line("requests: "), line("status codes: "), line("traffic: "))
     else {
         return Err(problem("its summary is missing".to_owned()));
     };
@@ -134,13 +136,21 @@ fn parse(output: &str) -> Result<Done, Error> {
     };
     let counts = (count(requests, "succeeded"), count(requests, "failed"));
     let others: Option<Vec<u64>> = ["3xx", "4xx", "5xx"].iter().map(|class| count(codes, class)).collect();
-    let (Some(seconds), (Some(succeeded), Some(failed)), Some(others)) = (seconds, counts, others) else {
+    let data = traffic.strip_suffix(") data").and_then(|rest| rest.rsplit('(').next()?.parse::<u64>().ok());
+    let (Some(seconds), (Some(succeeded), Some(failed)), Some(others), Some(data)) =
+        (seconds, counts, others, data)
+    else {
         return Err(problem("its summary is not understood".to_owned()));
     };
     let others: u64 = others.iter().sum();
     if failed > 0 || others > 0 {
         return Err(problem(format!(
             "{succeeded} requests succeeded, {failed} failed, {others} without 2xx"
+        )));
+    }
+    if data < succeeded * answer_bytes {
+        return Err(problem(format!(
+            "{succeeded} answers of {answer_bytes} bytes have {data} bytes together: some were errors"
         )));
     }
     Ok(Done { requests: succeeded, seconds })
@@ -186,12 +196,13 @@ mod tests {
 finished in 2.01s, 46123.50 req/s, 9.87MB/s
 requests: 92300 total, 92428 started, 92300 done, 92300 succeeded, 0 failed, 0 errored, 0 timeout
 status codes: 92300 2xx, 0 3xx, 0 4xx, 0 5xx
+traffic: 19.88MB (20845000) total, 4.40MB (4615000) headers (space savings 44.94%), 12.15MB (12737400) data
 ";
 
     #[test]
     fn a_summary_is_read() {
-        assert_eq!(parse(SAID).unwrap(), Done { requests: 92300, seconds: 2.01 });
-        assert_eq!(parse(&SAID.replace("2.01s", "512.30ms")).unwrap().seconds, 0.5123);
+        assert_eq!(parse(SAID, 138).unwrap(), Done { requests: 92300, seconds: 2.01 });
+        assert_eq!(parse(&SAID.replace("2.01s", "512.30ms"), 138).unwrap().seconds, 0.5123);
     }
 
     #[test]
@@ -203,10 +214,12 @@ status codes: 92300 2xx, 0 3xx, 0 4xx, 0 5xx
             SAID.replace("2.01s", "soon"),
             SAID.replace("finished in", "finished"),
             SAID.replace("92300 succeeded", "many succeeded"),
+            SAID.replace("12737400", "12737399"),
+            SAID.replace(") data", ") bytes"),
             String::new(),
         ];
         for said in bad {
-            assert!(matches!(parse(&said), Err(Error::Load { .. })), "{said}");
+            assert!(matches!(parse(&said, 138), Err(Error::Load { .. })), "{said}");
         }
     }
 

@@ -81,7 +81,8 @@ pub(crate) fn write(
     let json = serde_json::to_string_pretty(&raw)
         .map_err(|error| Error::Write { path: folder.join("compare.json"), source: error.into() })?;
     write("compare.json", &(json + "\n"))?;
-    let foot = format!("{} · {} · commit {}", stamp.date, stamp.processor, stamp.commit);
+    let foot =
+        format!("{} · {} · commit {} · ~ ±: see compare.md", stamp.date, stamp.processor, stamp.commit);
     write("compare.svg", &svg::chart(plan, &table, &foot))?;
     let markdown = markdown::report(plan, stamp, &table, skipped);
     write("compare.md", &markdown)?;
