@@ -3,6 +3,8 @@
 mod call;
 mod connection;
 mod inbox;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod wake;
 

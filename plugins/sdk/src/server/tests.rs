@@ -271,8 +271,8 @@ fn context(namespace: &str) -> CallContext {
     CallContext { instance: INSTANCE, namespace: namespace.into(), ..Default::default() }
 }
 
-fn from_now(time: Duration) -> Option<std::time::Instant> {
-    Some((Instant::now() + time).into_std())
+fn from_now(time: Duration) -> Option<Instant> {
+    Some(tokio::time::Instant::now().into_std() + time)
 }
 
 /// A namespace that no other test has.
