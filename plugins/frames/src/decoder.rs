@@ -38,6 +38,36 @@ enum State {
     Skip(usize),
 }
 
+/// Where frames go, one method per kind that has a body: a frame as a value is moved too often for what it is.
+pub(crate) trait Sink {
+    fn open(&mut self, call: u32, head: OpenHead, data: Bytes, last: bool) -> Result<(), ProtocolError>;
+    fn data(&mut self, call: u32, data: Bytes, last: bool) -> Result<(), ProtocolError>;
+    fn end(&mut self, call: u32, end: End, data: Bytes) -> Result<(), ProtocolError>;
+    fn other(&mut self, frame: Frame) -> Result<(), ProtocolError>;
+}
+
+/// One frame.
+struct One(Option<Frame>);
+
+impl Sink for One {
+    fn open(&mut self, call: u32, head: OpenHead, data: Bytes, last: bool) -> Result<(), ProtocolError> {
+        self.other(Frame::Open { call, head, data, last })
+    }
+
+    fn data(&mut self, call: u32, data: Bytes, last: bool) -> Result<(), ProtocolError> {
+        self.other(Frame::Data { call, data, last })
+    }
+
+    fn end(&mut self, call: u32, end: End, data: Bytes) -> Result<(), ProtocolError> {
+        self.other(Frame::End { call, end, data })
+    }
+
+    fn other(&mut self, frame: Frame) -> Result<(), ProtocolError> {
+        self.0 = Some(frame);
+        Ok(())
+    }
+}
+
 /// What follows the last byte of a large frame's body.
 #[derive(Debug)]
 enum Then {
@@ -65,45 +95,72 @@ impl Decoder {
     /// # Errors
     /// [`ProtocolError`]: the peer is not to be understood any further. The decoder must not be used again.
     pub fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, ProtocolError> {
-        loop {
-            match &mut self.state {
-                State::Header => {}
-                State::Body { .. } => return Ok(self.body(input)),
-                State::Skip(left) => {
-                    let skipped = (*left).min(input.len());
-                    input.advance(skipped);
-                    *left -= skipped;
-                    if *left > 0 {
-                        return Ok(None);
-                    }
-                    self.state = State::Header;
+        let mut one = One(None);
+        while one.0.is_none() && self.step(input, &mut one)? {}
+        Ok(one.0)
+    }
+
+    /// Gives the next frame, or the next piece of a large one, to `sink`, or begins to skip an unknown one; `false`
+    /// when more bytes are needed.
+    #[inline]
+    pub(crate) fn step<S: Sink>(
+        &mut self,
+        input: &mut BytesMut,
+        sink: &mut S,
+    ) -> Result<bool, ProtocolError> {
+        match self.state {
+            State::Header => {}
+            State::Body { .. } => return self.body(input, sink),
+            State::Skip(_) => {
+                if !self.skip(input) {
+                    return Ok(false);
                 }
             }
-            let Some((header, rest)) = input.split_first_chunk::<HEADER>() else { return Ok(None) };
-            let header = Header::decode(*header);
-            let Some(kind) = Kind::from_number(header.kind) else {
-                self.check_length("unknown", header.length, self.max_frame)?;
-                input.advance(HEADER);
-                self.state = State::Skip(header.length as usize);
-                continue;
-            };
-            let length = header.length as usize;
-            if !matches!(kind, Kind::Open | Kind::Data | Kind::End) {
+        }
+        let Some((header, rest)) = input.split_first_chunk::<HEADER>() else { return Ok(false) };
+        let header = Header::decode(*header);
+        let length = header.length as usize;
+        match Kind::from_number(header.kind) {
+            Some(kind @ (Kind::Open | Kind::Data | Kind::End)) => {
+                self.check_length(kind.name(), header.length, self.max_frame)?;
+                if rest.len() >= length {
+                    Self::whole(kind, header, length, input, sink)?;
+                    return Ok(true);
+                }
+                if length <= COPY {
+                    return Ok(false);
+                }
+                self.begin_large(kind, header, input, sink)
+            }
+            Some(kind) => {
                 self.check_length(kind.name(), header.length, MAX_CONTROL)?;
-                let Some(payload) = rest.get(..length) else { return Ok(None) };
+                let Some(payload) = rest.get(..length) else { return Ok(false) };
                 let frame = control(kind, header.call, payload)?;
                 input.advance(HEADER + length);
-                return Ok(Some(frame));
+                sink.other(frame)?;
+                Ok(true)
             }
-            self.check_length(kind.name(), header.length, self.max_frame)?;
-            if let Some(payload) = rest.get(..length) {
-                return Self::whole(kind, header, payload.len(), input).map(Some);
+            None => {
+                self.check_length("unknown", header.length, self.max_frame)?;
+                input.advance(HEADER);
+                self.state = State::Skip(length);
+                Ok(true)
             }
-            if length <= COPY {
-                return Ok(None);
-            }
-            return self.begin_large(kind, header, input);
         }
+    }
+
+    /// Skips what is here of an unknown frame; `true` at its end.
+    fn skip(&mut self, input: &mut BytesMut) -> bool {
+        if let State::Skip(left) = &mut self.state {
+            let skipped = (*left).min(input.len());
+            input.advance(skipped);
+            *left -= skipped;
+            if *left > 0 {
+                return false;
+            }
+        }
+        self.state = State::Header;
+        true
     }
 
     fn check_length(&self, kind: &'static str, length: u32, max: u32) -> Result<(), ProtocolError> {
@@ -111,18 +168,20 @@ impl Decoder {
     }
 
     /// A frame that is here as a whole.
-    fn whole(
+    #[inline]
+    fn whole<S: Sink>(
         kind: Kind,
         header: Header,
         length: usize,
         input: &mut BytesMut,
-    ) -> Result<Frame, ProtocolError> {
+        sink: &mut S,
+    ) -> Result<(), ProtocolError> {
         let call = header.call;
         let last = header.flags & HALF_CLOSE != 0;
         match kind {
             Kind::Data => {
                 input.advance(HEADER);
-                Ok(Frame::Data { call, data: take(input, length), last })
+                sink.data(call, take(input, length), last)
             }
             Kind::Open => {
                 input.advance(HEADER);
@@ -134,7 +193,7 @@ impl Decoder {
                     return Err(kind.malformed());
                 }
                 let head = payload.split_to(head_length);
-                Ok(Frame::Open { call, head: OpenHead::decode(&head)?, data: payload, last })
+                sink.open(call, OpenHead::decode(&head)?, payload, last)
             }
             _ => {
                 let payload = &input[HEADER..HEADER + length];
@@ -142,68 +201,72 @@ impl Decoder {
                 let head = payload.get(2..2 + head_length).ok_or(kind.malformed())?;
                 let end = End::decode(head)?;
                 input.advance(HEADER + 2 + head_length);
-                Ok(Frame::End { call, end, data: take(input, length - 2 - head_length) })
+                sink.end(call, end, take(input, length - 2 - head_length))
             }
         }
     }
 
     /// A large frame of which only the beginning is here.
-    fn begin_large(
+    fn begin_large<S: Sink>(
         &mut self,
         kind: Kind,
         header: Header,
         input: &mut BytesMut,
-    ) -> Result<Option<Frame>, ProtocolError> {
+        sink: &mut S,
+    ) -> Result<bool, ProtocolError> {
         let (call, length) = (header.call, header.length as usize);
         let then = if header.flags & HALF_CLOSE != 0 { Then::HalfClose } else { Then::More };
         if kind == Kind::Data {
             input.advance(HEADER);
             self.state = State::Body { call, left: length, then };
-            return Ok(self.body(input));
+            return self.body(input, sink);
         }
-        let Some(payload) = input.get(HEADER..) else { return Ok(None) };
+        let Some(payload) = input.get(HEADER..) else { return Ok(false) };
         if payload.len() < 2 {
-            return Ok(None);
+            return Ok(false);
         }
         let head_length = head_length(payload, kind)?;
         if 2 + head_length > length {
             return Err(kind.malformed());
         }
-        let Some(head) = payload.get(2..2 + head_length) else { return Ok(None) };
+        let Some(head) = payload.get(2..2 + head_length) else { return Ok(false) };
         let left = length - 2 - head_length;
         if kind == Kind::End {
             let end = Box::new(End::decode(head)?);
             input.advance(HEADER + 2 + head_length);
             self.state = State::Body { call, left, then: Then::End(end) };
-            return Ok(self.body(input));
+            return self.body(input, sink);
         }
         let head = OpenHead::decode(&Bytes::copy_from_slice(head))?;
         input.advance(HEADER + 2 + head_length);
         let last = left == 0 && matches!(then, Then::HalfClose);
         self.state = if left == 0 { State::Header } else { State::Body { call, left, then } };
-        Ok(Some(Frame::Open { call, head, data: Bytes::new(), last }))
+        sink.open(call, head, Bytes::new(), last)?;
+        Ok(true)
     }
 
     /// The next piece of a large frame's body.
-    fn body(&mut self, input: &mut BytesMut) -> Option<Frame> {
-        let State::Body { call, left, then } = &mut self.state else { return None };
+    fn body<S: Sink>(&mut self, input: &mut BytesMut, sink: &mut S) -> Result<bool, ProtocolError> {
+        let State::Body { call, left, then } = &mut self.state else { return Ok(false) };
         let here = (*left).min(input.len());
         if here < (*left).min(COPY) {
-            return None;
+            return Ok(false);
         }
         let data = take(input, here);
         *left -= here;
         let call = *call;
         if *left > 0 {
-            return Some(Frame::Data { call, data, last: false });
+            sink.data(call, data, false)?;
+            return Ok(true);
         }
-        let frame = match std::mem::replace(then, Then::More) {
-            Then::More => Frame::Data { call, data, last: false },
-            Then::HalfClose => Frame::Data { call, data, last: true },
-            Then::End(end) => Frame::End { call, end: *end, data },
-        };
+        let then = std::mem::replace(then, Then::More);
         self.state = State::Header;
-        Some(frame)
+        match then {
+            Then::More => sink.data(call, data, false)?,
+            Then::HalfClose => sink.data(call, data, true)?,
+            Then::End(end) => sink.end(call, *end, data)?,
+        }
+        Ok(true)
     }
 }
 

@@ -188,6 +188,14 @@ fn lengths_are_checked_before_anything_comes() {
 }
 
 #[test]
+fn a_flood_of_empty_unknown_frames_is_skipped() {
+    let header = Header { length: 0, kind: 200, flags: 0, call: 0 };
+    let mut bytes = header.encode().repeat(1_000_000);
+    Frame::Ping([1; 8]).encode(&mut bytes);
+    assert_eq!(decode([&bytes[..]]), Ok(flat(&[Frame::Ping([1; 8])])));
+}
+
+#[test]
 fn short_payloads_are_malformed() {
     for (kind, length) in [(1, 16), (2, 28), (4, 8), (5, 4), (6, 1), (7, 12), (8, 8), (9, 8)] {
         for short in 0..length {

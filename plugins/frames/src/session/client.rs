@@ -1,7 +1,7 @@
 //! The side that opens calls: the proxy's.
 
 use super::{
-    link::{Link, name},
+    link::Link,
     outbox::QUEUE,
     slot::{Begun, CallId, Finish, Outcome, Phase, Slot, register, wake},
     table::Table,
@@ -9,11 +9,11 @@ use super::{
 use crate::{
     CallHead,
     control::{CancelReason, Config, GoAway, Reason},
-    decoder::COPY,
+    decoder::{COPY, Sink},
     end::End,
     error::{Broken, ConnectionError, OpenError, ProtocolError, Stopped},
     frame::{self, Frame},
-    wire::MAX_HEAD,
+    wire::{Kind, MAX_HEAD},
 };
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -144,7 +144,7 @@ impl ClientSession {
     ///
     /// # Errors
     /// [`OpenError`]; nothing was sent.
-    pub fn open(&mut self, head: &CallHead<'_>, mut body: Payload, last: bool) -> Result<CallId, OpenError> {
+    pub fn open(&mut self, head: &CallHead<'_>, body: Payload, last: bool) -> Result<CallId, OpenError> {
         self.check_room()?;
         let head_length = head.encoded_len();
         if head_length > MAX_HEAD {
@@ -158,7 +158,9 @@ impl ClientSession {
         let position = self.link.outbox.position();
         let data = if now { count } else { 0 };
         self.link.outbox.stage(|to| frame::open(to, index, head, data, last && now));
-        self.link.outbox.push_body(&mut body, data);
+        if now {
+            self.link.outbox.push_small(&body);
+        }
         if let Some(slot) = self.table.get(id) {
             slot.number = self.opens;
             slot.position = position;
@@ -279,7 +281,7 @@ impl ClientSession {
                 Ok(count) => bytes += count,
                 Err(error) => break error,
             }
-            if let Err(error) = self.take_in() {
+            if let Err(error) = Link::take_in(self, |session| &mut session.link) {
                 self.link.send_goaway(GoAway {
                     accepted: 0,
                     reason: error.reason(),
@@ -325,34 +327,10 @@ impl ClientSession {
         self.fail(reason);
     }
 
-    fn take_in(&mut self) -> Result<(), ProtocolError> {
-        while let Some(frame) = self.link.next_frame()? {
-            let max = self.max_calls().try_into().unwrap_or(u32::MAX);
-            match frame {
-                Frame::Data { call, data, .. } => self.table.on_data(call, max, data, false)?,
-                Frame::End { call, end, data } => self.on_end(call, max, end, data)?,
-                Frame::Credit { call, bytes } => self.table.on_credit(call, max, bytes)?,
-                Frame::GoAway(goaway) => self.on_goaway(goaway),
-                frame @ (Frame::Open { .. } | Frame::Cancel { .. }) => {
-                    return Err(ProtocolError::Direction(name(&frame)));
-                }
-                // Waiters are told at the end of the turn. The link deals with pings.
-                Frame::Settings(_) | Frame::Ping(_) | Frame::Pong(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn on_end(&mut self, call: u32, max: u32, end: End, data: Bytes) -> Result<(), ProtocolError> {
-        self.table.on_data(call, max, data, true)?;
-        let Some(slot) = self.table.named(call, max)? else { return Ok(()) };
-        if slot.phase == Phase::Closing {
-            self.release(call);
-            return Ok(());
-        }
-        slot.stop_sending();
-        slot.outcome = Some(Outcome::End(end));
-        Ok(())
+    /// The agreed number of calls.
+    #[inline]
+    fn max(&self) -> u32 {
+        self.link.peer.as_ref().map_or(0, |peer| peer.max_calls)
     }
 
     fn on_goaway(&mut self, goaway: GoAway) {
@@ -439,6 +417,49 @@ impl ClientSession {
     pub fn goaway(&mut self, reason: Reason, text: &str) {
         if self.link.closed.is_none() {
             self.link.send_goaway(GoAway { accepted: 0, reason, text: ByteString::from(text) });
+        }
+    }
+}
+
+impl Sink for ClientSession {
+    fn open(&mut self, _: u32, _: crate::OpenHead, _: Bytes, _: bool) -> Result<(), ProtocolError> {
+        self.link.count(Kind::Open)?;
+        Err(ProtocolError::Direction(Kind::Open.name()))
+    }
+
+    fn data(&mut self, call: u32, data: Bytes, _: bool) -> Result<(), ProtocolError> {
+        self.link.count(Kind::Data)?;
+        let max = self.max();
+        self.table.on_data(call, max, data, false)
+    }
+
+    fn end(&mut self, call: u32, end: End, data: Bytes) -> Result<(), ProtocolError> {
+        self.link.count(Kind::End)?;
+        let max = self.max();
+        self.table.on_data(call, max, data, true)?;
+        let Some(slot) = self.table.named(call, max)? else { return Ok(()) };
+        if slot.phase == Phase::Closing {
+            self.release(call);
+            return Ok(());
+        }
+        slot.stop_sending();
+        slot.outcome = Some(Outcome::End(end));
+        Ok(())
+    }
+
+    fn other(&mut self, frame: Frame) -> Result<(), ProtocolError> {
+        match self.link.other(frame)? {
+            Some(Frame::Credit { call, bytes }) => {
+                let max = self.max();
+                self.table.on_credit(call, max, bytes)
+            }
+            Some(Frame::GoAway(goaway)) => {
+                self.on_goaway(goaway);
+                Ok(())
+            }
+            Some(Frame::Cancel { .. }) => Err(ProtocolError::Direction(Kind::Cancel.name())),
+            // Waiters are told of SETTINGS at the end of the turn.
+            _ => Ok(()),
         }
     }
 }

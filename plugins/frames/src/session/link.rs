@@ -3,7 +3,7 @@
 use super::outbox::Outbox;
 use crate::{
     control::{Config, GoAway, Settings},
-    decoder::Decoder,
+    decoder::{Decoder, Sink},
     error::{ConnectionError, ProtocolError},
     frame::{self, Frame},
     wire::{CHUNK, Kind, MAX_HEAD, PREFACE},
@@ -33,7 +33,8 @@ const WRITE_TURN: u64 = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) outbox: Outbox,
-    decoder: Decoder,
+    /// `None` while it is at work, and after an error.
+    decoder: Option<Decoder>,
     input: BytesMut,
     preface_read: bool,
     /// The peer's SETTINGS, once they are here.
@@ -57,7 +58,7 @@ impl Link {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             outbox: Outbox::default(),
-            decoder: Decoder::new(config.max_frame),
+            decoder: Some(Decoder::new(config.max_frame)),
             input: BytesMut::new(),
             preface_read: false,
             peer: None,
@@ -148,39 +149,65 @@ impl Link {
         bytes < READ_TURN
     }
 
-    /// The next frame that a session has to deal with.
-    pub(crate) fn next_frame(&mut self) -> Result<Option<Frame>, ProtocolError> {
-        if !self.preface_read && !self.read_preface()? {
+    /// Gives everything that arrived to the session, of which this is a part: `link` finds it there.
+    pub(crate) fn take_in<S: Sink>(
+        session: &mut S,
+        link: impl Fn(&mut S) -> &mut Self,
+    ) -> Result<(), ProtocolError> {
+        let this = link(session);
+        if !this.preface_read && !this.read_preface()? {
+            return Ok(());
+        }
+        // Out of the session while the session has its turn with what it finds there.
+        let Some(mut decoder) = this.decoder.take() else { return Ok(()) };
+        let mut input = std::mem::take(&mut this.input);
+        let outcome = loop {
+            match decoder.step(&mut input, session) {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        let this = link(session);
+        this.input = input;
+        // After an error nothing is to be understood any more.
+        this.decoder = outcome.is_ok().then_some(decoder);
+        outcome
+    }
+
+    /// Counts a frame, which must not come before SETTINGS.
+    #[inline]
+    pub(crate) fn count(&mut self, kind: Kind) -> Result<(), ProtocolError> {
+        self.received += 1;
+        if self.peer.is_none() {
+            return Err(ProtocolError::SettingsFirst(kind.name()));
+        }
+        Ok(())
+    }
+
+    /// What a link deals with by itself: `None`. Else the frame, for the session.
+    pub(crate) fn other(&mut self, frame: Frame) -> Result<Option<Frame>, ProtocolError> {
+        if let Frame::Settings(settings) = frame {
+            self.received += 1;
+            if self.peer.is_some() {
+                return Err(ProtocolError::SettingsAgain);
+            }
+            self.chunk = CHUNK.min((settings.max_frame as usize).saturating_sub(MAX_HEAD + 2));
+            self.peer = Some(settings);
             return Ok(None);
         }
-        while let Some(frame) = self.decoder.decode(&mut self.input)? {
-            self.received += 1;
-            if self.peer.is_none() && !matches!(frame, Frame::Settings(_)) {
-                return Err(ProtocolError::SettingsFirst(name(&frame)));
+        self.count(kind(&frame))?;
+        match frame {
+            Frame::Ping(payload) if !self.outbox.pong(payload) => Err(ProtocolError::PingFlood),
+            Frame::Ping(_) => Ok(None),
+            Frame::Pong(payload) => {
+                if payload == self.pings.to_le_bytes() {
+                    self.ping_outstanding = false;
+                }
+                Ok(None)
             }
-            match frame {
-                Frame::Settings(settings) => {
-                    if self.peer.is_some() {
-                        return Err(ProtocolError::SettingsAgain);
-                    }
-                    self.chunk = CHUNK.min((settings.max_frame as usize).saturating_sub(MAX_HEAD + 2));
-                    self.peer = Some(settings);
-                    return Ok(Some(frame));
-                }
-                Frame::Ping(payload) => {
-                    if !self.outbox.pong(payload) {
-                        return Err(ProtocolError::PingFlood);
-                    }
-                }
-                Frame::Pong(payload) => {
-                    if payload == self.pings.to_le_bytes() {
-                        self.ping_outstanding = false;
-                    }
-                }
-                frame => return Ok(Some(frame)),
-            }
+            frame => Ok(Some(frame)),
         }
-        Ok(None)
     }
 
     fn read_preface(&mut self) -> Result<bool, ProtocolError> {
@@ -249,8 +276,8 @@ impl Link {
     }
 }
 
-/// The kind of a frame, for messages.
-pub(crate) fn name(frame: &Frame) -> &'static str {
+/// The kind of a frame.
+fn kind(frame: &Frame) -> Kind {
     match frame {
         Frame::Settings(_) => Kind::Settings,
         Frame::Open { .. } => Kind::Open,
@@ -262,5 +289,4 @@ pub(crate) fn name(frame: &Frame) -> &'static str {
         Frame::Ping(_) => Kind::Ping,
         Frame::Pong(_) => Kind::Pong,
     }
-    .name()
 }

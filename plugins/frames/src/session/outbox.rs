@@ -67,10 +67,20 @@ impl Outbox {
     }
 
     /// Encodes frames into the staging buffer.
+    #[inline]
     pub(crate) fn stage(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         let before = self.staged.len();
         encode(&mut self.staged);
         self.queued += self.staged.len() - before;
+    }
+
+    /// Copies all of a small body.
+    #[inline]
+    pub(crate) fn push_small(&mut self, body: &Payload) {
+        for piece in body.pieces() {
+            self.staged.extend_from_slice(piece);
+        }
+        self.queued += body.len();
     }
 
     /// Queues the first `count` bytes of `body`: large pieces by reference, small ones copied.

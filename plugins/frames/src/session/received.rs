@@ -13,6 +13,7 @@ pub(crate) struct Received {
 }
 
 impl Received {
+    #[inline]
     pub(crate) fn push(&mut self, piece: Bytes) {
         if self.pieces.is_empty() || piece.len() >= COPY {
             self.close_tail();
@@ -26,6 +27,7 @@ impl Received {
     }
 
     /// What was gathered becomes a piece.
+    #[inline]
     fn close_tail(&mut self) {
         if !self.tail.is_empty() {
             self.pieces.push(std::mem::take(&mut self.tail).freeze());
@@ -33,6 +35,7 @@ impl Received {
     }
 
     /// The next piece.
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<Bytes> {
         if self.pieces.is_empty() {
             self.close_tail();

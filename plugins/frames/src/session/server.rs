@@ -1,16 +1,18 @@
 //! The side that answers calls: the plugin's.
 
 use super::{
-    link::{Link, name},
+    link::Link,
     slot::{CallId, Finish, Phase, register, wake},
     table::Table,
 };
 use crate::{
     Method, OpenHead,
     control::{CancelReason, Config, GoAway, Reason},
+    decoder::Sink,
     end::End,
     error::{ConnectionError, ProtocolError, Stopped},
     frame::Frame,
+    wire::Kind,
 };
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -254,7 +256,7 @@ impl ServerSession {
                 Ok(count) => bytes += count,
                 Err(error) => break error,
             }
-            if let Err(error) = self.take_in() {
+            if let Err(error) = Link::take_in(self, |session| &mut session.link) {
                 self.going_away = true;
                 self.link.send_goaway(GoAway {
                     accepted: self.opens,
@@ -288,55 +290,6 @@ impl ServerSession {
             self.fail(&error.told());
             error
         })
-    }
-
-    fn take_in(&mut self) -> Result<(), ProtocolError> {
-        let max = self.table.config.max_calls;
-        while let Some(frame) = self.link.next_frame()? {
-            match frame {
-                Frame::Open { call, head, data, last } => self.on_open(call, head, data, last)?,
-                Frame::Data { call, data, last } => self.table.on_data(call, max, data, last)?,
-                Frame::Credit { call, bytes } => self.table.on_credit(call, max, bytes)?,
-                Frame::Cancel { call, reason } => self.on_cancel(call, reason)?,
-                frame @ Frame::End { .. } => return Err(ProtocolError::Direction(name(&frame))),
-                Frame::GoAway(goaway) => self.link.goaway = Some(goaway),
-                // The link deals with pings.
-                Frame::Settings(_) | Frame::Ping(_) | Frame::Pong(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn on_open(&mut self, call: u32, head: OpenHead, data: Bytes, last: bool) -> Result<(), ProtocolError> {
-        let max = self.table.config.max_calls;
-        if self.table.named(call, max)?.is_some() {
-            return Err(ProtocolError::CallReused(call));
-        }
-        if self.going_away {
-            return Ok(());
-        }
-        self.opens += 1;
-        let credit = self.link.peer.as_ref().map_or(0, |peer| peer.initial_credit);
-        let id = self.table.begin(call, Phase::Offered, credit);
-        self.table.on_data(call, max, data, last)?;
-        if let Method::Other(number) = head.method {
-            self.reject(
-                call,
-                End::error(Code::Unimplemented, format!("frames method {number} is not known")),
-            );
-            return Ok(());
-        }
-        // Calls cancelled before they were accepted leave their entries behind.
-        if self.offered.len() >= 2 * self.table.open.max(64) {
-            let slots = &self.table.slots;
-            self.offered.retain(|(id, _)| {
-                slots
-                    .get(id.index as usize)
-                    .is_some_and(|slot| slot.generation == id.generation && slot.phase == Phase::Offered)
-            });
-        }
-        self.offered.push_back((id, head));
-        Ok(())
     }
 
     /// Ends a call that nobody has accepted.
@@ -426,5 +379,63 @@ impl ServerSession {
     #[cfg(test)]
     pub(crate) fn read_bytes(&self) -> u64 {
         self.link.read_bytes
+    }
+}
+
+impl Sink for ServerSession {
+    fn open(&mut self, call: u32, head: OpenHead, data: Bytes, last: bool) -> Result<(), ProtocolError> {
+        self.link.count(Kind::Open)?;
+        let max = self.table.config.max_calls;
+        if self.table.named(call, max)?.is_some() {
+            return Err(ProtocolError::CallReused(call));
+        }
+        if self.going_away {
+            return Ok(());
+        }
+        self.opens += 1;
+        let credit = self.link.peer.as_ref().map_or(0, |peer| peer.initial_credit);
+        let id = self.table.begin(call, Phase::Offered, credit);
+        self.table.on_data(call, max, data, last)?;
+        if let Method::Other(number) = head.method {
+            self.reject(
+                call,
+                End::error(Code::Unimplemented, format!("frames method {number} is not known")),
+            );
+            return Ok(());
+        }
+        // Calls cancelled before they were accepted leave their entries behind.
+        if self.offered.len() >= 2 * self.table.open.max(64) {
+            let slots = &self.table.slots;
+            self.offered.retain(|(id, _)| {
+                slots
+                    .get(id.index as usize)
+                    .is_some_and(|slot| slot.generation == id.generation && slot.phase == Phase::Offered)
+            });
+        }
+        self.offered.push_back((id, head));
+        Ok(())
+    }
+
+    fn data(&mut self, call: u32, data: Bytes, last: bool) -> Result<(), ProtocolError> {
+        self.link.count(Kind::Data)?;
+        self.table.on_data(call, self.table.config.max_calls, data, last)
+    }
+
+    fn end(&mut self, _: u32, _: End, _: Bytes) -> Result<(), ProtocolError> {
+        self.link.count(Kind::End)?;
+        Err(ProtocolError::Direction(Kind::End.name()))
+    }
+
+    fn other(&mut self, frame: Frame) -> Result<(), ProtocolError> {
+        let max = self.table.config.max_calls;
+        match self.link.other(frame)? {
+            Some(Frame::Credit { call, bytes }) => self.table.on_credit(call, max, bytes),
+            Some(Frame::Cancel { call, reason }) => self.on_cancel(call, reason),
+            Some(Frame::GoAway(goaway)) => {
+                self.link.goaway = Some(goaway);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 }

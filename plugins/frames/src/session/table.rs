@@ -317,25 +317,27 @@ impl Table {
 /// Queues all of `data` and the end of the call's half; `true` when the call is over with it.
 fn emit(index: u32, slot: &mut Slot, data: &mut Payload, link: &mut Link) -> bool {
     let count = data.len();
+    let mut ended = false;
     match std::mem::take(&mut slot.finish) {
-        Finish::No if count > 0 => {
-            link.outbox.stage(|to| frame::header(to, Kind::Data, 0, index, count));
-        }
-        Finish::No => {}
+        Finish::No if count == 0 => return false,
+        Finish::No => link.outbox.stage(|to| frame::header(to, Kind::Data, 0, index, count)),
         Finish::HalfClose => {
             slot.finish = Finish::Sent;
             link.outbox.stage(|to| frame::header(to, Kind::Data, HALF_CLOSE, index, count));
         }
         Finish::End(end) => {
+            ended = true;
             link.outbox.stage(|to| frame::end(to, index, &end, count));
-            link.outbox.push_body(data, count);
-            return true;
         }
         Finish::Sent => {
             slot.finish = Finish::Sent;
             return false;
         }
     }
-    link.outbox.push_body(data, count);
-    false
+    if count <= COPY {
+        link.outbox.push_small(data);
+    } else {
+        link.outbox.push_body(data, count);
+    }
+    ended
 }
