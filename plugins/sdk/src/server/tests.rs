@@ -1,5 +1,7 @@
 //! Environment, sockets, and a plugin called over every transport.
 
+#![expect(clippy::disallowed_methods, reason = "a plugin and its tests have no platform seam")]
+
 use super::*;
 use crate::{
     BackendPlugin, Hosted, InitContext, Params,
@@ -13,7 +15,10 @@ use prism_plugin_abi::{
 };
 use prism_proto::plugin::{ExecuteRequest, InitializeRequest, backend_plugin_client::BackendPluginClient};
 use std::{os::unix::fs::PermissionsExt, time::Instant};
-use tokio::sync::oneshot;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::oneshot,
+};
 
 /// Makes a test of each function for each transport.
 macro_rules! over_every_transport {
@@ -365,6 +370,51 @@ async fn headers_that_no_proxy_sends_are_refused() {
             request.metadata_mut().append("x-prism-instance", value.parse().unwrap());
         }
         assert_eq!(client.execute(request).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+    }
+}
+
+#[tokio::test]
+async fn one_socket_speaks_both_at_once_and_outlives_who_speaks_neither() {
+    let first = initialized(Transport::Grpc, "ns").await;
+    let description = Arc::new(Echo::descriptor());
+    let second = RemotePlugin::connect(first.path.clone(), description, Transport::Frames).await;
+    let connect = || async { tokio::net::UnixStream::connect(&first.path).await.unwrap() };
+    // Undecided ones, for as long as this test runs.
+    let mut silent = Vec::new();
+    for bytes in [&b""[..], b"\0", b"\0PRISM"] {
+        let mut io = connect().await;
+        io.write_all(bytes).await.unwrap();
+        silent.push(io);
+    }
+    for bytes in
+        [&b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"[..], b"\x16\x03\x01", b"\0PRISM/2........................"]
+    {
+        let mut io = connect().await;
+        io.write_all(bytes).await.unwrap();
+        io.shutdown().await.unwrap();
+        // It is closed, with or without a word.
+        let mut said = Vec::new();
+        let read = io.read_to_end(&mut said);
+        let _ = tokio::time::timeout(HANG, read).await.expect("it stays open");
+    }
+    for _ in 0..20 {
+        let calls = [&first.plugin, &second].map(|plugin| plugin.execute(context("ns"), raw("echo", "x")));
+        for answer in futures_util::future::join_all(calls).await {
+            assert_eq!(text(answer.unwrap()), "x");
+        }
+    }
+    drop(silent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_say_what_it_speaks_is_closed() {
+    let server = server(Transport::Frames, |_| ()).await;
+    for bytes in [&b""[..], b"\0PRISM"] {
+        let began = tokio::time::Instant::now();
+        let mut io = tokio::net::UnixStream::connect(&server.path).await.unwrap();
+        io.write_all(bytes).await.unwrap();
+        assert_eq!(io.read(&mut [0]).await.unwrap(), 0);
+        assert!(began.elapsed() >= Duration::from_secs(10));
     }
 }
 

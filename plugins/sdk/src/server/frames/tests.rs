@@ -77,7 +77,7 @@ impl Plugin for Probe {
                     std::future::pending().await
                 })
             }
-            "wake for ever" => Box::pin(std::future::poll_fn(move |cx| {
+            "wake for ever" => Box::pin(poll_fn(move |cx| {
                 let _ = &alive;
                 cx.waker().wake_by_ref();
                 Poll::Pending
