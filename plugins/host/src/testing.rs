@@ -5,17 +5,20 @@ pub(crate) mod plugin;
 
 use crate::{BoxError, ForwardError, ReplyBody, ReplySource, WireBody, WireReply, WireSource, WorkerLocal};
 use bytes::Bytes;
+use frames::Sessions;
 use futures_util::{FutureExt, StreamExt, future::LocalBoxFuture};
 use h2::{RecvStream, server::SendResponse};
 use http::{HeaderMap, Request};
+use plugin::Serve;
 use prism_platform::{Address, BindOptions, Platform};
 use prism_plugin_abi::{
     ByteString, Call, CallContext, Code, Data, Description, Error, Health, Initialize, Initialized,
     InstanceId, Metrics, Opening, Payload, Plugin, Request as Message, RequestStream, Task,
 };
 use prism_plugin_envelope as envelope;
+use prism_plugin_frames::{Config, PREFACE, ServerSession};
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     future::{Future, poll_fn},
     rc::Rc,
     sync::{
@@ -26,6 +29,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
     sync::mpsc,
     task::{JoinHandle, JoinSet, LocalSet},
 };
@@ -202,7 +206,16 @@ pub(crate) type Handler = Rc<dyn Fn(Request<RecvStream>, SendResponse<Bytes>) ->
 pub(crate) struct Server {
     pub(crate) address: Address,
     pub(crate) connections: Rc<Cell<usize>>,
+    /// The sessions of all connections that carried frames, in the order in which they came.
+    pub(crate) sessions: Sessions,
     task: JoinHandle<()>,
+}
+
+/// What a server speaks.
+#[derive(Clone)]
+pub(crate) struct Speaks {
+    pub(crate) grpc: Option<(h2::server::Builder, Handler)>,
+    pub(crate) frames: Option<(Config, Serve)>,
 }
 
 impl Drop for Server {
@@ -224,18 +237,22 @@ impl Server {
         F: Future<Output = ()> + 'static,
     {
         let handler: Handler = Rc::new(move |request, respond| handler(request, respond).boxed_local());
+        Self::speaking(address, Speaks { grpc: Some((builder, handler)), frames: None }).await
+    }
+
+    pub(crate) async fn speaking(address: &Address, speaks: Speaks) -> Self {
         let listener = Platform::system().bind(address, BindOptions::default()).await.unwrap();
-        let connections = Rc::new(Cell::new(0));
-        let accepted = Rc::clone(&connections);
+        let (connections, sessions) = (Rc::new(Cell::new(0)), Sessions::default());
+        let (accepted, opened) = (Rc::clone(&connections), Rc::clone(&sessions));
         let task = tokio::task::spawn_local(async move {
             let mut tasks = JoinSet::new();
             loop {
                 let io = listener.accept().await.unwrap().io;
                 accepted.set(accepted.get() + 1);
-                tasks.spawn_local(serve(io, builder.clone(), Rc::clone(&handler)));
+                tasks.spawn_local(detect(io, speaks.clone(), Rc::clone(&opened)));
             }
         });
-        Self { address: address.clone(), connections, task }
+        Self { address: address.clone(), connections, sessions, task }
     }
 
     /// Kills it, and waits until it is dead.
@@ -245,7 +262,27 @@ impl Server {
     }
 }
 
-async fn serve(io: prism_platform::Io, builder: h2::server::Builder, handler: Handler) {
+/// Serves a connection by its first byte.
+async fn detect(mut io: prism_platform::Io, speaks: Speaks, sessions: Sessions) {
+    let mut first = [0];
+    if io.read_exact(&mut first).await.is_err() {
+        return;
+    }
+    let (read, write) = tokio::io::split(io);
+    let io = tokio::io::join(std::io::Cursor::new(first).chain(read), write);
+    let is_frames = first == PREFACE[..1];
+    match speaks {
+        Speaks { frames: Some((config, handler)), .. } if is_frames => {
+            let session = Rc::new(RefCell::new(ServerSession::new(config)));
+            sessions.borrow_mut().push(Rc::clone(&session));
+            frames::drive(io, session, handler).await;
+        }
+        Speaks { grpc: Some((builder, handler)), .. } => serve(io, builder, handler).await,
+        Speaks { .. } => {}
+    }
+}
+
+async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, builder: h2::server::Builder, handler: Handler) {
     let Ok(mut connection) = builder.handshake(io).await else { return };
     let mut calls = JoinSet::new();
     while let Some(Ok((request, respond))) = connection.accept().await {

@@ -67,6 +67,10 @@ impl Carrier for Frames {
         Ok(Dialled { carrier: Self { shared }, peer, driver })
     }
 
+    fn takes_calls(&self) -> bool {
+        !self.shared.session().is_going_away()
+    }
+
     fn at_once(&self) -> usize {
         self.shared.session().max_calls()
     }

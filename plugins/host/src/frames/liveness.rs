@@ -10,23 +10,25 @@ use std::{
     time::Duration,
 };
 
-/// With calls open and nothing heard for so long, the plugin is asked. As often as its health is checked: a
-/// quiet plugin costs two small frames, a busy one none.
-const QUIET: Duration = Duration::from_secs(5);
+/// How often somebody looks whether anything was heard, while calls are open. As often as health is checked: a
+/// quiet plugin costs two small frames every other time, a busy one none.
+const INTERVAL: Duration = Duration::from_secs(5);
 
-/// What it is given to answer. Long, because a plugin that computes without a pause answers late and is alive;
-/// together with the above as long as three health checks that fail, which would end its instance too.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Intervals without a word until the plugin is given up; it is asked after the first. 10 to 15 s to answer are
+/// long, because a plugin that computes without a pause answers late and is alive; and as long as it takes for
+/// three failed health checks to end its instance anyway.
+const SILENCE: u32 = 3;
 
-/// Watches one connection. Its timer is set at most once in [`QUIET`], whatever the number of calls, and never on
-/// an idle connection.
+/// Watches one connection. Its timer is set once an interval, whatever the number of calls, and never on an idle
+/// connection.
 #[derive(Default)]
 pub(super) struct Liveness {
     timer: Option<Pin<Box<Sleep>>>,
     watching: bool,
-    /// Frames received when the timer was set.
+    /// Frames received when somebody looked last.
     heard: u64,
-    asked: bool,
+    /// Intervals in a row without a frame.
+    silent: u32,
 }
 
 impl Liveness {
@@ -36,37 +38,39 @@ impl Liveness {
             if session.open_calls() == 0 {
                 return Poll::Pending;
             }
-            self.watch(session, QUIET, false);
+            self.watching = true;
+            self.silent = 0;
+            self.heard = session.frames_received();
+            self.set();
         }
         while let Some(timer) = &mut self.timer {
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            let heard = session.frames_received() != self.heard;
+            let heard = session.frames_received();
+            self.silent = if heard == self.heard { self.silent + 1 } else { 0 };
+            self.heard = heard;
             if session.open_calls() == 0 && !session.is_ping_outstanding() {
                 self.watching = false;
                 return Poll::Pending;
             }
-            if heard {
-                self.watch(session, QUIET, false);
-            } else if !self.asked {
-                session.ping();
-                self.watch(session, PATIENCE, true);
-            } else {
-                session.close(&format!("it did not answer a ping within {} s", PATIENCE.as_secs()));
+            if self.silent == SILENCE {
+                let silence = (INTERVAL * SILENCE).as_secs();
+                session.close(&format!("it did not answer a ping, and said nothing for {silence} s"));
                 return Poll::Ready(());
             }
+            if self.silent > 0 {
+                session.ping();
+            }
+            self.set();
         }
         Poll::Pending
     }
 
-    fn watch(&mut self, session: &ClientSession, pause: Duration, asked: bool) {
-        self.watching = true;
-        self.heard = session.frames_received();
-        self.asked = asked;
+    fn set(&mut self) {
         match &mut self.timer {
-            Some(timer) => timer.as_mut().reset(Instant::now() + pause),
-            None => self.timer = Some(Box::pin(time::sleep(pause))),
+            Some(timer) => timer.as_mut().reset(Instant::now() + INTERVAL),
+            None => self.timer = Some(Box::pin(time::sleep(INTERVAL))),
         }
     }
 }

@@ -58,6 +58,11 @@ impl Carrier for Grpc {
         Ok(Dialled { carrier, peer, driver })
     }
 
+    fn takes_calls(&self) -> bool {
+        // h2 tells when a call is sent.
+        true
+    }
+
     fn at_once(&self) -> usize {
         self.send.current_max_send_streams()
     }

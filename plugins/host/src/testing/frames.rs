@@ -2,69 +2,34 @@
 
 use super::plugin::{Gone, Head, PluginCall, Serve};
 use bytes::Bytes;
-use prism_platform::{Address, BindOptions, Io, Platform};
 use prism_plugin_abi::{Code, Payload};
 use prism_plugin_frames::{Accepted, CallId, CancelReason, Config, End, Method, ServerEvent, ServerSession};
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     future::poll_fn,
     rc::Rc,
     task::{Context, Poll},
 };
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::JoinSet,
+};
 
 /// What the server lets a call send before it takes any of it.
 pub(crate) const CREDIT: u32 = 64 << 10;
-
-/// Dropping it kills it with all its connections.
-pub(crate) struct FramesServer {
-    pub(crate) address: Address,
-    pub(crate) connections: Rc<Cell<usize>>,
-    pub(crate) sessions: Sessions,
-    task: JoinHandle<()>,
-}
 
 /// The sessions of all connections, in the order in which they came.
 pub(crate) type Sessions = Rc<RefCell<Vec<Session>>>;
 pub(crate) type Session = Rc<RefCell<ServerSession>>;
 
-impl Drop for FramesServer {
-    fn drop(&mut self) {
-        self.task.abort();
-        if let Address::Unix(path) = &self.address {
-            drop(std::fs::remove_file(path));
-        }
-    }
+/// What a server's session is made from.
+pub(crate) fn config(at_once: Option<u32>) -> Config {
+    let config = Config { initial_credit: CREDIT, max_credit: CREDIT, ..Config::default() };
+    Config { max_calls: at_once.unwrap_or(config.max_calls), ..config }
 }
 
-impl FramesServer {
-    pub(crate) async fn start(address: &Address, at_once: Option<u32>, serve: Serve) -> Self {
-        let mut config = Config { initial_credit: CREDIT, max_credit: CREDIT, ..Config::default() };
-        config.max_calls = at_once.unwrap_or(config.max_calls);
-        let listener = Platform::system().bind(address, BindOptions::default()).await.unwrap();
-        let (connections, sessions) = (Rc::new(Cell::new(0)), Sessions::default());
-        let (accepted, opened) = (Rc::clone(&connections), Rc::clone(&sessions));
-        let task = tokio::task::spawn_local(async move {
-            let mut tasks = JoinSet::new();
-            loop {
-                let io = listener.accept().await.unwrap().io;
-                accepted.set(accepted.get() + 1);
-                let session = Rc::new(RefCell::new(ServerSession::new(config)));
-                opened.borrow_mut().push(Rc::clone(&session));
-                tasks.spawn_local(drive(io, session, Rc::clone(&serve)));
-            }
-        });
-        Self { address: address.clone(), connections, sessions, task }
-    }
-
-    /// Kills it, and waits until it is dead.
-    pub(crate) async fn kill(mut self) {
-        self.task.abort();
-        assert!((&mut self.task).await.unwrap_err().is_cancelled());
-    }
-}
-
-async fn drive(mut io: Io, session: Session, serve: Serve) {
+/// Serves a connection until it ends.
+pub(crate) async fn drive(mut io: impl AsyncRead + AsyncWrite + Unpin, session: Session, serve: Serve) {
     let mut calls = JoinSet::new();
     poll_fn(|cx| {
         let read = session.borrow_mut().poll_read(cx, &mut io);

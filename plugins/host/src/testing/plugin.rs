@@ -1,6 +1,6 @@
 //! A plugin's server for tests that do not care what their calls travel over, and one call on it.
 
-use super::{Server, frames, grpc_head};
+use super::{Handler, Server, Speaks, frames, grpc_head};
 use crate::{Protocol, error_trailers, ok_trailers};
 use bytes::Bytes;
 use futures_util::{FutureExt, future::LocalBoxFuture};
@@ -9,7 +9,6 @@ use http::Request;
 use prism_platform::Address;
 use prism_plugin_abi::{Code, Payload};
 use std::{
-    cell::Cell,
     future::{Future, poll_fn},
     rc::Rc,
 };
@@ -21,68 +20,34 @@ pub(crate) enum Gone {
     Broken,
 }
 
-/// A plugin's server over either transport. Dropping it kills it with all its connections.
-pub(crate) enum AnyServer {
-    Grpc(Server),
-    Frames(frames::FramesServer),
-}
-
 pub(crate) type Serve = Rc<dyn Fn(PluginCall) -> LocalBoxFuture<'static, ()>>;
 
-impl AnyServer {
-    /// `at_once`: how many calls it takes at once.
-    pub(crate) async fn start<F: Future<Output = ()> + 'static>(
-        protocol: Protocol,
-        address: &Address,
-        at_once: Option<u32>,
-        handler: impl Fn(PluginCall) -> F + 'static,
-    ) -> Self {
-        match protocol {
-            Protocol::Grpc => {
-                let mut builder = h2::server::Builder::new();
-                // Else one stalled stream is enough to stop all the others.
-                builder.initial_connection_window_size(8 << 20);
-                if let Some(at_once) = at_once {
-                    builder.max_concurrent_streams(at_once);
-                }
-                let server = Server::start(address, builder, move |request, respond| {
-                    handler(PluginCall::Grpc(GrpcCall::new(request, respond)))
-                });
-                Self::Grpc(server.await)
+/// Starts a plugin's server that speaks one transport. `at_once`: how many calls it takes at once.
+pub(crate) async fn start<F: Future<Output = ()> + 'static>(
+    protocol: Protocol,
+    address: &Address,
+    at_once: Option<u32>,
+    handler: impl Fn(PluginCall) -> F + 'static,
+) -> Server {
+    let speaks = match protocol {
+        Protocol::Grpc => {
+            let mut builder = h2::server::Builder::new();
+            // Else one stalled stream is enough to stop all the others.
+            builder.initial_connection_window_size(8 << 20);
+            if let Some(at_once) = at_once {
+                builder.max_concurrent_streams(at_once);
             }
-            Protocol::Frames => {
-                let handler: Serve = Rc::new(move |call| handler(call).boxed_local());
-                Self::Frames(frames::FramesServer::start(address, at_once, handler).await)
-            }
+            let handler: Handler = Rc::new(move |request, respond| {
+                handler(PluginCall::Grpc(GrpcCall::new(request, respond))).boxed_local()
+            });
+            Speaks { grpc: Some((builder, handler)), frames: None }
         }
-    }
-
-    pub(crate) fn address(&self) -> &Address {
-        match self {
-            Self::Grpc(server) => &server.address,
-            Self::Frames(server) => &server.address,
+        Protocol::Frames => {
+            let handler: Serve = Rc::new(move |call| handler(call).boxed_local());
+            Speaks { grpc: None, frames: Some((frames::config(at_once), handler)) }
         }
-    }
-
-    fn accepted(&self) -> &Rc<Cell<usize>> {
-        match self {
-            Self::Grpc(server) => &server.connections,
-            Self::Frames(server) => &server.connections,
-        }
-    }
-
-    /// Connections that it took.
-    pub(crate) fn connections(&self) -> usize {
-        self.accepted().get()
-    }
-
-    /// Kills it, and waits until it is dead.
-    pub(crate) async fn kill(self) {
-        match self {
-            Self::Grpc(server) => server.kill().await,
-            Self::Frames(server) => server.kill().await,
-        }
-    }
+    };
+    Server::speaking(address, speaks).await
 }
 
 /// One call, as a plugin sees it.

@@ -22,6 +22,10 @@ use tokio::sync::Notify;
 /// quick refusal serves the caller better than a place in the queue.
 const MAX_WAITING: usize = 1024;
 
+/// Dials whose outcome a call waits for while each connection is over before the call has its turn. Two: the
+/// first may be to a process on its way out.
+const DIALS: u32 = 2;
+
 /// A failed dial is remembered so long, doubling from the first to the last: long enough that a thousand
 /// calls make one attempt, short enough that nobody notices when the plugin is back.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -34,7 +38,11 @@ pub(crate) struct Connection<C> {
     closed: Cell<bool>,
 }
 
-impl<C> Connection<C> {
+impl<C: Carrier> Connection<C> {
+    fn takes_calls(&self) -> bool {
+        !self.closed.get() && self.carrier.takes_calls()
+    }
+
     /// It takes no more calls: the next one dials. Calls under way on it go on.
     pub(crate) fn close(&self) {
         self.closed.set(true);
@@ -103,10 +111,15 @@ impl<C: Carrier> Upstream<C> {
         Ok(Admitted(Arc::clone(&self.active)))
     }
 
+    #[cfg(test)]
+    pub(super) fn active(&self) -> usize {
+        self.active.load(Ordering::Relaxed)
+    }
+
     /// The open connection, if there is one.
     pub(super) fn open(&self) -> Option<Rc<Connection<C>>> {
         match &*self.state.borrow() {
-            State::Open(connection) if !connection.closed.get() => Some(Rc::clone(connection)),
+            State::Open(connection) if connection.takes_calls() => Some(Rc::clone(connection)),
             _ => None,
         }
     }
@@ -114,15 +127,20 @@ impl<C: Carrier> Upstream<C> {
     /// The open connection, or the outcome of the dial that all callers share.
     pub(super) async fn connection(self: &Rc<Self>) -> Result<Rc<Connection<C>>, ForwardError> {
         let epoch = self.shared.epoch();
+        let mut waited = 0;
         loop {
             let dialled = {
                 let mut state = self.state.borrow_mut();
                 match &*state {
-                    State::Open(connection) if !connection.closed.get() => return Ok(Rc::clone(connection)),
+                    State::Open(connection) if connection.takes_calls() => return Ok(Rc::clone(connection)),
                     State::Failed { reason, until, epoch: then }
                         if *then == epoch && Instant::now() < *until =>
                     {
                         return Err(ForwardError::Unavailable(reason.clone()));
+                    }
+                    _ if waited == DIALS => {
+                        let reason = "it closes its connections as soon as they are open";
+                        return Err(ForwardError::Unavailable(format!("{}: {reason}", self.address)));
                     }
                     State::Dialling => {}
                     State::Idle | State::Open(_) | State::Failed { .. } => {
@@ -134,6 +152,7 @@ impl<C: Carrier> Upstream<C> {
                 self.dialled.notified()
             };
             dialled.await;
+            waited += 1;
         }
     }
 

@@ -73,6 +73,18 @@ impl Endpoint {
     }
 }
 
+#[cfg(test)]
+impl Endpoint {
+    /// This worker's open connection for frames, and its calls under way or waiting.
+    pub(crate) fn frames(
+        self: &Arc<Self>,
+        worker: &WorkerLocal,
+    ) -> (Option<Rc<super::Connection<Frames>>>, usize) {
+        let frames = &self.ways(worker).frames;
+        (frames.open(), frames.active())
+    }
+}
+
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Endpoint({})", self.address)

@@ -43,6 +43,9 @@ pub(crate) trait Carrier: Sized + 'static {
         address: &Address,
     ) -> impl Future<Output = Result<Dialled<Self>, String>>;
 
+    /// Whether it takes new calls, as far as that is known.
+    fn takes_calls(&self) -> bool;
+
     /// Calls that the peer takes at once.
     fn at_once(&self) -> usize;
 

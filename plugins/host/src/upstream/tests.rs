@@ -4,8 +4,8 @@ use super::{Endpoint, Link, PeerIdentity, Protocol, RemoteChannel};
 use crate::{
     ForwardError, Forwarding, PluginChannel, ReplyBody, Rpc, WireBody, WireReply, WorkerLocal,
     testing::{
-        Feed, all, local, next_frame,
-        plugin::{AnyServer, Gone, Head, PluginCall, echo, hold, ping_pong},
+        Feed, Server, all, local, next_frame,
+        plugin::{Gone, Head, PluginCall, echo, hold, ping_pong, start},
         socket, worker,
     },
 };
@@ -35,7 +35,7 @@ fn over_each(test: impl AsyncFn(Protocol)) {
 /// A plugin and a worker's way to it.
 struct Rig {
     _directory: tempfile::TempDir,
-    server: AnyServer,
+    server: Server,
     worker: WorkerLocal,
     channel: RemoteChannel,
     link: Arc<Link>,
@@ -55,7 +55,7 @@ impl Rig {
         handler: impl Fn(PluginCall) -> F + 'static,
     ) -> Self {
         let (directory, address) = socket();
-        let server = AnyServer::start(protocol, &address, at_once, handler).await;
+        let server = start(protocol, &address, at_once, handler).await;
         let (channel, link) = channel(protocol, &address);
         Self { _directory: directory, server, worker: worker(), channel, link }
     }
@@ -134,7 +134,7 @@ fn a_call_arrives_with_its_context_and_comes_back() {
             timed: true,
         };
         assert_eq!(*heads.borrow(), [plain("Execute"), plain("ExecuteStream"), full]);
-        assert_eq!(rig.server.connections(), 1);
+        assert_eq!(rig.server.connections.get(), 1);
     });
 }
 
@@ -186,7 +186,7 @@ fn a_thousand_callers_share_one_dial() {
         for reply in replies {
             assert_eq!(text(reply.unwrap()).await, "x");
         }
-        assert_eq!(rig.server.connections(), 1);
+        assert_eq!(rig.server.connections.get(), 1);
     });
 }
 

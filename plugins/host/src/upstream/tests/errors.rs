@@ -20,7 +20,7 @@ fn a_plugin_that_is_away_is_named_and_found_again() {
             let reason = unavailable(call().await);
             assert!(reason.contains(&address.to_string()) && reason.contains("No such file"), "{reason}");
         }
-        let _server = AnyServer::start(protocol, &address, None, echo).await;
+        let _server = start(protocol, &address, None, echo).await;
         // A failure is remembered for a moment, and no longer.
         loop {
             match call().await {
@@ -46,7 +46,7 @@ fn news_of_its_return_ends_the_pause() {
             unavailable(call().await);
             time::sleep(Duration::from_millis(20)).await;
         }
-        let _server = AnyServer::start(protocol, &address, None, echo).await;
+        let _server = start(protocol, &address, None, echo).await;
         endpoint.is_up();
         assert_eq!(text(call().await.unwrap()).await, "x");
     });
@@ -139,17 +139,17 @@ fn an_idle_connection_that_died_is_replaced() {
         let rig = Rig::new(protocol, echo).await;
         assert_eq!(text(rig.unary("1").await.unwrap()).await, "1");
         let Rig { server, worker, channel, _directory, .. } = rig;
-        let address = server.address().clone();
+        let address = server.address.clone();
         server.kill().await;
         drop(std::fs::remove_file(match &address {
             Address::Unix(path) => path,
             Address::Tcp(_) => unreachable!("the rig uses unix sockets"),
         }));
-        let server = AnyServer::start(protocol, &address, None, echo).await;
+        let server = start(protocol, &address, None, echo).await;
         settle().await;
         let reply = channel.forward(&worker, Rpc::Execute, CallContext::default(), whole("2")).await.unwrap();
         assert_eq!(text(reply).await, "2");
-        assert_eq!(server.connections(), 1);
+        assert_eq!(server.connections.get(), 1);
     });
 }
 
@@ -218,7 +218,7 @@ fn a_process_that_was_not_initialized_gets_no_calls() {
             echo(call)
         })
         .await;
-        let io = Platform::system().connect(rig.server.address()).await.unwrap();
+        let io = Platform::system().connect(&rig.server.address).await.unwrap();
         let own = PeerIdentity::of(&io).unwrap();
         rig.link.initialized_on(Some(own.other()), protocol);
         assert!(unavailable(rig.unary("x").await).contains("plugin restarted"));
@@ -239,6 +239,6 @@ fn a_worker_that_ends_takes_its_connections_along() {
         let fresh = self::worker();
         let reply = channel.forward(&fresh, Rpc::Execute, CallContext::default(), whole("y")).await.unwrap();
         assert_eq!(text(reply).await, "y");
-        assert_eq!(server.connections(), 2);
+        assert_eq!(server.connections.get(), 2);
     });
 }
