@@ -3,9 +3,14 @@
 use super::*;
 use crate::{
     Forwarding, ProtocolChoice, Rpc, WireBody, WorkerLocal,
-    testing::{Echo, Server, all, answer, local, message, read, refuse, socket, worker},
+    testing::{
+        Echo, Handler, Server, Speaks, all, answer, local, message,
+        plugin::{PluginCall, Serve},
+        read, refuse, socket, worker,
+    },
 };
 use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::FutureExt;
 use h2::{RecvStream, server::SendResponse};
 use http::Request;
 use prism_platform::{
@@ -25,6 +30,7 @@ use std::{
 
 mod interfaces;
 mod life;
+mod protocols;
 mod replacement;
 
 /// What the plugin will say, and what it was asked.
@@ -41,6 +47,9 @@ struct Script {
     /// It accepts configurations without this.
     poison: Option<&'static str>,
     health: wire::health_check_response::Status,
+    /// Calls that came over each transport.
+    over_grpc: usize,
+    over_frames: usize,
 }
 
 type Shared = Rc<RefCell<Script>>;
@@ -63,10 +72,28 @@ async fn serve(address: &Address, script: &Shared) -> Server {
     let script = Rc::clone(script);
     // A process that starts knows nobody.
     script.borrow_mut().known.clear();
-    Server::start(address, h2::server::Builder::new(), move |request, respond| {
-        respond_to(Rc::clone(&script), request, respond)
-    })
-    .await
+    let frames = Rc::clone(&script);
+    let grpc: Handler =
+        Rc::new(move |request, respond| respond_to(Rc::clone(&script), request, respond).boxed_local());
+    let frames: Serve = Rc::new(move |call| answer_frames(Rc::clone(&frames), call).boxed_local());
+    let speaks = Speaks {
+        grpc: Some((h2::server::Builder::new(), grpc)),
+        frames: Some((crate::testing::frames::config(None), frames)),
+    };
+    Server::speaking(address, speaks).await
+}
+
+async fn answer_frames(script: Shared, mut call: PluginCall) {
+    let known = {
+        let mut script = script.borrow_mut();
+        script.over_frames += 1;
+        script.known.contains(&call.head().instance.parse().unwrap())
+    };
+    let Ok(body) = call.read().await else { return };
+    match known {
+        true => call.answer(body.into_bytes()).await,
+        false => call.fail(Code::FailedPrecondition, "unknown instance"),
+    }
 }
 
 async fn respond_to(script: Shared, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
@@ -124,6 +151,7 @@ async fn respond_to(script: Shared, request: Request<RecvStream>, respond: SendR
             reply(respond, &wire::ShutdownResponse {});
         }
         _ => {
+            script.over_grpc += 1;
             let instance: u64 = head.headers["x-prism-instance"].to_str().unwrap().parse().unwrap();
             match script.known.contains(&instance) {
                 true => answer(respond, whole),

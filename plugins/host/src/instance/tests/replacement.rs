@@ -32,7 +32,7 @@ fn every_part_of_a_specification_counts() {
     let address: Address = "127.0.0.1:1".parse().unwrap();
     let base = || sidecar(&address, serde_json::json!({ "a": 1 }));
     assert_eq!(base(), base());
-    let changes: [fn(&mut InstanceSpec); 7] = [
+    let changes: [fn(&mut InstanceSpec); 8] = [
         |spec| spec.namespace.push('x'),
         |spec| spec.backend_type.push('x'),
         |spec| spec.config = serde_json::json!({ "a": 2 }),
@@ -42,6 +42,13 @@ fn every_part_of_a_specification_counts() {
             let transport = Transport::Process {
                 address: "127.0.0.1:2".parse().unwrap(),
                 protocol: ProtocolChoice::Auto,
+            };
+            spec.plugin = Arc::new(PluginSpec::new("script".into(), transport, BTreeMap::new()));
+        },
+        |spec| {
+            let transport = Transport::Process {
+                address: "127.0.0.1:1".parse().unwrap(),
+                protocol: ProtocolChoice::Grpc,
             };
             spec.plugin = Arc::new(PluginSpec::new("script".into(), transport, BTreeMap::new()));
         },
