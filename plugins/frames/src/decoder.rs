@@ -185,15 +185,26 @@ impl Decoder {
             }
             Kind::Open => {
                 input.advance(HEADER);
-                // Head and data share one buffer, so that one allocation serves both.
-                let mut payload = take(input, length);
-                let head_length = head_length(&payload, kind)?;
-                payload.advance(2);
-                if payload.len() < head_length {
-                    return Err(kind.malformed());
-                }
-                let head = payload.split_to(head_length);
-                sink.open(call, OpenHead::decode(&head)?, payload, last)
+                let (head, data) = if length <= COPY {
+                    // Head and data share one buffer, so that one allocation serves both.
+                    let mut payload = take(input, length);
+                    let head_length = head_length(&payload, kind)?;
+                    payload.advance(2);
+                    if payload.len() < head_length {
+                        return Err(kind.malformed());
+                    }
+                    (payload.split_to(head_length), payload)
+                } else {
+                    // A call's context lives as long as the call and must not keep the read buffer.
+                    let head_length = head_length(input, kind)?;
+                    if 2 + head_length > length {
+                        return Err(kind.malformed());
+                    }
+                    let head = Bytes::copy_from_slice(&input[2..2 + head_length]);
+                    input.advance(2 + head_length);
+                    (head, take(input, length - 2 - head_length))
+                };
+                sink.open(call, OpenHead::decode(&head)?, data, last)
             }
             _ => {
                 let payload = &input[HEADER..HEADER + length];

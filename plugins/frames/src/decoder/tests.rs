@@ -255,6 +255,22 @@ fn small_payloads_do_not_keep_the_read_buffer() {
 }
 
 #[test]
+fn a_context_does_not_keep_the_read_buffer() {
+    for whole in [true, false] {
+        let head = OpenHead { context: testing::context(), ..OpenHead::default() };
+        let open = encoded(&Frame::Open { call: 0, head, data: vec![7; 2 * COPY].into(), last: true });
+        let mut input = BytesMut::with_capacity(64 << 10);
+        input.extend_from_slice(if whole { &open } else { &open[..COPY] });
+        let frame = Decoder::new(MAX_FRAME).decode(&mut input).unwrap().unwrap();
+        let Frame::Open { head, data, .. } = frame else { panic!("{frame:?}") };
+        drop(data);
+        input.clear();
+        assert!(input.try_reclaim(64 << 10), "something refers to the buffer");
+        assert_eq!(head.context.namespace, testing::context().namespace);
+    }
+}
+
+#[test]
 fn large_payloads_are_slices() {
     let mut input =
         BytesMut::from(&all(&[Frame::Data { call: 1, data: vec![7; COPY + 1].into(), last: false }])[..]);

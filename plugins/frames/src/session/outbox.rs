@@ -42,6 +42,8 @@ pub(crate) struct Outbox {
     /// Bytes written since the connection began.
     written: u64,
     pongs: u32,
+    /// Where the last PONG ends.
+    last_pong: u64,
     unflushed: bool,
 }
 
@@ -111,6 +113,7 @@ impl Outbox {
         }
         self.pongs += 1;
         self.stage(|to| frame::ping(to, Kind::Pong, payload));
+        self.last_pong = self.position();
         true
     }
 
@@ -169,6 +172,9 @@ impl Outbox {
         count = count.min(self.queued);
         self.queued -= count;
         self.written += count as u64;
+        if self.written >= self.last_pong {
+            self.pongs = 0;
+        }
         while let Some(segment) = self.segments.front_mut() {
             let staged = count.min(segment.end - self.done);
             self.done += staged;
@@ -186,7 +192,6 @@ impl Outbox {
         }
         self.done += count;
         if self.queued == 0 {
-            self.pongs = 0;
             self.done = 0;
             self.staged.clear();
             if self.staged.capacity() > KEEP {
