@@ -7,8 +7,8 @@ use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use prism_plugin_abi::{CallContext, Code, Payload};
 use prism_plugin_frames::{
-    Accepted, CallHead, CallId, CancelReason, ClientEvent, ClientSession, Config, End, Frame, MAX_FRAME, Method,
-    OpenHead, PREFACE, Reason, ServerEvent, ServerSession, Settings,
+    Accepted, CallHead, CallId, CancelReason, ClientEvent, ClientSession, Config, End, Frame, MAX_FRAME,
+    Method, OpenHead, PREFACE, Reason, ServerEvent, ServerSession, Settings,
 };
 use std::{
     collections::VecDeque,
@@ -27,7 +27,11 @@ struct Io {
 }
 
 impl AsyncRead for Io {
-    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        to: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let count = self.input.len().min(to.remaining());
         if count == 0 && !self.closed {
             return Poll::Pending;
@@ -113,13 +117,8 @@ impl Choices<'_> {
     }
 }
 
-const CONFIG: Config = Config {
-    max_calls: 8,
-    initial_credit: 6_000,
-    max_credit: 50_000,
-    growth: 60_000,
-    max_frame: MAX_FRAME,
-};
+const CONFIG: Config =
+    Config { max_calls: 8, initial_credit: 6_000, max_credit: 50_000, growth: 60_000, max_frame: MAX_FRAME };
 
 /// What may be queued: the bound, what one more frame of a call adds, a PONG each for the PINGs, a GOAWAY.
 const QUEUE: u64 = (256 << 10) + (100 << 10);
@@ -239,7 +238,9 @@ fn client(mut choices: Choices<'_>) -> Option<()> {
                 if let Some(id) = calls.pop_front() {
                     match session.poll_recv(&mut cx, id) {
                         Poll::Ready(ClientEvent::End(_) | ClientEvent::Broken(_)) => {}
-                        Poll::Ready(ClientEvent::Data(_) | ClientEvent::Opened) | Poll::Pending => calls.push_back(id),
+                        Poll::Ready(ClientEvent::Data(_) | ClientEvent::Opened) | Poll::Pending => {
+                            calls.push_back(id)
+                        }
                     }
                 }
             }

@@ -228,9 +228,9 @@ impl Link {
         Ok(true)
     }
 
-    /// Asks the peer whether it is alive, unless an answer is due already.
+    /// Asks the peer whether it is alive, unless an answer is due already or nothing may be sent.
     pub(crate) fn ping(&mut self) {
-        if self.ping_outstanding || self.closed.is_some() {
+        if self.ping_outstanding || self.closed.is_some() || self.peer.is_none() {
             return;
         }
         self.ping_outstanding = true;
