@@ -49,9 +49,6 @@ pub(crate) enum Error {
         /// All of its output.
         output: String,
     },
-    /// prism-edge does not take a configuration; the comparison goes on without that variant.
-    #[error("prism-edge refuses this configuration: {0}")]
-    Refused(String),
     /// A result could not be kept.
     #[error("cannot write {}: {source}", path.display())]
     Write {

@@ -23,9 +23,6 @@ pub(crate) struct Plan {
     pub(crate) latency: Duration,
 }
 
-/// A peer that is left out, and why.
-pub(crate) type Skipped = (&'static str, String);
-
 /// Runs the plan. `seen` is told each visit.
 pub(crate) fn run(
     plan: &Plan,
@@ -33,20 +30,12 @@ pub(crate) fn run(
     base: &Path,
     runtime: &Runtime,
     mut seen: impl FnMut(Visit),
-) -> Result<Vec<Skipped>, Error> {
-    let mut skipped: Vec<Skipped> = Vec::new();
+) -> Result<(), Error> {
     for round in 1..=plan.rounds {
         let visitor = Visitor { plan, programs, runtime, round };
         let mut running = Vec::new();
         for peer in &plan.peers {
-            if skipped.iter().any(|(name, _)| *name == peer.name) {
-                continue;
-            }
-            match Running::start(peer, programs, base, runtime) {
-                Ok(started) => running.push(started),
-                Err(Error::Refused(why)) => skipped.push((peer.name, why)),
-                Err(error) => return Err(error),
-            }
+            running.push(Running::start(peer, programs, base, runtime)?);
         }
         for (number, workload) in plan.workloads.iter().enumerate() {
             // Another one begins each time, so that nobody always follows the same neighbour's heat.
@@ -69,5 +58,5 @@ pub(crate) fn run(
             }
         }
     }
-    Ok(skipped)
+    Ok(())
 }

@@ -4,7 +4,7 @@
 use super::{Peer, Setup, Site};
 use crate::{
     client::{Call, NAMESPACE},
-    error::{Error, io},
+    error::Error,
 };
 use std::process::Command;
 
@@ -52,14 +52,6 @@ pub(super) const PEERS: [Peer; 6] = [
 fn setup(site: &Site<'_>, way: Way, full: bool) -> Result<Setup, Error> {
     let config = site.write("prism.yaml", &config(site, way, full))?;
     let program = if way == Way::Builtin { &site.programs.edge } else { &site.programs.prism_edge };
-    if way != Way::Builtin {
-        let mut check = Command::new(program);
-        check.arg("check").arg("-c").arg(&config);
-        let checked = io(format!("run {}", program.display()), check.output())?;
-        if !checked.status.success() {
-            return Err(Error::Refused(String::from_utf8_lossy(&checked.stderr).trim().to_owned()));
-        }
-    }
     let mut command = Command::new(program);
     command.arg("-c").arg(config);
     let call = Call {

@@ -9,6 +9,8 @@ pub(crate) struct Goal {
     pub(crate) what: String,
     /// As it came out. None: not measured in this run.
     pub(crate) measured: Option<f64>,
+    /// What is wrong with the figures that it was made of, as [`Table::mark`] says it.
+    pub(crate) mark: String,
     /// As it should be.
     pub(crate) bound: Bound,
 }
@@ -47,6 +49,7 @@ pub(crate) fn all(table: &Table<'_>) -> Vec<Goal> {
         Goal {
             what: format!("{workload}: {peer}, {of} ÷ {base}'s"),
             measured: table.ratio(peer, base, workload, figure),
+            mark: table.marks(&[peer, base], workload),
             bound,
         }
     };
@@ -66,6 +69,7 @@ pub(crate) fn all(table: &Table<'_>) -> Vec<Goal> {
             what: format!("1x1: {peer}, median latency ÷ the best of {}", TWO_HOP.join(", ")),
             // The best peer is the one that we compare worst with.
             measured: best.max_by(f64::total_cmp),
+            mark: table.marks(&[&[peer], &TWO_HOP[..]].concat(), "1x1"),
             bound: Bound::AtMost(most),
         });
     }
@@ -74,6 +78,7 @@ pub(crate) fn all(table: &Table<'_>) -> Vec<Goal> {
             goals.push(Goal {
                 what: format!("{}: {peer}, CPU above the relay ÷ HAProxy's above it", workload.name),
                 measured: table.above_relay(peer, workload.name),
+                mark: table.marks(&[peer, "haproxy", "relay"], workload.name),
                 bound: Bound::Toward(0.35),
             });
         }
@@ -84,6 +89,7 @@ pub(crate) fn all(table: &Table<'_>) -> Vec<Goal> {
         goals.push(Goal {
             what: format!("idle: {peer}, KiB per connection"),
             measured: table.median(peer, "idle", |visit| visit.idle_bytes).map(|bytes| bytes / 1024.0),
+            mark: table.marks(&[peer], "idle"),
             bound: Bound::AtMost(24.0),
         });
     }

@@ -6,16 +6,16 @@ use super::{
     table::{OTHERS, SPREAD, STEAL, Table},
 };
 use crate::{
-    round::{Plan, Skipped},
+    round::Plan,
     visit::Visit,
     workload::{Kind, Workload},
 };
 use std::fmt::Write;
 
 /// The whole report.
-pub(crate) fn report(plan: &Plan, stamp: &Stamp, table: &Table<'_>, skipped: &[Skipped]) -> String {
+pub(crate) fn report(plan: &Plan, stamp: &Stamp, table: &Table<'_>) -> String {
     let mut text = String::new();
-    head(&mut text, plan, stamp, skipped);
+    head(&mut text, plan, stamp);
     verdicts(&mut text, table);
     for workload in &plan.workloads {
         match workload.kind {
@@ -29,7 +29,7 @@ pub(crate) fn report(plan: &Plan, stamp: &Stamp, table: &Table<'_>, skipped: &[S
 
 // Writing to a String does not fail, so the results of `write!` are dropped below.
 
-fn head(text: &mut String, plan: &Plan, stamp: &Stamp, skipped: &[Skipped]) {
+fn head(text: &mut String, plan: &Plan, stamp: &Stamp) {
     let _ = write!(
         text,
         "# Comparison\n\nWritten by `cargo xtask bench compare`; raw rounds in [compare.json](compare.json).\n\n\
@@ -63,13 +63,7 @@ fn head(text: &mut String, plan: &Plan, stamp: &Stamp, skipped: &[Skipped]) {
     );
     text.push_str("| peer | what it is |\n| --- | --- |\n");
     for peer in &plan.peers {
-        let _ = match skipped.iter().find(|(name, _)| *name == peer.name) {
-            Some((name, why)) => {
-                let why = why.rsplit('/').next().unwrap_or(why);
-                writeln!(text, "| {name} | **left out**: prism-edge refuses its configuration: {why} |")
-            }
-            None => writeln!(text, "| {} | {} |", peer.name, peer.about),
-        };
+        let _ = writeln!(text, "| {} | {} |", peer.name, peer.about);
     }
     text.push('\n');
 }

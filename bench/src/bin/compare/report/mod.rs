@@ -8,11 +8,7 @@ mod table;
 
 pub(crate) use stamp::Stamp;
 
-use crate::{
-    error::Error,
-    round::{Plan, Skipped},
-    visit::Visit,
-};
+use crate::{error::Error, round::Plan, visit::Visit};
 use serde::Serialize;
 use std::{fs, path::Path};
 use table::Table;
@@ -53,38 +49,25 @@ struct Raw<'a> {
     stamp: &'a Stamp,
     rounds: usize,
     measured_seconds: f64,
-    left_out: &'a [Skipped],
     visits: &'a [Visit],
 }
 
 /// Writes `compare.md`, `compare.json` and `compare.svg`, and returns the first.
-pub(crate) fn write(
-    folder: &Path,
-    plan: &Plan,
-    stamp: &Stamp,
-    visits: &[Visit],
-    skipped: &[Skipped],
-) -> Result<String, Error> {
+pub(crate) fn write(folder: &Path, plan: &Plan, stamp: &Stamp, visits: &[Visit]) -> Result<String, Error> {
     fs::create_dir_all(folder).map_err(|source| Error::Write { path: folder.to_path_buf(), source })?;
     let write = |name: &str, text: &str| {
         let path = folder.join(name);
         fs::write(&path, text).map_err(|source| Error::Write { path, source })
     };
     let table = Table { visits };
-    let raw = Raw {
-        stamp,
-        rounds: plan.rounds,
-        measured_seconds: plan.measure.as_secs_f64(),
-        left_out: skipped,
-        visits,
-    };
+    let raw = Raw { stamp, rounds: plan.rounds, measured_seconds: plan.measure.as_secs_f64(), visits };
     let json = serde_json::to_string_pretty(&raw)
         .map_err(|error| Error::Write { path: folder.join("compare.json"), source: error.into() })?;
     write("compare.json", &(json + "\n"))?;
     let foot =
         format!("{} · {} · commit {} · ~ ±: see compare.md", stamp.date, stamp.processor, stamp.commit);
     write("compare.svg", &svg::chart(plan, &table, &foot))?;
-    let markdown = markdown::report(plan, stamp, &table, skipped);
+    let markdown = markdown::report(plan, stamp, &table);
     write("compare.md", &markdown)?;
     Ok(markdown)
 }

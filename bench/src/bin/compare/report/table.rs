@@ -58,6 +58,12 @@ impl<'a> Table<'a> {
         mark
     }
 
+    /// The marks of several peers together.
+    pub(crate) fn marks(&self, peers: &[&str], workload: &str) -> String {
+        let all: String = peers.iter().map(|peer| self.mark(peer, workload)).collect();
+        ['~', '±'].into_iter().filter(|mark| all.contains(*mark)).collect()
+    }
+
     /// The median of a figure.
     pub(crate) fn median(&self, peer: &str, workload: &str, figure: Figure) -> Option<f64> {
         median(self.counted(peer, workload).into_iter().filter_map(figure).collect())
@@ -140,6 +146,7 @@ mod tests {
         let table = Table { visits: &visits[1..] };
         assert_eq!(table.median("haproxy", "4x32", cpu), Some(10.2));
         assert_eq!(table.mark("haproxy", "4x32"), "~±");
+        assert_eq!(table.marks(&["nobody", "haproxy", "haproxy"], "4x32"), "~±");
         assert_eq!(table.median("nobody", "4x32", cpu), None);
     }
 
