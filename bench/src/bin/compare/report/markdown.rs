@@ -76,8 +76,8 @@ fn verdicts(text: &mut String, table: &Table<'_>) {
             Bound::AtLeast(least) => format!("≥ {least}"),
             Bound::Toward(aim) => format!("toward {aim}"),
         };
-        let _ =
-            writeln!(text, "| {} | {bound} | {} | {} |", goal.what, number(goal.measured), goal.verdict());
+        let (measured, verdict) = (number(goal.measured), goal.verdict());
+        let _ = writeln!(text, "| {} | {bound} | {measured}{} | {verdict} |", goal.what, goal.mark);
     }
     text.push('\n');
 }
