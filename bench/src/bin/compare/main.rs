@@ -1,6 +1,6 @@
 //! `cargo xtask bench compare` after the building: prism-edge beside other proxies, the same echo behind each.
 // Talking to the person at the terminal is what this program is for.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stderr)]
 
 mod child;
 mod client;
@@ -20,7 +20,7 @@ use peers::{Peer, Programs};
 use prism_platform::raise_open_files;
 use report::Stamp;
 use round::Plan;
-use std::{path::PathBuf, process::ExitCode, thread, time::Duration};
+use std::{io::Write, path::PathBuf, process::ExitCode, thread, time::Duration};
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{SignalKind, signal},
@@ -84,11 +84,16 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
         io("create a folder for the run", tempfile::Builder::new().prefix("prism-compare-").tempdir())?;
     let mut visits: Vec<Visit> = Vec::new();
     round::run(&plan, &programs, folder.path(), &runtime, |visit| {
-        println!("{}", report::line(&visit));
+        say(&report::line(&visit));
         visits.push(visit);
     })?;
-    println!("\n{}", report::write(&arguments.out, &plan, &stamp, &visits)?);
+    say(&format!("\n{}", report::write(&arguments.out, &plan, &stamp, &visits)?));
     Ok(())
+}
+
+/// Prints a line. A reader that closed the pipe (`| head`) has seen what it wanted; the results are files.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn plan(arguments: &Arguments) -> Result<Plan, Error> {
