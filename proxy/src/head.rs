@@ -3,12 +3,13 @@
 
 use crate::edge::Limits;
 use bytestring::ByteString;
-use http::{HeaderMap, HeaderName, Method, Request, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version, header};
 use prism_filters::{Body, Protocol, Reason, Rejection, Rpc};
 use prism_platform::time::Instant;
 use std::time::Duration;
 
 const NAMESPACE: &str = "x-prism-namespace";
+const NAMESPACE_FIELD: HeaderName = HeaderName::from_static(NAMESPACE);
 
 /// What a request asks of us.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +44,8 @@ impl Head {
         route_namespace: Option<&ByteString>,
         limits: &Limits,
     ) -> Self {
-        let protocol = protocol_of(request);
+        let fields = Fields::read(request.headers());
+        let protocol = protocol_of(request.version(), fields.content_type);
         let mut head = Self {
             protocol,
             target: Target::Nothing,
@@ -52,15 +54,19 @@ impl Head {
             deadline: None,
             refusal: None,
         };
-        let outcome = head.fill(request, route_namespace, limits);
+        let outcome = head.fill(request, &fields, route_namespace, limits);
         head.refusal = outcome.err();
-        drop_claims(request.headers_mut());
+        let claims = fields.claims;
+        if claims {
+            drop_claims(request.headers_mut());
+        }
         head
     }
 
     fn fill(
         &mut self,
         request: &Request<Body>,
+        fields: &Fields<'_>,
         route_namespace: Option<&ByteString>,
         limits: &Limits,
     ) -> Result<(), Rejection> {
@@ -71,7 +77,7 @@ impl Head {
             ));
         }
         check_http1(request)?;
-        let named = named_namespace(request.headers())?;
+        let named = fields.namespace()?;
         let path = request.uri().path();
         let in_path = match path {
             "/prism.data.v1.DataService/Execute" => {
@@ -97,7 +103,7 @@ impl Head {
             },
         };
         self.namespace = agreed_namespace(route_namespace, named, in_path)?;
-        self.deadline = deadline(request.headers())?;
+        self.deadline = fields.timeout.map(deadline).transpose()?.flatten();
         if matches!(self.target, Target::Data(_) | Target::Local) {
             require_grpc(self.protocol, request)?;
         }
@@ -109,19 +115,62 @@ fn is_local(path: &str) -> bool {
     path.starts_with("/grpc.health.v1.Health/") || path.starts_with("/grpc.reflection.")
 }
 
+/// The fields that the edge itself reads, picked out in one pass: a look-up each would hash each name.
+#[derive(Default)]
+struct Fields<'a> {
+    content_type: Option<&'a HeaderValue>,
+    timeout: Option<&'a HeaderValue>,
+    /// `x-prism-namespace`, and whether there are several.
+    namespace: Option<&'a HeaderValue>,
+    namespace_repeated: bool,
+    /// There is some `x-prism-*`.
+    claims: bool,
+}
+
+impl<'a> Fields<'a> {
+    fn read(headers: &'a HeaderMap) -> Self {
+        let mut fields = Self::default();
+        for (name, value) in headers {
+            match name.as_str() {
+                "content-type" => fields.content_type = fields.content_type.or(Some(value)),
+                "grpc-timeout" => fields.timeout = fields.timeout.or(Some(value)),
+                NAMESPACE => {
+                    fields.namespace_repeated = fields.namespace.is_some();
+                    fields.namespace = Some(value);
+                    fields.claims = true;
+                }
+                other => fields.claims |= is_claim(other),
+            }
+        }
+        fields
+    }
+
+    /// The one `x-prism-namespace` header. Header names are lower case by now, whatever the client wrote.
+    fn namespace(&self) -> Result<Option<&'a str>, Rejection> {
+        if self.namespace_repeated {
+            return Err(invalid_namespace("x-prism-namespace is given more than once: give it once"));
+        }
+        let text = self.namespace.map(HeaderValue::to_str).transpose();
+        text.map_err(|_| invalid_namespace("x-prism-namespace is not plain text"))
+    }
+}
+
+/// The content type is gRPC's.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(is_grpc_type)
+}
+
 /// `application/grpc`, `application/grpc+proto`, with parameters or without (gRPC over HTTP/2, "Requests" and
 /// "Responses"); not `application/grpc-web`, which is another protocol.
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| {
-        let rest = value.as_bytes().strip_prefix(b"application/grpc");
-        rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
-    })
+fn is_grpc_type(content_type: &HeaderValue) -> bool {
+    let rest = content_type.as_bytes().strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
 /// gRPC is spoken over HTTP/2 only: its outcome is in trailers, which HTTP/1.1 clients seldom read, so that a
 /// failure could look like success.
-fn protocol_of(request: &Request<Body>) -> Protocol {
-    let grpc = request.version() == Version::HTTP_2 && is_grpc(request.headers());
+fn protocol_of(version: Version, content_type: Option<&HeaderValue>) -> Protocol {
+    let grpc = version == Version::HTTP_2 && content_type.is_some_and(is_grpc_type);
     if grpc { Protocol::Grpc } else { Protocol::Http }
 }
 
@@ -157,17 +206,6 @@ fn require_grpc(protocol: Protocol, request: &Request<Body>) -> Result<(), Rejec
         ));
     }
     Ok(())
-}
-
-/// The one `x-prism-namespace` header. Header names are lower case by now, whatever the client wrote.
-fn named_namespace(headers: &HeaderMap) -> Result<Option<&str>, Rejection> {
-    let mut values = headers.get_all(NAMESPACE).iter();
-    let Some(first) = values.next() else { return Ok(None) };
-    if values.next().is_some() {
-        return Err(invalid_namespace("x-prism-namespace is given more than once: give it once"));
-    }
-    let text = first.to_str().map_err(|_| invalid_namespace("x-prism-namespace is not plain text"))?;
-    Ok(Some(text))
 }
 
 fn agreed_namespace(
@@ -225,8 +263,7 @@ fn gateway_path(rest: &str) -> Result<(ByteString, ByteString), Rejection> {
 }
 
 /// `grpc-timeout`: at most eight digits and a unit (gRPC over HTTP/2, "Timeout").
-fn deadline(headers: &HeaderMap) -> Result<Option<Instant>, Rejection> {
-    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
+fn deadline(value: &HeaderValue) -> Result<Option<Instant>, Rejection> {
     let malformed = || {
         Rejection::new(
             Reason::MalformedTimeout,
@@ -252,18 +289,19 @@ fn deadline(headers: &HeaderMap) -> Result<Option<Instant>, Rejection> {
     Ok(Instant::now().checked_add(timeout))
 }
 
-/// Drops what only the proxy may say. `_` counts as `-`: software behind us may not tell them apart.
+/// Only the proxy may say it. `_` counts as `-`: software behind us may not tell them apart.
+fn is_claim(name: &str) -> bool {
+    let name = name.as_bytes();
+    name.len() >= 8
+        && name.starts_with(b"x")
+        && name[1..8].iter().zip(b"-prism-").all(|(a, b)| a == b || (*a == b'_' && *b == b'-'))
+}
+
+/// Drops what only the proxy may say.
 fn drop_claims(headers: &mut HeaderMap) {
-    let claims = |name: &HeaderName| {
-        let bytes = name.as_str().as_bytes();
-        bytes.len() >= 8
-            && bytes.starts_with(b"x")
-            && bytes[1..8].iter().zip(b"-prism-").all(|(a, b)| a == b || (*a == b'_' && *b == b'-'))
-    };
-    if !headers.keys().any(claims) {
-        return;
-    }
-    let names: Vec<HeaderName> = headers.keys().filter(|name| claims(name)).cloned().collect();
+    // Nearly always all there is.
+    headers.remove(NAMESPACE_FIELD);
+    let names: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
     for name in names {
         headers.remove(name);
     }

@@ -14,7 +14,6 @@ use prism_config::{Config, Source};
 use prism_filters::{Registry, metrics::Metrics};
 use prism_platform::{Platform, time};
 use std::{
-    collections::HashMap,
     future::Future,
     net::SocketAddr,
     sync::{
@@ -180,7 +179,7 @@ impl Proxy {
 
 /// What connections would find that come before the first snapshot; none can, as no socket is bound yet.
 fn empty_snapshot(config: &Config) -> Snapshot {
-    Snapshot::new(0, Arc::new(config.clone()), HashMap::new(), HashMap::new())
+    Snapshot::new(0, Arc::new(config.clone()), [], [])
 }
 
 /// The cores that this process may run on.

@@ -17,51 +17,56 @@ use bytestring::ByteString;
 use http::{HeaderName, HeaderValue, Request, Response};
 use prism_filters::{Body, Protocol, RequestContext, RequestStart, Rpc, body::MessageLimits, respond, run};
 use prism_platform::time::Instant;
-use std::{net::SocketAddr, sync::Arc};
+use std::{future::Future, net::SocketAddr, rc::Rc, sync::Arc};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Serves one request. Never fails: a refusal is an answer too. Dropping the future cancels the request.
-pub(crate) async fn serve(
-    edge: &Edge,
+///
+/// A block, and not an `async fn`: that would hold its arguments twice, in a future that is moved for every request.
+#[allow(clippy::manual_async_fn)] // see above
+pub(crate) fn serve(
+    edge: Rc<Edge>,
     mut request: Request<Body>,
     peer: Option<SocketAddr>,
-) -> Response<Body> {
-    // The snapshot that is current now serves this request to its end, whatever is swapped in meanwhile.
-    let (snapshot, listener) = edge.current();
+) -> impl Future<Output = Response<Body>> {
+    async move {
+        // The snapshot that is current now serves this request to its end, whatever is swapped in meanwhile.
+        let (snapshot, listener) = edge.current();
 
-    // Route and namespace are resolved before the filters run, because a route chooses the filters. But
-    // looking up is not answering: what is wrong is said by `plugin_dispatch`, after authentication.
-    let route = listener.routes().find(request.uri().path(), request.headers());
-    let head = Head::read(&mut request, route.and_then(|route| route.namespace()), edge.limits());
-    let namespace = snapshot.namespace(&head.namespace);
+        // Route and namespace are resolved before the filters run, because a route chooses the filters. But
+        // looking up is not answering: what is wrong is said by `plugin_dispatch`, after authentication.
+        let route = listener.routes().find(request.uri().path(), request.headers());
+        let head = Head::read(&mut request, route.and_then(|route| route.namespace()), edge.limits());
+        let namespace = snapshot.namespace(&head.namespace);
 
-    let cx = RequestContext::new(RequestStart {
-        at: Instant::now(),
-        protocol: head.protocol,
-        peer,
-        listener: Arc::clone(listener.name()),
-        config_version: snapshot.version(),
-        messages: message_limits(&head, namespace.map(|found| found.max_message_bytes()), edge),
-        metrics: namespace.map(|found| Arc::clone(found.metrics())),
-        namespace: head.namespace.clone(),
-        deadline: head.deadline,
-    });
-    if head.target == Target::Gateway {
-        // It stands in the path: a filter that asks for it waits for no body.
-        cx.set_operation(head.operation.clone());
+        let cx = RequestContext::new(RequestStart {
+            at: Instant::now(),
+            protocol: head.protocol,
+            peer,
+            listener: Arc::clone(listener.name()),
+            config_version: snapshot.version(),
+            messages: message_limits(&head, namespace.map(|found| found.max_message_bytes()), &edge),
+            metrics: namespace.map(|found| Arc::clone(found.metrics())),
+            namespace: head.namespace.clone(),
+            deadline: head.deadline,
+        });
+        if head.target == Target::Gateway {
+            // It stands in the path: a filter that asks for it waits for no body.
+            cx.set_operation(head.operation.clone());
+        }
+
+        let filters = route.map_or(listener.default_chain(), |route| route.chain());
+        let dispatch = Dispatch::new(&edge, namespace, route.is_some(), head);
+        let mut response = match run(filters, &dispatch, &cx, request).await {
+            Ok(response) => response,
+            Err(rejection) => respond(&cx, &rejection),
+        };
+        if let Some(id) = header_value(&cx.ids().0) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        response
     }
-
-    let filters = route.map_or(listener.default_chain(), |route| route.chain());
-    let dispatch = Dispatch::new(edge, namespace, route.is_some(), head);
-    let mut response = match run(filters, &dispatch, &cx, request).await {
-        Ok(response) => response,
-        Err(rejection) => respond(&cx, &rejection),
-    };
-    if let Some(id) = header_value(&cx.ids().0) {
-        response.headers_mut().insert(REQUEST_ID, id);
-    }
-    response
 }
 
 /// How the messages of a data call are checked. A namespace that does not exist gets no byte of a message:

@@ -10,6 +10,10 @@ use prism_filters::registry;
 use prism_platform::{Platform, raise_open_files};
 use std::{error::Error, future, path::PathBuf, process::ExitCode};
 
+// As in `prism-edge` itself, which this stands for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// prism-edge with the echo linked in.
 #[derive(Parser)]
 struct Arguments {

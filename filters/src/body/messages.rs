@@ -11,9 +11,9 @@ use crate::{Reason, Rejection};
 use bytes::Bytes;
 use bytestring::ByteString;
 use http_body::Frame;
+use prism_plugin_abi::Payload;
 use prism_proto::scan::{ScanError, Scanner};
 use std::{
-    collections::VecDeque,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -35,7 +35,7 @@ pub(crate) struct Messages {
     inner: Body,
     limits: MessageLimits,
     /// Checked and not handed on yet.
-    ready: VecDeque<Bytes>,
+    ready: Payload,
     state: State,
     messages: usize,
     operation: Option<ByteString>,
@@ -59,7 +59,7 @@ impl Messages {
         Self {
             inner,
             limits,
-            ready: VecDeque::new(),
+            ready: Payload::new(),
             state: State::START,
             messages: 0,
             operation: None,
@@ -100,16 +100,18 @@ impl Messages {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         loop {
-            let held = usize::from(self.limits.unary && self.at_boundary() && !self.inner_ended);
-            if self.ready.len() > held {
-                return Poll::Ready(self.ready.pop_front().map(|piece| Ok(Frame::data(piece))));
+            let hold = self.limits.unary && self.at_boundary() && !self.inner_ended;
+            if !(hold && self.ready.is_single())
+                && let Some(piece) = self.ready.pop()
+            {
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
             }
             if self.inner_ended {
                 return Poll::Ready(None);
             }
             if let Err(error) = ready!(self.poll_inner(cx)) {
                 self.inner_ended = true;
-                self.ready.clear();
+                self.ready = Payload::new();
                 self.inner = Body::empty();
                 return Poll::Ready(Some(Err(error)));
             }
@@ -132,9 +134,7 @@ impl Messages {
         match frame.transpose()?.map(Frame::into_data) {
             Some(Ok(piece)) => {
                 self.check(&piece)?;
-                if !piece.is_empty() {
-                    self.ready.push_back(piece);
-                }
+                self.ready.push(piece);
                 if self.inner.is_end() {
                     self.check_end()?;
                 }

@@ -18,9 +18,9 @@ use http::HeaderMap;
 use http_body::Frame;
 use http_body_util::BodyExt;
 use observed::Observed;
+use prism_plugin_abi::Payload;
 use stall::Unstalled;
 use std::{
-    collections::VecDeque,
     fmt,
     pin::Pin,
     sync::Arc,
@@ -71,10 +71,9 @@ enum Kind {
     #[default]
     Empty,
     Whole {
-        pieces: VecDeque<Bytes>,
+        pieces: Payload,
         trailers: Option<Box<HeaderMap>>,
     },
-    Single(Bytes),
     H2(H2Body),
     H1(hyper::body::Incoming),
     Messages(Box<Messages>),
@@ -92,7 +91,7 @@ impl Body {
 
     /// Pieces that are all at hand, and the trailers after them.
     #[must_use]
-    pub fn whole(pieces: VecDeque<Bytes>, trailers: Option<HeaderMap>) -> Self {
+    pub fn whole(pieces: Payload, trailers: Option<HeaderMap>) -> Self {
         Self(Kind::Whole { pieces, trailers: trailers.map(Box::new) })
     }
 
@@ -151,12 +150,7 @@ impl Body {
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = match &mut self.0 {
             Kind::Empty => None,
-            Kind::Single(bytes) => {
-                let bytes = std::mem::take(bytes);
-                self.0 = Kind::Empty;
-                Some(Ok(Frame::data(bytes)))
-            }
-            Kind::Whole { pieces, trailers } => match pieces.pop_front() {
+            Kind::Whole { pieces, trailers } => match pieces.pop() {
                 Some(piece) => Some(Ok(Frame::data(piece))),
                 None => trailers.take().map(|trailers| Ok(Frame::trailers(*trailers))),
             },
@@ -187,7 +181,7 @@ impl Body {
     pub fn is_end(&self) -> bool {
         match &self.0 {
             Kind::Empty => true,
-            Kind::Single(_) | Kind::Messages(_) | Kind::Duplex(_) => false,
+            Kind::Messages(_) | Kind::Duplex(_) => false,
             Kind::Whole { pieces, trailers } => pieces.is_empty() && trailers.is_none(),
             Kind::H2(body) => body.stream.as_ref().is_none_or(RecvStream::is_end_stream),
             Kind::H1(incoming) => http_body::Body::is_end_stream(incoming),
@@ -200,10 +194,9 @@ impl Body {
     ///
     /// # Errors
     /// Gives the body back when something is still to come, or trailers follow.
-    pub fn into_whole(self) -> Result<VecDeque<Bytes>, Self> {
+    pub fn into_whole(self) -> Result<Payload, Self> {
         match self.0 {
-            Kind::Empty => Ok(VecDeque::new()),
-            Kind::Single(bytes) => Ok([bytes].into()),
+            Kind::Empty => Ok(Payload::new()),
             Kind::Whole { pieces, trailers: None } => Ok(pieces),
             other => Err(Self(other)),
         }
@@ -214,8 +207,7 @@ impl Body {
     pub fn exact_len(&self) -> Option<u64> {
         match &self.0 {
             Kind::Empty => Some(0),
-            Kind::Single(bytes) => Some(bytes.len() as u64),
-            Kind::Whole { pieces, .. } => Some(pieces.iter().map(|piece| piece.len() as u64).sum()),
+            Kind::Whole { pieces, .. } => Some(pieces.len() as u64),
             Kind::H1(incoming) => http_body::Body::size_hint(incoming).exact(),
             Kind::Observed(observed) => observed.inner().exact_len(),
             Kind::Boxed(body) => body.size_hint().exact(),
@@ -226,7 +218,7 @@ impl Body {
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Self(if bytes.is_empty() { Kind::Empty } else { Kind::Single(bytes) })
+        Self::whole(bytes.into(), None)
     }
 }
 
@@ -234,7 +226,7 @@ impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.0 {
             Kind::Empty => "Body::Empty",
-            Kind::Single(_) | Kind::Whole { .. } => "Body::Whole",
+            Kind::Whole { .. } => "Body::Whole",
             Kind::H2(_) => "Body::H2",
             Kind::H1(_) => "Body::H1",
             Kind::Messages(_) => "Body::Messages",

@@ -85,6 +85,7 @@ impl Drop for Observed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prism_plugin_abi::Payload;
     use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]
@@ -119,12 +120,13 @@ mod tests {
 
     #[test]
     fn every_way_to_end_is_told_once() {
-        let two = || Body::whole([Bytes::from_static(b"ab"), Bytes::from_static(b"c")].into(), None);
+        let two =
+            || Body::whole([Bytes::from_static(b"ab"), Bytes::from_static(b"c")].into_iter().collect(), None);
         assert_eq!(observe(two(), 4), ["data 2", "data 1", "complete, trailers: false"]);
         assert_eq!(observe(two(), 2), ["data 2", "data 1", "complete, trailers: false"]);
         assert_eq!(observe(two(), 1), ["data 2", "dropped"]);
         assert_eq!(observe(Body::empty(), 0), ["complete, trailers: false"]);
-        let with_trailers = Body::whole([].into(), Some(HeaderMap::new()));
+        let with_trailers = Body::whole(Payload::new(), Some(HeaderMap::new()));
         assert_eq!(observe(with_trailers, 1), ["complete, trailers: true"]);
         let failing = Body::new(http_body_util::StreamBody::new(Fails));
         assert_eq!(observe(failing, 1), ["failed: no more"]);

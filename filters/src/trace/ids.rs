@@ -7,7 +7,15 @@ use prism_platform::Platform;
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
+/// The two digits of every byte.
+const PAIRS: [[u8; 2]; 256] = {
+    let (digits, mut pairs, mut byte) = (b"0123456789abcdef", [[0; 2]; 256], 0);
+    while byte < 256 {
+        pairs[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 
 /// A request's id: 16 hexadecimal digits, or the client's where that is accepted.
 pub(super) fn request_id(platform: &Platform, headers: &HeaderMap, accept: bool) -> ByteString {
@@ -60,8 +68,8 @@ fn is_traceparent(value: &[u8]) -> bool {
 }
 
 fn hex(number: u64, out: &mut [u8]) {
-    for (index, digit) in out.iter_mut().rev().enumerate() {
-        *digit = HEX[(number >> (4 * index)) as usize & 15];
+    for (byte, digits) in number.to_be_bytes().into_iter().zip(out.chunks_exact_mut(2)) {
+        digits.copy_from_slice(&PAIRS[usize::from(byte)]);
     }
 }
 

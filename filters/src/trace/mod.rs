@@ -8,6 +8,7 @@
 
 mod access_log;
 mod ids;
+mod line;
 mod record;
 
 use crate::{
@@ -80,6 +81,11 @@ pub enum Format {
 /// The filter.
 pub struct Trace {
     settings: Settings,
+    tools: Arc<Tools>,
+}
+
+/// What a record needs to be written, in one handle that each holds.
+struct Tools {
     platform: Platform,
     metrics: Arc<Metrics>,
     log: Option<Arc<AccessLog>>,
@@ -93,10 +99,11 @@ impl FilterType for Trace {
     fn build(settings: Settings, cx: &BuildContext<'_>, previous: Option<&Self>) -> Result<Self, BuildError> {
         let kept = previous.filter(|previous| previous.settings.access_log == settings.access_log);
         let log = match kept {
-            Some(previous) => previous.log.clone(),
+            Some(previous) => previous.tools.log.clone(),
             None => AccessLog::open(&settings.access_log, cx)?.map(Arc::new),
         };
-        Ok(Self { settings, platform: cx.platform.clone(), metrics: Arc::clone(cx.metrics), log })
+        let tools = Tools { platform: cx.platform.clone(), metrics: Arc::clone(cx.metrics), log };
+        Ok(Self { settings, tools: Arc::new(tools) })
     }
 }
 
@@ -108,15 +115,15 @@ impl Filter for Trace {
         next: Next<'a>,
     ) -> FilterFuture<'a> {
         let accept = self.settings.request_id == RequestIdSource::Accept;
-        let request_id = ids::request_id(&self.platform, request.headers(), accept);
-        let traceparent = ids::traceparent(&self.platform, request.headers());
+        let request_id = ids::request_id(&self.tools.platform, request.headers(), accept);
+        let traceparent = ids::traceparent(&self.tools.platform, request.headers());
         cx.set_trace(request_id, traceparent);
         Box::pin(async move {
-            let mut record = Record::begin(cx, &request, &self.metrics, self.log.as_ref(), &self.platform);
+            let mut record = Box::new(Record::begin(cx, &request, &self.tools));
             match next.call(cx, request).await {
                 Ok(response) => {
                     record.answered(cx, &response);
-                    Ok(response.map(|body| body.observed(Box::new(record))))
+                    Ok(response.map(|body| body.observed(record)))
                 }
                 Err(rejection) => {
                     record.rejected(cx, &rejection);

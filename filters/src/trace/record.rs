@@ -1,27 +1,24 @@
 //! One line of the access log and one call's metrics, from the request's head to its last byte.
 
-use super::{AccessLog, Format};
+use super::{Tools, line::Line};
 use crate::{
     Body, Code, Protocol, Reason, Rejection, RequestContext,
     body::{BodyError, End, Observer},
-    metrics::{CallMetrics, Metrics},
+    metrics::CallMetrics,
     reject::code_name,
 };
 use bytestring::ByteString;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
-use prism_platform::{Platform, time::Instant};
-use serde::Serialize;
-use std::{io::Write, net::SocketAddr, sync::Arc};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Uri};
+use prism_platform::time::Instant;
+use std::{net::SocketAddr, sync::Arc};
 
 /// The longest path that is logged; a longer one is cut.
 const PATH_BYTES: usize = 512;
 
 /// What is known of a call so far. Dropped unfinished, it logs a cancelled call.
 pub(super) struct Record {
-    log: Option<Arc<AccessLog>>,
-    metrics: Arc<Metrics>,
+    tools: Arc<Tools>,
     calls: Arc<CallMetrics>,
-    platform: Platform,
     started: Instant,
     protocol: Protocol,
     peer: Option<SocketAddr>,
@@ -43,21 +40,13 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn begin(
-        cx: &RequestContext,
-        request: &Request<Body>,
-        metrics: &Arc<Metrics>,
-        log: Option<&Arc<AccessLog>>,
-        platform: &Platform,
-    ) -> Self {
-        let calls = Arc::clone(cx.metrics().unwrap_or_else(|| metrics.no_namespace()));
+    pub(super) fn begin(cx: &RequestContext, request: &Request<Body>, tools: &Arc<Tools>) -> Self {
+        let calls = Arc::clone(cx.metrics().unwrap_or_else(|| tools.metrics.no_namespace()));
         calls.begin();
         let (request_id, traceparent) = cx.ids();
         Self {
-            log: log.cloned(),
-            metrics: Arc::clone(metrics),
+            tools: Arc::clone(tools),
             calls,
-            platform: platform.clone(),
             started: cx.started(),
             protocol: cx.protocol(),
             peer: cx.peer(),
@@ -103,14 +92,14 @@ impl Record {
             return;
         }
         if let Some(reason) = reason {
-            self.metrics.rejected(reason);
+            self.tools.metrics.rejected(reason);
         }
         let elapsed = self.started.elapsed();
         self.calls.end(code, elapsed.as_secs_f64(), self.sent_bytes);
-        let Some(log) = self.log.take() else { return };
+        let Some(log) = &self.tools.log else { return };
         let path = self.uri.path();
         let line = Line {
-            time: humantime::format_rfc3339_millis(self.platform.wall_clock()).to_string(),
+            time: self.tools.platform.wall_clock(),
             request_id: &self.request_id,
             trace_id: self.traceparent.get(3..35).unwrap_or_default(),
             listener: &self.listener,
@@ -168,8 +157,11 @@ impl Drop for Record {
     }
 }
 
+/// Made once: looking a name up by its text parses it each time.
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
 fn grpc_status(headers: &HeaderMap) -> Option<Code> {
-    headers.get("grpc-status").map(|value| Code::from_bytes(value.as_bytes()))
+    headers.get(GRPC_STATUS).map(|value| Code::from_bytes(value.as_bytes()))
 }
 
 /// The nearest gRPC code of an HTTP answer that was no refusal of ours.
@@ -184,64 +176,5 @@ fn http_code(status: Option<StatusCode>) -> Code {
         503 => Code::Unavailable,
         504 => Code::DeadlineExceeded,
         _ => Code::Unknown,
-    }
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    time: String,
-    request_id: &'a str,
-    trace_id: &'a str,
-    listener: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    peer: Option<SocketAddr>,
-    protocol: &'a str,
-    method: &'a str,
-    path: &'a str,
-    namespace: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    operation: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    plugin: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    principal: Option<&'a str>,
-    code: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    http_status: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
-    bytes_sent: u64,
-    duration_us: u64,
-    config_version: u64,
-}
-
-impl Line<'_> {
-    fn write(&self, format: Format, buffer: &mut Vec<u8>) {
-        // Neither can fail: the fields are strings and numbers, and a Vec takes every byte.
-        let _ = match format {
-            Format::Json => serde_json::to_writer(&mut *buffer, self).map_err(std::io::Error::other),
-            Format::Text => self.write_text(buffer),
-        };
-        buffer.push(b'\n');
-    }
-
-    fn write_text(&self, out: &mut Vec<u8>) -> std::io::Result<()> {
-        let dash = |text: Option<&str>| text.filter(|text| !text.is_empty()).unwrap_or("-").to_owned();
-        write!(
-            out,
-            "{} {} {} {} {:?} namespace={:?} operation={:?} code={} reason={} bytes={} us={} id={}",
-            self.time,
-            self.listener,
-            self.peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string()),
-            self.method,
-            self.path,
-            dash(Some(self.namespace)),
-            dash(self.operation),
-            self.code,
-            dash(self.reason),
-            self.bytes_sent,
-            self.duration_us,
-            self.request_id,
-        )
     }
 }

@@ -63,7 +63,7 @@ impl Terminal for Answer {
                         http::HeaderName::from_static("grpc-status"),
                         HeaderValue::from_static(status),
                     )]);
-                    Ok(Response::new(Body::whole([Bytes::from_static(b"12345")].into(), Some(trailers))))
+                    Ok(Response::new(Body::whole(Bytes::from_static(b"12345").into(), Some(trailers))))
                 }
                 Self::Refused(reason) => Err(Rejection::new(*reason, "no")),
                 Self::Never => std::future::pending().await,
@@ -134,8 +134,10 @@ async fn a_change_elsewhere_keeps_the_log_open_and_off_is_off() {
     let first = scene.build(to_file(), None);
     let settings = serde_json::json!({ "request_id": "accept", "access_log": { "path": "access.log" } });
     let second = scene.build(settings, Some(&first));
-    assert!(Arc::ptr_eq(first.log.as_ref().unwrap(), second.log.as_ref().unwrap()));
-    assert!(scene.build(serde_json::json!({ "access_log": { "path": "off" } }), Some(&first)).log.is_none());
+    assert!(Arc::ptr_eq(first.tools.log.as_ref().unwrap(), second.tools.log.as_ref().unwrap()));
+    assert!(
+        scene.build(serde_json::json!({ "access_log": { "path": "off" } }), Some(&first)).tools.log.is_none()
+    );
 }
 
 #[test]

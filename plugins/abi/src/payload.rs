@@ -9,8 +9,10 @@ use std::collections::VecDeque;
 #[derive(Clone, Debug, Default)]
 pub struct Payload {
     first: Bytes,
-    /// Empty for nearly every small call; never holds an empty piece.
-    rest: VecDeque<Bytes>,
+    /// `None` for nearly every small call, and boxed because those are moved about a lot; never holds an
+    /// empty piece.
+    #[allow(clippy::box_collection)]
+    rest: Option<Box<VecDeque<Bytes>>>,
     remaining: usize,
 }
 
@@ -30,7 +32,7 @@ impl Payload {
         if self.first.is_empty() {
             self.first = piece;
         } else {
-            self.rest.push_back(piece);
+            self.rest.get_or_insert_default().push_back(piece);
         }
     }
 
@@ -46,25 +48,39 @@ impl Payload {
         self.remaining == 0
     }
 
+    /// One piece and no more.
+    #[must_use]
+    pub fn is_single(&self) -> bool {
+        !self.first.is_empty() && self.remaining == self.first.len()
+    }
+
     /// The next piece, taken off the front.
     pub fn pop(&mut self) -> Option<Bytes> {
         if self.first.is_empty() {
             return None;
         }
-        let piece = std::mem::replace(&mut self.first, self.rest.pop_front().unwrap_or_default());
+        let next = self.next_piece();
+        let piece = std::mem::replace(&mut self.first, next);
         self.remaining -= piece.len();
         Some(piece)
     }
 
+    /// What follows the first piece.
+    fn next_piece(&mut self) -> Bytes {
+        self.rest.as_mut().and_then(|rest| rest.pop_front()).unwrap_or_default()
+    }
+
     /// The pieces, in order.
     pub fn pieces(&self) -> impl Iterator<Item = &Bytes> {
-        std::iter::once(&self.first).filter(|first| !first.is_empty()).chain(&self.rest)
+        std::iter::once(&self.first)
+            .filter(|first| !first.is_empty())
+            .chain(self.rest.iter().flat_map(|rest| rest.iter()))
     }
 
     /// One contiguous buffer. Free for a payload in one piece, a copy for any other.
     #[must_use]
     pub fn into_bytes(mut self) -> Bytes {
-        if self.rest.is_empty() { self.first } else { self.copy_to_bytes(self.remaining) }
+        if self.remaining == self.first.len() { self.first } else { self.copy_to_bytes(self.remaining) }
     }
 
     /// Takes the first `count` bytes off, without copying them.
@@ -93,7 +109,7 @@ impl Payload {
 
 impl From<Bytes> for Payload {
     fn from(first: Bytes) -> Self {
-        Self { remaining: first.len(), first, rest: VecDeque::new() }
+        Self { remaining: first.len(), first, rest: None }
     }
 }
 
@@ -119,11 +135,11 @@ impl Buf for Payload {
         self.remaining -= count;
         while count >= self.first.len() && count > 0 {
             count -= self.first.len();
-            self.first = self.rest.pop_front().unwrap_or_default();
+            self.first = self.next_piece();
         }
         self.first.advance(count);
         if self.first.is_empty() {
-            self.first = self.rest.pop_front().unwrap_or_default();
+            self.first = self.next_piece();
         }
     }
 

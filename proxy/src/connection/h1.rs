@@ -20,7 +20,7 @@ pub(super) async fn serve(edge: Rc<Edge>, io: Replay, peer: Option<SocketAddr>) 
         let edge = Rc::clone(&edge);
         move |request: Request<Incoming>| {
             let edge = Rc::clone(&edge);
-            async move { Ok::<_, Infallible>(stack::serve(&edge, request.map(Body::from_h1), peer).await) }
+            async move { Ok::<_, Infallible>(stack::serve(edge, request.map(Body::from_h1), peer).await) }
         }
     });
     let connection = http1::Builder::new()

@@ -24,7 +24,9 @@ pub(super) async fn serve(edge: Rc<Edge>, io: Replay, peer: Option<SocketAddr>) 
     let limits = edge.limits();
     let reads = io.reads();
     let handshake = builder(&limits.http2).handshake::<_, Bytes>(io);
-    let Ok(Ok(mut connection)) = timeout(limits.handshake_timeout, handshake).await else { return };
+    // Boxed, or its room would stay part of this future for as long as the connection lives.
+    let handshake = Box::pin(timeout(limits.handshake_timeout, handshake));
+    let Ok(Ok(mut connection)) = handshake.await else { return };
     let mut clock = Clock::new(&limits.http2, limits.idle_timeout, connection.ping_pong(), reads);
     let unread = Unread::new();
     let mut streams = FuturesUnordered::new();

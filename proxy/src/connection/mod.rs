@@ -18,7 +18,8 @@ use std::{net::SocketAddr, rc::Rc};
 pub(crate) async fn serve(edge: Rc<Edge>, io: Io, peer: Option<SocketAddr>) {
     let limits = edge.limits();
     let io = linger::Lingering::new(io, Rc::clone(edge.linger()), limits.stall_timeout);
-    let detected = match time::timeout(limits.handshake_timeout, detect(io)).await {
+    // Boxed like the handshakes that follow: what only the first moments need takes no room later.
+    let detected = match Box::pin(time::timeout(limits.handshake_timeout, detect(io))).await {
         Ok(Ok(detected)) => detected,
         // Nothing usable came, or it did not come in time: nobody is there to be told why.
         Ok(Err(_)) | Err(_) => return,

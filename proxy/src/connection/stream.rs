@@ -5,56 +5,77 @@ use ::h2::{Reason, SendStream, server::SendResponse};
 use bytes::Bytes;
 use http::{Request, Response, header};
 use http_body::Frame;
+use pin_project_lite::pin_project;
 use prism_filters::{
     Body, Reason as Refused, Rejection,
     body::{BodyError, Stall},
     trailers_of,
 };
 use std::{
-    future::{Future, poll_fn},
+    future::Future,
     net::SocketAddr,
-    pin::pin,
+    pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 /// Serves one request. Everything about the stream happens in this one future: the chain, the upload, the
 /// answer, the stall timer and the client's reset.
-pub(super) async fn serve(
+pub(super) fn serve(
     edge: Rc<Edge>,
     request: Request<Body>,
     respond: SendResponse<Bytes>,
     peer: Option<SocketAddr>,
-) {
-    let mut open = Open { edge: &edge, grpc: is_grpc(request.headers()), respond, send: None, over: false };
-    let response = {
-        let mut answering = pin!(stack::serve(&edge, request, peer));
-        poll_fn(|cx| {
-            if let Poll::Ready(response) = answering.as_mut().poll(cx) {
-                return Poll::Ready(Some(response));
-            }
-            // The client gave up: dropping the future cancels the call all the way to the plugin.
-            open.respond.poll_reset(cx).map(|_| None)
-        })
-        .await
-    };
-    if let Some(response) = response {
-        open.answer(response).await;
+) -> impl Future<Output = ()> {
+    let grpc = is_grpc(request.headers());
+    let open = Open { edge: Rc::clone(&edge), grpc, respond, sending: None, over: false };
+    Stream { answering: stack::serve(edge, request, peer), open }
+}
+
+pin_project! {
+    /// Written out, because an `async fn` would hold the request and the answer several times over, in a future
+    /// that is moved for every request.
+    struct Stream<F> {
+        #[pin]
+        answering: F,
+        open: Open,
     }
-    open.over = true;
+}
+
+impl<F: Future<Output = Response<Body>>> Future for Stream<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        if this.open.sending.is_none() {
+            let Poll::Ready(response) = this.answering.poll(cx) else {
+                // The client gave up: dropping the future cancels the call all the way to the plugin.
+                ready!(this.open.respond.poll_reset(cx)).ok();
+                this.open.over = true;
+                return Poll::Ready(());
+            };
+            this.open.answer(response);
+        }
+        if let Some(sending) = &mut this.open.sending {
+            ready!(sending.poll(cx));
+        }
+        this.open.over = true;
+        Poll::Ready(())
+    }
 }
 
 /// A stream until it is over. Dropped before that because the proxy goes away, it tells the client so.
-struct Open<'a> {
-    edge: &'a Edge,
+struct Open {
+    edge: Rc<Edge>,
     grpc: bool,
     respond: SendResponse<Bytes>,
-    send: Option<SendStream<Bytes>>,
+    sending: Option<Sending>,
     over: bool,
 }
 
-impl Open<'_> {
-    async fn answer(&mut self, response: Response<Body>) {
+impl Open {
+    /// Sends the answer's head; what follows it is then `sending`.
+    fn answer(&mut self, response: Response<Body>) {
         let (mut head, body) = response.into_parts();
         let ended = body.is_end();
         let grpc = is_grpc(&head.headers);
@@ -68,22 +89,21 @@ impl Open<'_> {
         let Ok(send) = self.respond.send_response(Response::from_parts(head, ()), ended) else { return };
         if !ended {
             let stall = Stall::new(self.edge.limits().stall_timeout);
-            let mut sending = Sending { send: self.send.insert(send), grpc, body, pending: None, stall };
-            poll_fn(|cx| sending.poll(cx)).await;
+            self.sending = Some(Sending { send, grpc, body, pending: None, stall });
         }
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for Open {
     fn drop(&mut self) {
         if self.over || !self.edge.is_cut() {
             return;
         }
         let refusal = Rejection::new(Refused::Draining, "the proxy is shutting down: call again");
-        match &mut self.send {
+        match &mut self.sending {
             // Whatever cannot be sent any more has nobody to read it.
-            Some(send) if self.grpc => drop(send.send_trailers(trailers_of(&refusal))),
-            Some(send) => send.send_reset(Reason::CANCEL),
+            Some(sending) if self.grpc => drop(sending.send.send_trailers(trailers_of(&refusal))),
+            Some(sending) => sending.send.send_reset(Reason::CANCEL),
             None => {
                 let mut head = Response::new(());
                 if self.grpc {
@@ -99,8 +119,8 @@ impl Drop for Open<'_> {
     }
 }
 
-struct Sending<'a> {
-    send: &'a mut SendStream<Bytes>,
+struct Sending {
+    send: SendStream<Bytes>,
     /// The answer is gRPC: what breaks in its middle can be said in its trailers.
     grpc: bool,
     body: Body,
@@ -110,7 +130,7 @@ struct Sending<'a> {
     stall: Stall,
 }
 
-impl Sending<'_> {
+impl Sending {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if self.pending.is_some() {

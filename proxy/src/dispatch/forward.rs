@@ -6,12 +6,12 @@ use bytes::Bytes;
 use http::{Response, header};
 use http_body::Frame;
 use prism_filters::{Body, Rejection, Rpc, body::BodyError};
-use prism_plugin_abi::{CallContext, Payload};
+use prism_plugin_abi::CallContext;
 use prism_plugin_host::{
     BoxError, InFlight, ReplyBody, Rpc as PluginRpc, WireBody, WireReply, WireSource, WorkerLocal,
 };
 use std::{
-    collections::VecDeque,
+    future::Future,
     task::{Context, Poll, ready},
 };
 
@@ -26,54 +26,54 @@ pub(super) struct Call<'a> {
 
 impl Call<'_> {
     /// Forwards a gRPC call as it is.
-    pub(super) async fn grpc(self, body: Body) -> Result<Response<Body>, Rejection> {
-        let plugin = self.namespace.plugin().clone();
-        let limit = self.namespace.max_message_bytes();
+    pub(super) fn grpc(self, body: Body) -> impl Future<Output = Result<Response<Body>, Rejection>> {
+        let (plugin, limit) = (self.namespace.plugin(), self.namespace.max_message_bytes());
         let rpc = self.rpc;
-        let (WireReply { headers, body }, backend) = self.send(wire(body)).await?;
-        let mut response = Response::new(match body {
-            ReplyBody::Whole { messages, trailers } => {
-                super::reply::check_whole(&messages, rpc == Rpc::Unary, limit, &plugin)?;
-                whole(messages, (!trailers.is_empty()).then_some(trailers))
-            }
-            ReplyBody::Stream(source) => {
-                Body::from_duplex(Box::new(Reply::new(source, backend, rpc, limit, plugin)))
-            }
-        });
-        *response.headers_mut() = headers;
-        response
-            .headers_mut()
-            .entry(header::CONTENT_TYPE)
-            .or_insert(header::HeaderValue::from_static("application/grpc"));
-        Ok(response)
+        let sending = self.send(wire(body));
+        async move {
+            let (WireReply { headers, body }, backend) = sending.await?;
+            let mut response = Response::new(match body {
+                ReplyBody::Whole { messages, trailers } => {
+                    super::reply::check_whole(&messages, rpc == Rpc::Unary, limit, plugin)?;
+                    Body::whole(messages, (!trailers.is_empty()).then_some(trailers))
+                }
+                ReplyBody::Stream(source) => {
+                    Body::from_duplex(Box::new(Reply::new(source, backend, rpc, limit, plugin.clone())))
+                }
+            });
+            *response.headers_mut() = headers;
+            response
+                .headers_mut()
+                .entry(header::CONTENT_TYPE)
+                .or_insert(header::HeaderValue::from_static("application/grpc"));
+            Ok(response)
+        }
     }
 
     /// Sends it through the plugin's channel.
     ///
     /// The call stays counted until the handle that comes back with the answer is dropped.
-    pub(super) async fn send(self, body: WireBody) -> Result<(WireReply, InFlight), Rejection> {
-        let rpc = match self.rpc {
+    pub(super) fn send(
+        self,
+        body: WireBody,
+    ) -> impl Future<Output = Result<(WireReply, InFlight), Rejection>> {
+        let Self { worker, namespace, backend, rpc, context } = self;
+        let rpc = match rpc {
             Rpc::Unary => PluginRpc::Execute,
             Rpc::Streaming => PluginRpc::ExecuteStream,
         };
-        let forwarding = self.backend.channel().forward(self.worker, rpc, self.context, body);
-        let reply = forwarding.await.map_err(|error| refusal(error, self.namespace.plugin()))?;
-        Ok((reply, self.backend))
+        let forwarding = backend.channel().forward(worker, rpc, context, body);
+        async move {
+            let reply = forwarding.await.map_err(|error| refusal(error, namespace.plugin()))?;
+            Ok((reply, backend))
+        }
     }
-}
-
-fn whole(mut messages: Payload, trailers: Option<http::HeaderMap>) -> Body {
-    let mut pieces = VecDeque::with_capacity(2);
-    while let Some(piece) = messages.pop() {
-        pieces.push_back(piece);
-    }
-    Body::whole(pieces, trailers)
 }
 
 /// A request body for a plugin: at hand where all of it is, else as it arrives.
 fn wire(body: Body) -> WireBody {
     match body.into_whole() {
-        Ok(pieces) => WireBody::Whole(pieces.into_iter().collect()),
+        Ok(pieces) => WireBody::Whole(pieces),
         Err(body) => WireBody::Stream(Box::new(Upload(body))),
     }
 }

@@ -10,10 +10,10 @@ use bytestring::ByteString;
 use http::{HeaderValue, Method, Request, Response, header};
 use percent_encoding::percent_decode_str;
 use prism_filters::{Body, Reason, Rejection, body::BodyError};
+use prism_plugin_abi::Payload;
 use prism_plugin_envelope::raw_request_head;
 use prism_plugin_host::{BoxError, WireBody, WireSource};
 use std::{
-    collections::VecDeque,
     future::poll_fn,
     task::{Context, Poll, ready},
     time::Duration,
@@ -85,7 +85,7 @@ fn declared_length(request: &Request<Body>) -> Option<usize> {
 
 /// Reads a body whose length nobody told.
 async fn collect(mut body: Body, limit: usize) -> Result<(Body, usize), Rejection> {
-    let mut pieces = VecDeque::new();
+    let mut pieces = Payload::new();
     let mut length = 0;
     while let Some(frame) = poll_fn(|cx| body.poll_next(cx)).await {
         let Ok(data) = frame?.into_data() else { break };
@@ -93,7 +93,7 @@ async fn collect(mut body: Body, limit: usize) -> Result<(Body, usize), Rejectio
         if length > limit {
             return Err(too_large(length, limit));
         }
-        pieces.push_back(data);
+        pieces.push(data);
     }
     Ok((Body::whole(pieces, None), length))
 }

@@ -51,21 +51,26 @@ impl<'a> Dispatch<'a> {
         Self { edge, namespace, routed, head }
     }
 
+    /// By reference, and the rare ways boxed: what an `async fn` takes by value, its future holds twice, and this
+    /// future is allocated and moved for every request.
     async fn dispatch(
         &self,
         cx: &RequestContext,
-        request: Request<Body>,
+        request: &mut Request<Body>,
     ) -> Result<Response<Body>, Rejection> {
         if let Some(refusal) = &self.head.refusal {
             return Err(refusal.clone());
         }
         match self.head.target {
             // A listener's own services need no route: whoever asks how it is must not depend on one.
-            Target::Local => self.edge.local().call(request, self.edge.limits().stall_timeout).await,
+            Target::Local => {
+                let call = self.edge.local().call(std::mem::take(request), self.edge.limits().stall_timeout);
+                Box::pin(call).await
+            }
             _ if !self.routed => Err(nothing_here()),
             Target::Nothing => Err(nothing_here()),
             Target::Data(rpc) => within(cx, self.data(cx, rpc, request)).await,
-            Target::Gateway => within(cx, self.gateway(cx, request)).await,
+            Target::Gateway => within(cx, Box::pin(self.gateway(cx, std::mem::take(request)))).await,
         }
     }
 
@@ -73,11 +78,12 @@ impl<'a> Dispatch<'a> {
         &self,
         cx: &RequestContext,
         rpc: Rpc,
-        mut request: Request<Body>,
+        request: &mut Request<Body>,
     ) -> Result<Response<Body>, Rejection> {
         let target = self.backend(cx)?;
-        let operation = cx.operation(&mut request).await?;
-        self.call(cx, target, &operation, rpc)?.grpc(request.into_body()).await
+        let operation = cx.operation(request).await?;
+        let call = self.call(cx, target, &operation, rpc)?;
+        call.grpc(std::mem::take(request.body_mut())).await
     }
 
     async fn gateway(
@@ -131,9 +137,9 @@ impl<'a> Dispatch<'a> {
 }
 
 impl Terminal for Dispatch<'_> {
-    fn call<'a>(&'a self, cx: &'a RequestContext, request: Request<Body>) -> FilterFuture<'a> {
+    fn call<'a>(&'a self, cx: &'a RequestContext, mut request: Request<Body>) -> FilterFuture<'a> {
         Box::pin(async move {
-            self.dispatch(cx, request).await.map_err(|rejection| rejection.by("plugin_dispatch"))
+            self.dispatch(cx, &mut request).await.map_err(|rejection| rejection.by("plugin_dispatch"))
         })
     }
 }

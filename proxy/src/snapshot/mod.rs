@@ -9,15 +9,18 @@ pub use routes::{Route, RouteTable};
 
 use crate::listener::ListenerId;
 use bytestring::ByteString;
+use foldhash::HashMap;
 use prism_config::Config;
 use prism_filters::{Filter, metrics::CallMetrics};
 use prism_plugin_host::NamespaceSlot;
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 /// One version of everything.
 pub struct Snapshot {
     version: u64,
     config: Arc<Config>,
+    // Not std's hasher: requests look up what they like, but only the configuration puts anything in, so nobody can
+    // make the keys collide.
     listeners: HashMap<ListenerId, Arc<ListenerState>>,
     namespaces: HashMap<ByteString, Arc<Namespace>>,
 }
@@ -28,9 +31,10 @@ impl Snapshot {
     pub fn new(
         version: u64,
         config: Arc<Config>,
-        listeners: HashMap<ListenerId, Arc<ListenerState>>,
-        namespaces: HashMap<ByteString, Arc<Namespace>>,
+        listeners: impl IntoIterator<Item = (ListenerId, Arc<ListenerState>)>,
+        namespaces: impl IntoIterator<Item = (ByteString, Arc<Namespace>)>,
     ) -> Self {
+        let (listeners, namespaces) = (listeners.into_iter().collect(), namespaces.into_iter().collect());
         Self { version, config, listeners, namespaces }
     }
 

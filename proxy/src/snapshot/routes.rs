@@ -4,9 +4,10 @@
 //! however many routes there are.
 
 use bytestring::ByteString;
+use foldhash::{HashMap, HashMapExt};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use prism_filters::Filter;
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 /// What a route decides.
 pub struct Route {

@@ -16,7 +16,6 @@ use prism_plugin_host::{ForwardError, InFlight, ReplyBody, WireReply};
 use prism_proto::plugin::ExecuteResponse;
 use prost::Message;
 use std::{
-    collections::VecDeque,
     future::poll_fn,
     task::{Context, Poll, ready},
 };
@@ -97,13 +96,9 @@ fn check_status(trailers: &HeaderMap, headers: Option<&HeaderMap>, plugin: &str)
     Err(Rejection::new(Reason::PluginRefused, message).with_code(code).about_plugin(plugin))
 }
 
-fn success(mut payload: Payload, content_type: &'static str) -> Response<Body> {
+fn success(payload: Payload, content_type: &'static str) -> Response<Body> {
     let length = payload.len();
-    let mut pieces = VecDeque::new();
-    while let Some(piece) = payload.pop() {
-        pieces.push_back(piece);
-    }
-    respond(Body::whole(pieces, None), length, content_type)
+    respond(Body::whole(payload, None), length, content_type)
 }
 
 fn streamed(reply: reply::Reply, first: Payload, length: usize, plugin: &ByteString) -> Response<Body> {
