@@ -40,6 +40,25 @@ fn nothing_is_sent_without_credit() {
 }
 
 #[test]
+fn the_smallest_credit_without_growth_still_moves() {
+    for credit in 1..=5 {
+        let server = Config { initial_credit: credit, growth: 0, ..Config::default() };
+        let mut pair = Pair::new(Config::default(), server, usize::MAX, usize::MAX);
+        pair.open(bytes(20), true);
+        pair.settle();
+        let call = pair.server.accept().unwrap();
+        let mut got = call.body.len();
+        while got < 20 {
+            pair.settle();
+            match pair.server_recv(call.id) {
+                Poll::Ready(ServerEvent::Data(data)) => got += data.len(),
+                other => panic!("after {got} bytes with a credit of {credit}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
 fn a_consumer_that_takes_nothing_stops_its_own_sender_only() {
     let mut pair = Pair::roomy();
     let (stalled, stalled_server) = pair.opened();
