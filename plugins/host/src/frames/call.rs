@@ -16,7 +16,7 @@ use send_wrapper::SendWrapper;
 use std::{
     future::poll_fn,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 /// An open call. Dropping it cancels it; of a call that is over, dropping it does nothing.
@@ -97,34 +97,86 @@ pub(super) async fn attempt(
     };
     let (call, first, rest) = open(&connection, rpc, context, first, rest).await?;
     drop(connection);
-    let again = rest.is_none().then(|| WireBody::Whole(first));
-    let mut upload = rest.map(|source| Upload::new(call.sink(), WireBody::Stream(source)));
-    let mut gathered = Payload::new();
-    let event = poll_fn(|cx| {
-        if let Some(error) = drive(&mut upload, cx) {
-            return Poll::Ready(Err(error));
+    let mut sent = Sent::new(call, first, rest);
+    poll_fn(|cx| sent.poll(cx, admitted)).await
+}
+
+/// A call that was sent, until its answer begins.
+pub(crate) struct Sent {
+    /// `None` once the answer has it.
+    call: Option<OpenCall>,
+    upload: Option<Upload<CallSink>>,
+    /// The whole body, in case the plugin does not begin with it; `None` of one that was still arriving.
+    again: Option<Payload>,
+    gathered: Payload,
+}
+
+impl Sent {
+    fn new(call: OpenCall, first: Payload, rest: Option<Box<dyn WireSource>>) -> Self {
+        let again = rest.is_none().then_some(first);
+        let upload = rest.map(|source| Upload::new(call.sink(), WireBody::Stream(source)));
+        Self { call: Some(call), upload, again, gathered: Payload::new() }
+    }
+
+    /// Sends a call whose body is here, if there is room for it now; hands the body back if not.
+    pub(crate) fn now(
+        connection: &Connection<Frames>,
+        rpc: Rpc,
+        context: &CallContext,
+        body: Payload,
+    ) -> Result<Self, Payload> {
+        let shared = connection.carrier.shared();
+        let Ok(timeout) = time_left(context) else { return Err(body) };
+        let head = CallHead { method: method(rpc), timeout, context };
+        let opened = shared.session().open(&head, body.clone(), true);
+        match opened {
+            Ok(id) => Ok(Self::new(OpenCall { shared: Rc::clone(shared), id }, body, None)),
+            // The way with all the waits finds out why.
+            Err(_) => Err(body),
         }
-        gather(&call, &mut gathered, cx).map(Ok)
-    })
-    .await?;
-    let over = || Failed::Broken(ForwardError::Unavailable("the call ended already".into()));
-    match event {
-        Gathered::All(end) => {
-            admitted.take().ok_or_else(over)?;
-            Ok(reply::whole(&end, gathered))
+    }
+
+    /// The answer's beginning, all of it where it is small. `admitted` goes with it.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        admitted: &mut Option<Admitted>,
+    ) -> Poll<Result<WireReply, Failed>> {
+        if let Some(error) = drive(&mut self.upload, cx) {
+            return Poll::Ready(Err(error.into()));
         }
-        Gathered::Begun => {
-            let admitted = admitted.take().ok_or_else(over)?;
-            let receive = FramesReply::new(call, gathered);
-            // An answer is `Send` because hyper wants its bodies to be, but it stays on its worker, whose
-            // connection it came from: the wrapper turns "stays" into a panic should anybody ever move one, where
-            // a lock would be paid for by every frame.
-            let upload = upload.map(|upload| upload.map(SendWrapper::new));
-            let body = Reply::new(SendWrapper::new(receive), upload, admitted);
-            Ok(WireReply { headers: reply::headers(), body: ReplyBody::Stream(Box::new(body)) })
+        let over = || Failed::Broken(ForwardError::Unavailable("the call ended already".into()));
+        let Some(call) = &self.call else { return Poll::Ready(Err(over())) };
+        let answer = match ready!(gather(call, &mut self.gathered, cx)) {
+            Gathered::Broken(broken) if !broken.begun => {
+                let again = self.again.take().map(WireBody::Whole);
+                return Poll::Ready(Err(Failed::NotBegun(unavailable(&broken), again)));
+            }
+            Gathered::Broken(broken) => return Poll::Ready(Err(unavailable(&broken).into())),
+            Gathered::All(end) => Some(end),
+            Gathered::Begun => None,
+        };
+        let (Some(call), Some(admitted)) = (self.call.take(), admitted.take()) else {
+            return Poll::Ready(Err(over()));
+        };
+        let gathered = std::mem::take(&mut self.gathered);
+        if let Some(end) = answer {
+            return Poll::Ready(Ok(reply::whole(&end, gathered)));
         }
-        Gathered::Broken(broken) if !broken.begun => Err(Failed::NotBegun(unavailable(&broken), again)),
-        Gathered::Broken(broken) => Err(unavailable(&broken).into()),
+        // An answer is `Send` because hyper wants its bodies to be, but it stays on its worker, whose connection
+        // it came from: the wrapper turns "stays" into a panic should anybody ever move one, where a lock would
+        // be paid for by every frame.
+        let receive = SendWrapper::new(FramesReply::new(call, gathered));
+        let upload = self.upload.take().map(|upload| upload.map(SendWrapper::new));
+        let body = ReplyBody::Stream(Box::new(Reply::new(receive, upload, admitted)));
+        Poll::Ready(Ok(WireReply { headers: reply::headers(), body }))
+    }
+}
+
+fn method(rpc: Rpc) -> Method {
+    match rpc {
+        Rpc::Execute => Method::Execute,
+        Rpc::ExecuteStream => Method::ExecuteStream,
     }
 }
 
@@ -139,10 +191,7 @@ async fn open(
     first: Payload,
     rest: Option<Box<dyn WireSource>>,
 ) -> Result<Opened, Failed> {
-    let method = match rpc {
-        Rpc::Execute => Method::Execute,
-        Rpc::ExecuteStream => Method::ExecuteStream,
-    };
+    let method = method(rpc);
     let shared = connection.carrier.shared();
     let error = loop {
         // Anew after a wait, which took some of the time.

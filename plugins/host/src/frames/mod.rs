@@ -8,4 +8,5 @@ mod reply;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use call::Sent;
 pub(crate) use connection::Frames;

@@ -1,6 +1,8 @@
 //! Forwarding of calls to a plugin in another process: to the process that was initialized, and once more
 //! where the plugin had not begun with a call.
 
+mod at_once;
+
 use super::{
     Carrier, Endpoint, Link, Protocol,
     connection::{Admitted, Connection, Upstream},
@@ -38,7 +40,7 @@ impl PluginChannel for RemoteChannel {
         let link = Arc::clone(&self.link);
         match link.protocol() {
             Protocol::Grpc => Box::pin(forward(Rc::clone(&ways.grpc), link, rpc, context, body)),
-            Protocol::Frames => Box::pin(forward(Rc::clone(&ways.frames), link, rpc, context, body)),
+            Protocol::Frames => at_once::forward(&ways.frames, link, rpc, context, body),
         }
     }
 }
@@ -69,19 +71,34 @@ async fn forward<C: Carrier>(
     let reply = match call.attempt(&mut admitted, body).await {
         Ok(reply) => reply,
         Err(Failed::Broken(error) | Failed::NotBegun(error, None)) => return Err(error),
-        // Once: a plugin that refuses twice means it. Boxed, so that the calls that need it not are small.
+        // Boxed, so that the calls that need it not are small.
         Err(Failed::NotBegun(error, Some(body))) => {
-            tracing::debug!(%error, "the plugin has not begun with a call, which is sent once more");
-            match Box::pin(call.attempt(&mut admitted, body)).await {
-                Ok(reply) => reply,
-                Err(Failed::Broken(error) | Failed::NotBegun(error, _)) => return Err(error),
-            }
+            Box::pin(once_more(&call, &mut admitted, &error, body)).await?
         }
     };
-    if is_unknown_instance(&reply) {
+    check_instance(&reply, &link);
+    Ok(reply)
+}
+
+/// Once: a plugin that refuses twice means it.
+async fn once_more<C: Carrier>(
+    call: &Call<'_, C>,
+    admitted: &mut Option<Admitted>,
+    error: &ForwardError,
+    body: WireBody,
+) -> Result<WireReply, ForwardError> {
+    tracing::debug!(%error, "the plugin has not begun with a call, which is sent once more");
+    match call.attempt(admitted, body).await {
+        Ok(reply) => Ok(reply),
+        Err(Failed::Broken(error) | Failed::NotBegun(error, _)) => Err(error),
+    }
+}
+
+/// Calls the supervisor when the plugin does not know the instance.
+fn check_instance(reply: &WireReply, link: &Link) {
+    if is_unknown_instance(reply) {
         link.nudge();
     }
-    Ok(reply)
 }
 
 /// FAILED_PRECONDITION before any message: the plugin does not know the instance (any more). The caller gets

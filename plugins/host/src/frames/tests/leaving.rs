@@ -38,6 +38,28 @@ fn a_call_that_was_not_begun_is_sent_once_more() {
 }
 
 #[test]
+fn on_an_open_connection_too() {
+    local(async {
+        let way = Way::new();
+        scripted(&way, async move |number, mut io| {
+            let end = bytes_of(&Frame::End { call: 0, end: End::ok(), data: Bytes::from_static(b"fine") });
+            greet(&mut io).await;
+            drop(io.read(&mut [0; 4096]).await);
+            io.write_all(&end).await.unwrap();
+            drop(io.read(&mut [0; 4096]).await);
+            let second = if number == 0 { goaway(1) } else { end };
+            drop(io.write_all(&second).await);
+            tokio::task::spawn_local(async move { drop(drain(&mut io).await) });
+        })
+        .await;
+        for _ in 0..3 {
+            assert_eq!(text(way.unary("x").await.unwrap()).await, "fine");
+        }
+        assert_eq!(way.active(), 0);
+    });
+}
+
+#[test]
 fn but_only_once() {
     local(async {
         let way = Way::new();
