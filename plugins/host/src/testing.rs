@@ -206,6 +206,8 @@ pub(crate) type Handler = Rc<dyn Fn(Request<RecvStream>, SendResponse<Bytes>) ->
 pub(crate) struct Server {
     pub(crate) address: Address,
     pub(crate) connections: Rc<Cell<usize>>,
+    /// Connections that are open now.
+    pub(crate) open: Rc<Cell<usize>>,
     /// The sessions of all connections that carried frames, in the order in which they came.
     pub(crate) sessions: Sessions,
     task: JoinHandle<()>,
@@ -244,15 +246,23 @@ impl Server {
         let listener = Platform::system().bind(address, BindOptions::default()).await.unwrap();
         let (connections, sessions) = (Rc::new(Cell::new(0)), Sessions::default());
         let (accepted, opened) = (Rc::clone(&connections), Rc::clone(&sessions));
+        let open = Rc::new(Cell::new(0));
+        let now_open = Rc::clone(&open);
         let task = tokio::task::spawn_local(async move {
             let mut tasks = JoinSet::new();
             loop {
                 let io = listener.accept().await.unwrap().io;
                 accepted.set(accepted.get() + 1);
-                tasks.spawn_local(detect(io, speaks.clone(), Rc::clone(&opened)));
+                now_open.set(now_open.get() + 1);
+                let (serve, now_open) =
+                    (detect(io, speaks.clone(), Rc::clone(&opened)), Rc::clone(&now_open));
+                tasks.spawn_local(async move {
+                    serve.await;
+                    now_open.set(now_open.get() - 1);
+                });
             }
         });
-        Self { address: address.clone(), connections, sessions, task }
+        Self { address: address.clone(), connections, open, sessions, task }
     }
 
     /// Kills it, and waits until it is dead.

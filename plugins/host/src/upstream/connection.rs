@@ -187,11 +187,10 @@ impl<C: Carrier> Upstream<C> {
         };
         self.dialled.notify_waiters();
         if let Some((driver, connection)) = open {
-            let upstream = Rc::downgrade(&self);
-            let connection = Rc::downgrade(&connection);
-            // Else the driver would keep alive what it waits for to go.
+            let (upstream, weak) = (Rc::downgrade(&self), Rc::downgrade(&connection));
             let (shared, address) = (Arc::clone(&self.shared), self.address.clone());
-            drop(self);
+            // Else the driver would keep alive what it waits for to go.
+            drop((self, connection));
             match driver.await {
                 Closed::Ended(reason) => tracing::debug!(%address, reason, "plugin connection ended"),
                 Closed::Violated(reason) => {
@@ -199,7 +198,7 @@ impl<C: Carrier> Upstream<C> {
                     tracing::warn!(%address, reason, "the plugin broke the protocol, its connection was closed");
                 }
             }
-            if let (Some(upstream), Some(connection)) = (upstream.upgrade(), connection.upgrade()) {
+            if let (Some(upstream), Some(connection)) = (upstream.upgrade(), weak.upgrade()) {
                 upstream.discard(&connection);
             }
         }

@@ -242,3 +242,25 @@ fn a_worker_that_ends_takes_its_connections_along() {
         assert_eq!(server.connections.get(), 2);
     });
 }
+
+#[test]
+fn a_connection_whose_plugin_is_gone_from_the_configuration_is_closed() {
+    over_each(async |protocol| {
+        let rig = Rig::new(protocol, |mut call| async move {
+            call.begin();
+            call.cancelled().await;
+        })
+        .await;
+        let reply = rig.unary("x").await.unwrap();
+        let Rig { channel, worker, server, _directory, .. } = rig;
+        drop(channel);
+        // The slot of one that is gone is dropped when the next one is made.
+        worker.slot(&Arc::new(()), || ());
+        settle().await;
+        assert_eq!(server.open.get(), 1, "a call is under way");
+        drop(reply);
+        while server.open.get() > 0 {
+            time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+}
