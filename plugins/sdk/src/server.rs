@@ -76,6 +76,9 @@ impl ServeOptions {
     }
 }
 
+/// Streams of one connection.
+const MAX_STREAMS: u32 = 10_000;
+
 /// How long a peer may take to read how its calls were cut off.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -138,7 +141,10 @@ pub async fn serve_on(
         .initial_connection_window_size(4 << 20)
         .max_frame_size(64 << 10)
         // The only client is a proxy, which bounds what it sends; this merely bounds a broken one.
-        .max_concurrent_streams(10_000)
+        .max_concurrent_streams(MAX_STREAMS)
+        // It passes its clients' cancellations on. A burst of them is not the proxy's attack (CVE-2023-44487, for which
+        // the default of 20 is made), and must not cost a connection that all other calls share.
+        .http2_max_pending_accept_reset_streams(Some(MAX_STREAMS as usize))
         .add_service(service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
