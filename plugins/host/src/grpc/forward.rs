@@ -13,7 +13,7 @@ use bytes::Bytes;
 use h2::{Reason, SendStream, client::SendRequest};
 use http::Uri;
 use prism_platform::{Address, Platform};
-use prism_plugin_abi::CallContext;
+use prism_plugin_abi::{CallContext, Payload};
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
@@ -76,7 +76,7 @@ impl Carrier for Grpc {
     ) -> Result<WireReply, Failed> {
         let carrier = &connection.carrier;
         let request = head::request(carrier.uri(rpc), context)?;
-        let (response, stream) = match carrier.send.clone().send_request(request, false) {
+        let (response, mut stream) = match carrier.send.clone().send_request(request, false) {
             Ok(sent) => sent,
             Err(error) => {
                 // The connection takes no more calls; nothing was sent, so any body is still at hand.
@@ -88,7 +88,16 @@ impl Carrier for Grpc {
             WireBody::Whole(payload) => Some(WireBody::Whole(payload.clone())),
             WireBody::Stream(_) => None,
         };
-        let mut upload = Some(Upload::new(stream, body));
+        let mut upload = match body {
+            // It is here and takes no more memory when h2 holds it. A stream gets its window only after the
+            // connection has written its head, so waiting for that would be a second turn, a second write here and
+            // a second read there, for every small call.
+            WireBody::Whole(payload) if payload.len() <= RESERVE => {
+                send_whole(&mut stream, payload);
+                None
+            }
+            body => Some(Upload::new(stream, body)),
+        };
         let mut response = pin!(response);
         poll_fn(|cx| {
             if let Some(error) = drive(&mut upload, cx) {
@@ -102,6 +111,17 @@ impl Carrier for Grpc {
             failed @ Failed::Broken(_) => failed,
         })
     }
+}
+
+/// Queues a whole body. Fails only on a stream that is reset already, and then its answer says why.
+fn send_whole(stream: &mut SendStream<Bytes>, mut payload: Payload) {
+    while !payload.is_empty() && !payload.is_single() {
+        let piece = payload.pop().unwrap_or_default();
+        if stream.send_data(piece, false).is_err() {
+            return;
+        }
+    }
+    let _ = stream.send_data(payload.into_bytes(), true);
 }
 
 impl Sink for SendStream<Bytes> {
