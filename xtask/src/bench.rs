@@ -2,8 +2,8 @@
 //! lives in `bench/` because it needs a gRPC client.
 
 use crate::{
-    step::{self, Failure, announce},
-    test::cargo,
+    dist,
+    step::{self, Failure},
     tools, workspace,
 };
 use clap::{Args, Subcommand};
@@ -37,6 +37,9 @@ pub(crate) struct Compare {
     /// Where the results go. Default: bench/results.
     #[arg(long)]
     out: Option<String>,
+    /// Build without a profile: faster to build, slower to run.
+    #[arg(long)]
+    no_pgo: bool,
     /// Take the programs as they were built last, and install nothing.
     #[arg(long)]
     no_build: bool,
@@ -52,9 +55,7 @@ pub(crate) fn run(what: &Bench) -> Result<(), Failure> {
 fn compare(options: &Compare) -> Result<(), Failure> {
     if !options.no_build {
         tools::install_peers()?;
-        announce("cargo build --profile dist (prism-edge, and the programs of the comparison)");
-        let build = ["build", "--profile", "dist", "-p", "prism-edge", "-p", "prism-bench", "--bins"];
-        step::run(cargo().args(build))?;
+        dist::build(!options.no_pgo)?;
     }
     let mut command = Command::new(workspace::target().join("dist/compare"));
     command.current_dir(workspace::root()).arg("--tools").arg(workspace::tools());

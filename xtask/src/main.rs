@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
+mod dist;
 mod docs;
 mod drill;
 mod step;
@@ -25,6 +26,8 @@ struct Cli {
 enum Chore {
     /// Install what the tests need, build, and run every test.
     Test(test::Options),
+    /// Build what ships, with profile-guided optimization, into target/dist.
+    Dist(dist::Options),
     /// Write docs/configuration.md from the configuration's schema.
     Docs,
     /// Install what the tests need, and stop there.
@@ -39,6 +42,7 @@ enum Chore {
 fn main() -> ExitCode {
     let done = match Cli::parse().chore {
         Chore::Test(options) => test::run(&options),
+        Chore::Dist(options) => dist::run(&options),
         Chore::Docs => docs::run(),
         Chore::Tools => tools::install(),
         Chore::Drill(options) => drill::run(&options),

@@ -58,6 +58,13 @@ pub(crate) fn install_peers() -> Result<(), Failure> {
     envoy(&bin, &mut apt)
 }
 
+/// What loads a proxy.
+pub(crate) fn install_h2load() -> Result<(), Failure> {
+    let wanted = PEERS.iter().filter(|(program, _)| *program == "h2load" && !is_installed(program));
+    let missing: Vec<&str> = wanted.map(|(_, package)| *package).collect();
+    if missing.is_empty() { Ok(()) } else { Apt::default().install(&missing) }
+}
+
 fn is_installed(program: &str) -> bool {
     ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"]
         .iter()

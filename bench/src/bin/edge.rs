@@ -8,7 +8,13 @@ use prism_bench::echo;
 use prism_edge::{Builtins, ConfigFile, Options, run_on_threads};
 use prism_filters::registry;
 use prism_platform::{Platform, raise_open_files};
-use std::{error::Error, future, path::PathBuf, process::ExitCode};
+use std::{
+    error::Error,
+    future::{self, Future},
+    path::PathBuf,
+    process::ExitCode,
+};
+use tokio::signal::unix::{SignalKind, signal};
 
 // As in `prism-edge` itself, which this stands for.
 #[global_allocator]
@@ -33,6 +39,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// SIGTERM: it ends in good order, and a build that is being trained writes its profile.
+fn told() -> impl Future<Output = ()> {
+    let signal = signal(SignalKind::terminate());
+    async {
+        match signal {
+            Ok(mut signal) => drop(signal.recv().await),
+            // Without it the only way to end is to be killed.
+            Err(_) => future::pending().await,
+        }
+    }
+}
+
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     raise_open_files()?;
     let file = ConfigFile::new(&arguments.config);
@@ -44,5 +62,5 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         file: Some(file),
         admin: true,
     };
-    Ok(run_on_threads(options, |_| future::pending())?)
+    Ok(run_on_threads(options, |_| told())?)
 }

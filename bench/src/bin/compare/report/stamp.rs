@@ -41,11 +41,12 @@ impl Stamp {
         Self {
             date: humantime::format_rfc3339_seconds(Platform::system().wall_clock()).to_string(),
             commit: format!("{commit}{}", if dirty { " (dirty)" } else { "" }),
-            build: if built {
-                "profile `dist`, built for this run".to_owned()
-            } else {
-                "programs as they were found, not built for this run".to_owned()
-            },
+            build: format!(
+                "profile `dist`{}, {}",
+                // `cargo xtask dist` leaves it beside what it built.
+                if programs.prism_edge.with_file_name("PGO").exists() { ", profile-guided" } else { "" },
+                if built { "built for this run" } else { "as it was found, not built for this run" }
+            ),
             processor: format!("{}, {cores} cores", model.unwrap_or("unknown processor")),
             kernel: line_of(Path::new("/proc/sys/kernel/osrelease")),
             versions: vec![

@@ -1,0 +1,286 @@
+//! `cargo xtask dist`: what ships, built with the profile of what it does (profile-guided optimization, as rustc's book
+//! has it): an instrumented build, a bounded training run over loopback, and the build that knows its outcome.
+//!
+//! Both builds have target directories of their own, because other flags would rebuild everything in the usual one.
+
+use crate::{
+    step::{self, Failure, announce},
+    test::cargo,
+    tools, workspace,
+};
+use clap::Args;
+use std::{
+    ffi::OsString,
+    fs,
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+/// How to build.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Without a profile: one build and no training.
+    #[arg(long)]
+    no_pgo: bool,
+}
+
+/// What is built and put into `target/dist`: what ships, and what the comparison runs.
+const PACKAGES: [&str; 5] = ["-p", "prism-edge", "-p", "prism-bench", "--bins"];
+const PROGRAMS: [&str; 5] = ["prism-edge", "edge", "echo-plugin", "relay", "compare"];
+
+/// Names the profile that the programs in `target/dist` were built with.
+const STAMP: &str = "PGO";
+
+/// Builds into `target/dist`.
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    build(!options.no_pgo)
+}
+
+/// Builds everything in [`PROGRAMS`], with a profile or without.
+pub(crate) fn build(pgo: bool) -> Result<(), Failure> {
+    let dist = workspace::target().join("dist");
+    if !pgo {
+        announce("cargo build --profile dist");
+        step::run(cargo().args(["build", "--profile", "dist"]).args(PACKAGES))?;
+        return match fs::remove_file(dist.join(STAMP)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                step::file("cannot remove target/dist/PGO", Err(error))
+            }
+            _ => Ok(()),
+        };
+    }
+    let rust = Toolchain::find()?;
+    let profdata = rust.profdata()?;
+    tools::install_h2load()?;
+    let folder = workspace::target().join("pgo");
+    let raw = folder.join("raw");
+    let _ = fs::remove_dir_all(&raw);
+    step::file(format!("cannot make {}", raw.display()), fs::create_dir_all(&raw))?;
+
+    announce("instrumented build");
+    let instrumented = compile(&rust, &folder.join("instrumented"), "-Cprofile-generate", &raw)?;
+    announce("training");
+    train(&instrumented, &folder)?;
+    let merged = folder.join("merged.profdata");
+    step::run(Command::new(profdata).arg("merge").arg("-o").arg(&merged).arg(&raw))?;
+
+    announce("build with the profile");
+    let built = compile(&rust, &folder.join("optimized"), "-Cprofile-use", &merged)?;
+    step::file(format!("cannot make {}", dist.display()), fs::create_dir_all(&dist))?;
+    for program in PROGRAMS {
+        // By renaming: a program that runs cannot be written over.
+        let (fresh, place) = (dist.join(format!("{program}.new")), dist.join(program));
+        step::file(format!("cannot copy {program}"), fs::copy(built.join(program), &fresh))?;
+        step::file(format!("cannot replace {}", place.display()), fs::rename(fresh, &place))?;
+    }
+    step::file("cannot write target/dist/PGO", fs::write(dist.join(STAMP), "profile-guided\n"))
+}
+
+struct Toolchain {
+    sysroot: PathBuf,
+    host: String,
+}
+
+impl Toolchain {
+    fn find() -> Result<Self, Failure> {
+        let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        let ask = |arguments: &[&str]| {
+            let output = Command::new(&rustc).args(arguments).output();
+            step::file("cannot ask rustc", output)
+                .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        let sysroot = PathBuf::from(ask(&["--print", "sysroot"])?.trim());
+        let version = ask(&["-vV"])?;
+        let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+        let host = host.ok_or_else(|| Failure::Missing("`rustc -vV` names no host".to_owned()))?.to_owned();
+        Ok(Self { sysroot, host })
+    }
+
+    /// The tool that merges profiles, of the compiler's own LLVM: formats differ between versions.
+    fn profdata(&self) -> Result<PathBuf, Failure> {
+        let tool = self.sysroot.join("lib/rustlib").join(&self.host).join("bin/llvm-profdata");
+        if !tool.is_file() {
+            announce("rustup component add llvm-tools");
+            step::succeeds(Command::new("rustup").args(["component", "add", "llvm-tools"]));
+        }
+        match tool.is_file() {
+            true => Ok(tool),
+            false => Err(Failure::Missing(format!(
+                "profile-guided optimization needs {}: install this toolchain's llvm-tools, or pass --no-pgo",
+                tool.display()
+            ))),
+        }
+    }
+}
+
+/// Builds with one more flag; says where the programs are.
+fn compile(rust: &Toolchain, target: &Path, flag: &str, profile: &Path) -> Result<PathBuf, Failure> {
+    let mut flags = std::env::var_os("RUSTFLAGS").unwrap_or_default();
+    for part in [" ", flag, "="] {
+        flags.push(part);
+    }
+    flags.push(OsString::from(profile));
+    step::run(
+        cargo()
+            // With a target named, build scripts and macros are not built with these flags.
+            .args(["build", "--profile", "dist", "--target", &rust.host, "--target-dir"])
+            .arg(target)
+            .args(PACKAGES)
+            .env("RUSTFLAGS", flags),
+    )?;
+    Ok(target.join(&rust.host).join("dist"))
+}
+
+/// The proxy's port while it is trained.
+const PORT: u16 = 18_980;
+
+/// What its users do: small calls at several widths by every way to a plugin, the gateway, refusals, streams, and bodies
+/// of a megabyte. Bounded in number; about half a minute.
+fn train(programs: &Path, folder: &Path) -> Result<(), Failure> {
+    let scene = folder.join("scene");
+    let _ = fs::remove_dir_all(&scene);
+    step::file(format!("cannot make {}", scene.display()), fs::create_dir_all(&scene))?;
+    let write = |name: &str, content: &[u8]| {
+        let path = scene.join(name);
+        step::file(format!("cannot write {}", path.display()), fs::write(&path, content)).map(|()| path)
+    };
+    let config = write("edge.yaml", config(&scene).as_bytes())?;
+    let small = write("small", &framed(128))?;
+    let large = write("large", &framed(1 << 20))?;
+    let raw = write("raw", &[7; 128])?;
+
+    let _plugin = Running::start(Command::new(programs.join("echo-plugin")).arg(scene.join("echo.sock")))?;
+    let edge = Running::start(Command::new(programs.join("edge")).arg("-c").arg(&config))?;
+    wait_for(PORT)?;
+
+    let execute = "/prism.data.v1.DataService/Execute";
+    let stream = "/prism.data.v1.DataService/ExecuteStream";
+    for namespace in ["builtin", "frames", "grpc"] {
+        for (connections, streams, calls) in
+            [(4, 32, 40_000), (16, 4, 20_000), (64, 1, 20_000), (1, 1, 4_000)]
+        {
+            load(&[], execute, Some(namespace), &small, connections, streams, calls)?;
+        }
+        load(&[], execute, Some(namespace), &large, 1, 4, 200)?;
+        load(&[], stream, Some(namespace), &small, 4, 8, 4_000)?;
+        load(&["--h1"], &format!("/v1/{namespace}/echo"), None, &raw, 8, 1, 4_000)?;
+    }
+    load(&[], execute, Some("nobody"), &small, 4, 8, 4_000)?;
+    edge.stop()
+}
+
+/// Three ways to one echo, everything that is on by default on.
+fn config(scene: &Path) -> String {
+    let socket = scene.join("echo.sock");
+    let socket = socket.display();
+    format!(
+        "
+listeners:
+  - name: edge
+    address: 127.0.0.1:{PORT}
+    filters: [{{ trace: {{ access_log: {{ path: access.log }} }} }}, plugin_dispatch]
+admin: {{ address: 127.0.0.1:0, socket: ./admin.sock }}
+workers: 1
+plugins:
+  - {{ name: lean, type: sidecar, socket: {socket} }}
+  - {{ name: plain, type: sidecar, socket: {socket}, transport: grpc }}
+namespaces:
+  - {{ name: builtin, backend: echo }}
+  - {{ name: frames, backend: echo, plugin: lean }}
+  - {{ name: grpc, backend: echo, plugin: plain }}
+"
+    )
+}
+
+/// A gRPC message that asks the echo for `length` bytes: `ExecuteRequest` with `operation` (field 1) and `raw_params`
+/// (field 3).
+fn framed(length: usize) -> Vec<u8> {
+    let mut message = b"\x0a\x04echo\x1a".to_vec();
+    let mut rest = length;
+    while rest >= 0x80 {
+        message.push(u8::try_from(rest & 0x7f).unwrap_or(0) | 0x80);
+        rest >>= 7;
+    }
+    message.push(u8::try_from(rest).unwrap_or(0));
+    message.resize(message.len() + length, 7);
+    let mut framed = vec![0];
+    framed.extend(u32::try_from(message.len()).unwrap_or(0).to_be_bytes());
+    framed.extend(message);
+    framed
+}
+
+fn load(
+    options: &[&str],
+    path: &str,
+    namespace: Option<&str>,
+    body: &Path,
+    connections: u32,
+    streams: u32,
+    calls: u32,
+) -> Result<(), Failure> {
+    let mut command = Command::new("h2load");
+    command.args(options).args(["-w", "24", "-W", "24", "-c"]).arg(connections.to_string());
+    command.arg("-m").arg(streams.to_string()).arg("-n").arg(calls.to_string()).arg("-d").arg(body);
+    match namespace {
+        Some(namespace) => {
+            command.args(["-H", "content-type: application/grpc", "-H", "te: trailers"]);
+            command.args(["-H", &format!("x-prism-namespace: {namespace}")]);
+        }
+        None => {
+            command.args(["-H", "content-type: application/octet-stream"]);
+        }
+    }
+    command.arg(format!("http://127.0.0.1:{PORT}{path}"));
+    let output = step::file("cannot start h2load", command.output())?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let done = format!("{calls} done");
+    match output.status.success() && text.contains(&done) {
+        true => Ok(()),
+        false => Err(Failure::Missing(format!("the training's load on {path} did not end well:\n{text}"))),
+    }
+}
+
+fn wait_for(port: u16) -> Result<(), Failure> {
+    for _ in 0..600 {
+        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            // The sidecars' instances are ready a moment later.
+            thread::sleep(Duration::from_secs(2));
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    Err(Failure::Missing(format!("nothing serves on port {port} of the loopback address after a minute")))
+}
+
+/// A program of ours. Killed when it is dropped.
+struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> Result<Self, Failure> {
+        let what = format!("{command:?}");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        child.map(Self).map_err(|source| Failure::Start { what, source })
+    }
+
+    /// Asks it to end, as only then it writes its profile, and waits.
+    fn stop(mut self) -> Result<(), Failure> {
+        let id = self.0.id().to_string();
+        step::run(Command::new("kill").args(["-TERM", &id]))?;
+        let status = step::file("cannot wait for the trained program", self.0.wait())?;
+        match status.success() {
+            true => Ok(()),
+            false => Err(Failure::Exit { what: "edge".to_owned(), status }),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Fails only for one that has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
