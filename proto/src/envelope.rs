@@ -3,9 +3,10 @@
 //! Protobuf writes a field as tag, length, value. When the payload is the last field, all that stands
 //! before it can be written while only its length is known, and the payload's own bytes follow as they
 //! are, in as many pieces as they come. Every function here returns such a head, gRPC prefix included;
-//! exactly as many bytes as it was told must follow.
+//! exactly as many bytes as it was told must follow. The head of a small payload has room for it, and not a
+//! byte more: both together are one allocation, frozen as they are.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 
 /// Field numbers of the messages that carry payloads, for those who walk them by hand.
 pub mod field {
@@ -130,7 +131,23 @@ impl Follows<'_> {
             Self::Raw(length) | Self::Typed { length, .. } => length,
         }
     }
+
+    /// Bytes between the other fields and the payload.
+    fn introduction(self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Raw(length) => 1 + varint_len(length as u64),
+            Self::Typed { type_url, length } => {
+                let before = text_len(type_url) + 1 + varint_len(length as u64);
+                1 + varint_len((before + length) as u64) + before
+            }
+        }
+    }
 }
+
+/// Bytes of the largest payload that its head has room for. A second piece costs an allocation, and over HTTP/2 a
+/// frame of its own later: more than copying a small payload.
+pub const SMALL: usize = 1024;
 
 /// A message would exceed what a gRPC prefix can say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -143,15 +160,18 @@ pub struct TooLong(pub usize);
 /// [`TooLong`]
 pub fn request<'m>(
     operation: &str,
-    metadata: impl IntoIterator<Item = (&'m str, &'m str)>,
+    metadata: impl IntoIterator<Item = (&'m str, &'m str), IntoIter: Clone>,
     params: Follows<'_>,
-) -> Result<Bytes, TooLong> {
+) -> Result<BytesMut, TooLong> {
     use field::request::{METADATA, OPERATION, RAW_PARAMS, TYPED_PARAMS};
-    let mut head = Head::new(operation.len() + 64);
+    let metadata = metadata.into_iter();
+    let entry_len = |(key, value)| text_len(key) + text_len(value);
+    let entries = metadata.clone().map(entry_len).map(|length| 1 + varint_len(length as u64) + length);
+    let mut head = Head::new(text_len(operation) + entries.sum::<usize>(), params);
     // First, so that whoever authorizes the call sees it first.
     head.text(OPERATION, operation);
     for (key, value) in metadata {
-        let length = text_len(key) + text_len(value);
+        let length = entry_len((key, value));
         head.tag(METADATA, 2);
         head.varint(length as u64);
         head.text(field::entry::KEY, key);
@@ -164,9 +184,9 @@ pub fn request<'m>(
 ///
 /// # Errors
 /// [`TooLong`]
-pub fn response(result: Follows<'_>) -> Result<Bytes, TooLong> {
+pub fn response(result: Follows<'_>) -> Result<BytesMut, TooLong> {
     use field::response::{RAW_RESULT, SUCCESS, TYPED_RESULT};
-    let mut head = Head::new(64);
+    let mut head = Head::new(2, result);
     head.tag(SUCCESS, 0);
     head.varint(1);
     head.finish(result, TYPED_RESULT, RAW_RESULT)
@@ -176,7 +196,7 @@ pub fn response(result: Follows<'_>) -> Result<Bytes, TooLong> {
 ///
 /// # Errors
 /// [`TooLong`]
-pub fn failure(code: i32, message: &str) -> Result<Bytes, TooLong> {
+pub fn failure(code: i32, message: &str) -> Result<BytesMut, TooLong> {
     failed(field::response::ERROR, message, field::response::ERROR_CODE, code)
 }
 
@@ -184,31 +204,33 @@ pub fn failure(code: i32, message: &str) -> Result<Bytes, TooLong> {
 ///
 /// # Errors
 /// [`TooLong`]
-pub fn stream_response(result: Follows<'_>) -> Result<Bytes, TooLong> {
+pub fn stream_response(result: Follows<'_>) -> Result<BytesMut, TooLong> {
     use field::stream_response::{RAW_RESULT, TYPED_RESULT};
-    Head::new(64).finish(result, TYPED_RESULT, RAW_RESULT)
+    Head::new(0, result).finish(result, TYPED_RESULT, RAW_RESULT)
 }
 
 /// A whole `StreamResponse` that reports failure and is final.
 ///
 /// # Errors
 /// [`TooLong`]
-pub fn stream_failure(code: i32, message: &str) -> Result<Bytes, TooLong> {
+pub fn stream_failure(code: i32, message: &str) -> Result<BytesMut, TooLong> {
     use field::stream_response::{ERROR, ERROR_CODE, IS_FINAL};
-    let mut head = Head::new(message.len() + 16);
+    let code = sign_extended(code);
+    let mut head = Head::new(2 + text_len(message) + 1 + varint_len(code), Follows::Nothing);
     head.tag(IS_FINAL, 0);
     head.varint(1);
     head.text(ERROR, message);
     head.tag(ERROR_CODE, 0);
-    head.varint(sign_extended(code));
+    head.varint(code);
     head.finish(Follows::Nothing, 0, 0)
 }
 
-fn failed(error: u32, message: &str, error_code: u32, code: i32) -> Result<Bytes, TooLong> {
-    let mut head = Head::new(message.len() + 16);
+fn failed(error: u32, message: &str, error_code: u32, code: i32) -> Result<BytesMut, TooLong> {
+    let code = sign_extended(code);
+    let mut head = Head::new(text_len(message) + 1 + varint_len(code), Follows::Nothing);
     head.text(error, message);
     head.tag(error_code, 0);
-    head.varint(sign_extended(code));
+    head.varint(code);
     head.finish(Follows::Nothing, 0, 0)
 }
 
@@ -220,8 +242,10 @@ fn sign_extended(number: i32) -> u64 {
 struct Head(BytesMut);
 
 impl Head {
-    fn new(capacity: usize) -> Self {
-        let mut bytes = BytesMut::with_capacity(PREFIX_LEN + capacity);
+    /// With `fields` bytes before what introduces the payload.
+    fn new(fields: usize, follows: Follows<'_>) -> Self {
+        let room = Some(follows.length()).filter(|length| *length <= SMALL).unwrap_or(0);
+        let mut bytes = BytesMut::with_capacity(PREFIX_LEN + fields + follows.introduction() + room);
         bytes.put_bytes(0, PREFIX_LEN);
         Self(bytes)
     }
@@ -247,7 +271,7 @@ impl Head {
         }
     }
 
-    fn finish(mut self, follows: Follows<'_>, typed: u32, raw: u32) -> Result<Bytes, TooLong> {
+    fn finish(mut self, follows: Follows<'_>, typed: u32, raw: u32) -> Result<BytesMut, TooLong> {
         match follows {
             Follows::Nothing => {}
             // Tag and length are written for an empty payload too: in a oneof, presence is information.
@@ -267,7 +291,7 @@ impl Head {
         let message = self.0.len() - PREFIX_LEN + follows.length();
         let length = u32::try_from(message).map_err(|_| TooLong(message))?;
         self.0[..PREFIX_LEN].copy_from_slice(&Prefix { compressed: false, length }.encode());
-        Ok(self.0.freeze())
+        Ok(self.0)
     }
 }
 
@@ -289,7 +313,8 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message;
 
-    fn message(head: &[u8], payload: &[u8]) -> Vec<u8> {
+    fn message(head: &BytesMut, payload: &[u8]) -> Vec<u8> {
+        assert_eq!(head.capacity(), head.len() + payload.len(), "neither too little nor too much room");
         let prefix = Prefix::parse(head[..PREFIX_LEN].try_into().unwrap()).unwrap();
         let message = [&head[PREFIX_LEN..], payload].concat();
         assert_eq!((prefix.compressed, prefix.length as usize), (false, message.len()));

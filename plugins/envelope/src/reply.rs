@@ -56,7 +56,7 @@ pub struct StreamReply {
 pub fn encode_reply(outcome: Result<Data, Error>) -> Result<Payload, ProtocolError> {
     match outcome {
         Ok(data) => Ok(join(envelope::response(follows(&data))?, data)),
-        Err(error) => Ok(envelope::failure(error.code.number(), &error.message)?.into()),
+        Err(error) => Ok(envelope::failure(error.code.number(), &error.message)?.freeze().into()),
     }
 }
 
@@ -67,7 +67,7 @@ pub fn encode_reply(outcome: Result<Data, Error>) -> Result<Payload, ProtocolErr
 pub fn encode_stream_reply(outcome: Result<Data, Error>) -> Result<Payload, ProtocolError> {
     match outcome {
         Ok(data) => Ok(join(envelope::stream_response(follows(&data))?, data)),
-        Err(error) => Ok(envelope::stream_failure(error.code.number(), &error.message)?.into()),
+        Err(error) => Ok(envelope::stream_failure(error.code.number(), &error.message)?.freeze().into()),
     }
 }
 

@@ -107,10 +107,10 @@ pub fn raw_request_head(
     metadata: &[(ByteString, ByteString)],
     length: usize,
 ) -> Result<Bytes, ProtocolError> {
-    Ok(envelope::request(operation, pairs(metadata), Follows::Raw(length))?)
+    Ok(envelope::request(operation, pairs(metadata), Follows::Raw(length))?.freeze())
 }
 
-fn pairs(metadata: &[(ByteString, ByteString)]) -> impl Iterator<Item = (&str, &str)> {
+fn pairs(metadata: &[(ByteString, ByteString)]) -> impl Iterator<Item = (&str, &str)> + Clone {
     metadata.iter().map(|(key, value)| (&**key, &**value))
 }
 
@@ -123,22 +123,17 @@ pub(crate) fn follows(data: &Data) -> Follows<'_> {
     }
 }
 
-/// The head, then the payload's own pieces.
-pub(crate) fn join(head: Bytes, data: Data) -> Payload {
-    // A second piece costs an allocation here and an HTTP/2 frame of its own later: more than copying a
-    // small payload. Everything larger travels in its own pieces.
-    const SMALL: usize = 1024;
+/// The head, then the payload: a small one in the head's own room, any other in its own pieces.
+pub(crate) fn join(mut head: BytesMut, data: Data) -> Payload {
     let mut payload = match data {
-        Data::Empty => return head.into(),
+        Data::Empty => return head.freeze().into(),
         Data::Raw(payload) | Data::Typed { value: payload, .. } => payload,
     };
-    if payload.len() <= SMALL {
-        let mut joined = BytesMut::with_capacity(head.len() + payload.len());
-        joined.put_slice(&head);
-        payload.pieces().for_each(|piece| joined.put_slice(piece));
-        return joined.freeze().into();
+    if payload.len() <= envelope::SMALL {
+        payload.pieces().for_each(|piece| head.put_slice(piece));
+        return head.freeze().into();
     }
-    let mut framed = Payload::from(head);
+    let mut framed = Payload::from(head.freeze());
     while let Some(piece) = payload.pop() {
         framed.push(piece);
     }

@@ -52,21 +52,39 @@ fn fixed(message: &mut Payload, size: usize) -> Result<Value, Malformed> {
 }
 
 fn varint(message: &mut Payload) -> Result<u64, Malformed> {
+    let (value, length) = match parse_varint(message.chunk())? {
+        Some(parsed) => parsed,
+        // It goes on in the next piece.
+        None => {
+            let (mut bytes, mut length) = ([0; LONGEST], 0);
+            for piece in message.pieces().take(LONGEST) {
+                let more = piece.len().min(LONGEST - length);
+                bytes[length..length + more].copy_from_slice(&piece[..more]);
+                length += more;
+            }
+            parse_varint(&bytes[..length])?.ok_or("a truncated number")?
+        }
+    };
+    message.advance(length);
+    Ok(value)
+}
+
+/// Bytes of the longest number.
+const LONGEST: usize = 10;
+
+/// A number and its length in bytes; `None` where the bytes end before it does.
+fn parse_varint(bytes: &[u8]) -> Result<Option<(u64, usize)>, Malformed> {
     let mut value = 0_u64;
-    for shift in (0..70).step_by(7) {
-        if message.is_empty() {
-            return Err("a truncated number");
+    for (index, byte) in bytes.iter().take(LONGEST).enumerate() {
+        if index == LONGEST - 1 && *byte > 1 {
+            return Err(if *byte < 0x80 { "a number above 2^64" } else { "a number of more than ten bytes" });
         }
-        let byte = message.get_u8();
-        if shift == 63 && byte > 1 {
-            return Err("a number above 2^64");
-        }
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Ok(value);
+        value |= u64::from(byte & 0x7f) << (7 * index);
+        if *byte < 0x80 {
+            return Ok(Some((value, index + 1)));
         }
     }
-    Err("a number of more than ten bytes")
+    Ok(None)
 }
 
 impl Value {

@@ -10,7 +10,7 @@ use prism_plugin_abi::{
     Metrics, Opening, OperationInfo, Plugin, Request, RequestStream, Task, unknown_instance,
 };
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
@@ -27,7 +27,8 @@ pub struct Hosted<P> {
 
 struct Shared<P> {
     description: Arc<Description>,
-    operations: HashMap<String, OperationInfo>,
+    /// A dozen short names are found sooner in order than by a keyed hash.
+    operations: BTreeMap<String, OperationInfo>,
     instances: Instances<P>,
 }
 

@@ -2,11 +2,13 @@
 
 use super::inbox::Inbox;
 use crate::server::{control, outcome};
+use bytes::Buf;
 use prism_plugin_abi::{self as abi, CallContext, Code, Error, Opening, Payload, Plugin, ResponseStream};
 use prism_plugin_envelope::{
     Deframer, ProtocolError, decode_message, encode_control, encode_reply, encode_stream_reply,
 };
 use prism_plugin_frames::{Accepted, CallId, End, Method, ServerEvent, ServerSession};
+use prism_proto::envelope::{PREFIX_LEN, Prefix};
 use prost::Message;
 use std::{
     borrow::Cow,
@@ -114,11 +116,16 @@ impl Call {
         cx: &mut Context<'_>,
     ) -> Option<Self> {
         let Accepted { id, head, mut body, last } = accepted;
+        let context = CallContext { deadline: deadline.map(Instant::into_std), ..head.context };
+        if head.method == Method::Execute && last && shared.is_whole(&body) {
+            body.advance(PREFIX_LEN);
+            let work = Work::Unary(shared.execute(id, context, body, cx)?);
+            return Some(Self { id, serial, work });
+        }
         let mut incoming = Incoming { deframer: Deframer::with_limit(shared.max_message_bytes), ended: last };
         while let Some(piece) = body.pop() {
             incoming.deframer.push(piece);
         }
-        let context = CallContext { deadline: deadline.map(Instant::into_std), ..head.context };
         let work = match head.method {
             Method::ExecuteStream => Work::First { context, incoming },
             method => Work::Request { method, context, incoming, message: None },
@@ -150,10 +157,7 @@ impl Call {
             Err(panicked) => Err(panicked),
         };
         self.give_up();
-        match outcome {
-            Ok(rest) => shared.session.finish(self.id, End::ok(), rest),
-            Err(error) => shared.session.finish(self.id, end(error), Payload::new()),
-        }
+        shared.finish(self.id, outcome);
         Step::Done
     }
 
@@ -246,6 +250,46 @@ fn feed(session: &mut ServerSession, id: CallId, inbox: &Inbox, cx: &mut Context
 }
 
 impl Shared {
+    /// A body is exactly one message, of a length that is taken. Of one that is not, something is to be said.
+    fn is_whole(&self, body: &Payload) -> bool {
+        let Some(prefix) = body.chunk().first_chunk::<PREFIX_LEN>() else { return false };
+        let length = body.len() - PREFIX_LEN;
+        length <= self.max_message_bytes
+            && Prefix::parse(*prefix).is_ok_and(|said| !said.compressed && said.length as usize == length)
+    }
+
+    /// Calls the plugin and polls the call once. What is ready then, as most small calls of most plugins are,
+    /// is finished here and never becomes a [`Call`]; the others are returned.
+    fn execute(
+        &mut self,
+        id: CallId,
+        context: CallContext,
+        message: Payload,
+        cx: &mut Context<'_>,
+    ) -> Option<abi::Call> {
+        let called = contain(|| {
+            let mut call = self.plugin.execute(context, decode_message(message)?);
+            Ok::<_, Error>(match call.as_mut().poll(cx) {
+                Poll::Ready(outcome) => Ok(outcome),
+                Poll::Pending => Err(call),
+            })
+        });
+        let reply = match called.and_then(|called| called) {
+            Ok(Err(pending)) => return Some(pending),
+            Ok(Ok(outcome)) => outcome::in_band(outcome).and_then(|reply| self.framed(encode_reply(reply))),
+            Err(error) => Err(error),
+        };
+        self.finish(id, reply);
+        None
+    }
+
+    fn finish(&mut self, id: CallId, outcome: Result<Payload, Error>) {
+        match outcome {
+            Ok(rest) => self.session.finish(id, End::ok(), rest),
+            Err(error) => self.session.finish(id, end(error), Payload::new()),
+        }
+    }
+
     /// Calls the plugin.
     fn start(&self, method: Method, context: CallContext, message: Payload) -> Result<Work, Error> {
         if method == Method::Execute {
@@ -272,7 +316,7 @@ impl Shared {
     /// A message of the answer.
     fn framed(&self, encoded: Result<Payload, ProtocolError>) -> Result<Payload, Error> {
         let framed = encoded.map_err(|error| outcome::unreadable(&error))?;
-        match framed.len().saturating_sub(prism_proto::envelope::PREFIX_LEN) {
+        match framed.len().saturating_sub(PREFIX_LEN) {
             length if length > self.max_message_bytes => Err(outcome::unreadable(&ProtocolError::TooLarge {
                 declared: length,
                 limit: self.max_message_bytes,
