@@ -14,6 +14,7 @@ mod proxy;
 mod redis;
 mod sidecar;
 pub mod tools;
+mod transport;
 pub mod wait;
 pub mod wire;
 
@@ -23,3 +24,4 @@ pub use proxy::{Proxy, Start};
 pub use redis::Redis;
 pub use rustix::process::Signal;
 pub use sidecar::Sidecar;
+pub use transport::Transport;

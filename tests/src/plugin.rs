@@ -1,8 +1,10 @@
-//! A plugin on a bare h2 server, so that it sees what really arrives: every header, every byte, and
-//! whether a message ever ended. It records each call before it answers.
+//! A plugin on a bare h2 server and a bare frames session, so that it sees what really arrives: every header,
+//! every byte, and whether a message ever ended. It records each call before it answers.
 //!
 //! Operations, all on raw bytes: `echo` (after `metadata["sleep_ms"]`), `source` (so many bytes), `sink` (how
 //! many bytes came), `echo_stream` (both ways).
+
+mod frames;
 
 use crate::{client::http2, wire};
 use bytes::{Buf, Bytes, BytesMut};
@@ -22,6 +24,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    io::Interest,
     net::{UnixListener, UnixStream},
     sync::oneshot,
 };
@@ -47,6 +50,16 @@ pub struct Call {
 }
 
 impl Call {
+    fn new(method: String, headers: HeaderMap, received: &Received) -> Self {
+        Self {
+            method,
+            headers,
+            body: received.body.clone(),
+            trailers: received.trailers.clone(),
+            complete: received.complete,
+        }
+    }
+
     /// The operation that the plugin would run.
     #[must_use]
     pub fn operation(&self) -> String {
@@ -110,12 +123,25 @@ pub struct Plugin {
 }
 
 impl Plugin {
-    /// Starts one on this socket.
+    /// Starts one on this socket that speaks gRPC and Prism frames.
     ///
     /// # Panics
     /// When it cannot listen there.
     #[must_use]
     pub fn start(socket: &Path) -> Self {
+        Self::speaking(socket, Speaks::Both)
+    }
+
+    /// Starts one that has never heard of Prism frames, as one in any other language.
+    ///
+    /// # Panics
+    /// When it cannot listen there.
+    #[must_use]
+    pub fn start_on_grpc_alone(socket: &Path) -> Self {
+        Self::speaking(socket, Speaks::Grpc)
+    }
+
+    fn speaking(socket: &Path, speaks: Speaks) -> Self {
         let recorder = Recorder::default();
         let (stop, stopped) = oneshot::channel();
         let (up, is_up) = std::sync::mpsc::channel();
@@ -125,7 +151,7 @@ impl Plugin {
             runtime.block_on(async {
                 let listener = listen(&path);
                 up.send(()).unwrap();
-                tokio::select! { () = serve(listener, record) => {}, _ = stopped => {} }
+                tokio::select! { () = serve(listener, record, speaks) => {}, _ = stopped => {} }
             });
         });
         is_up.recv().expect("the plugin listens");
@@ -150,14 +176,38 @@ pub fn listen(socket: &Path) -> UnixListener {
     UnixListener::bind(socket).unwrap_or_else(|error| panic!("{}: {error}", socket.display()))
 }
 
+/// What a plugin speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    /// gRPC, and Prism frames on the same socket.
+    Both,
+    /// gRPC alone.
+    Grpc,
+}
+
 /// Serves for ever.
-pub async fn serve(listener: UnixListener, recorder: Recorder) {
+pub async fn serve(listener: UnixListener, recorder: Recorder, speaks: Speaks) {
     while let Ok((socket, _)) = listener.accept().await {
-        tokio::spawn(connection(socket, recorder.clone()));
+        let recorder = recorder.clone();
+        tokio::spawn(async move {
+            if speaks == Speaks::Both && first_byte(&socket).await == Some(0) {
+                frames::connection(socket, recorder).await;
+            } else {
+                let _ = connection(socket, recorder, speaks).await;
+            }
+        });
     }
 }
 
-async fn connection(socket: UnixStream, recorder: Recorder) -> Result<(), h2::Error> {
+/// What a connection begins with, left where it is: 0 for Prism frames.
+async fn first_byte(socket: &UnixStream) -> Option<u8> {
+    let mut byte = [0];
+    let peek = || Ok(rustix::net::recv(socket, &mut byte, rustix::net::RecvFlags::PEEK)?);
+    let (count, _) = socket.async_io(Interest::READABLE, peek).await.ok()?;
+    (count > 0).then_some(byte[0])
+}
+
+async fn connection(socket: UnixStream, recorder: Recorder, speaks: Speaks) -> Result<(), h2::Error> {
     let mut builder = h2::server::Builder::new();
     builder
         .initial_window_size(WINDOW)
@@ -166,7 +216,7 @@ async fn connection(socket: UnixStream, recorder: Recorder) -> Result<(), h2::Er
     let mut connection = builder.handshake(socket).await?;
     while let Some(accepted) = connection.accept().await {
         let (request, respond) = accepted?;
-        tokio::spawn(call(request, respond, recorder.clone()));
+        tokio::spawn(call(request, respond, recorder.clone(), speaks));
     }
     Ok(())
 }
@@ -175,6 +225,7 @@ async fn call(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
     recorder: Recorder,
+    speaks: Speaks,
 ) -> Result<(), h2::Error> {
     let (head, body) = request.into_parts();
     let method = head.uri.path().strip_prefix(SERVICE).unwrap_or_default().to_owned();
@@ -183,11 +234,11 @@ async fn call(
     }
     let received = receive(body).await;
     if method == "Execute" {
-        recorder.add(record(method.clone(), head, &received));
+        recorder.add(Call::new(method.clone(), head.headers, &received));
     }
     let Received { body, complete: true, .. } = received else { return Ok(()) };
     let message = body.get(5..).unwrap_or_default();
-    let Some(reply) = answer(&method, message).await else {
+    let Some(reply) = answer(&method, message, speaks).await else {
         return refuse(&mut respond);
     };
     let mut stream = open(&mut respond)?;
@@ -196,12 +247,13 @@ async fn call(
 }
 
 /// The encoded answer; `None` for a method or a message that is none.
-async fn answer(method: &str, message: &[u8]) -> Option<Vec<u8>> {
+async fn answer(method: &str, message: &[u8], speaks: Speaks) -> Option<Vec<u8>> {
     Some(match method {
-        "Describe" => describe().encode_to_vec(),
+        "Describe" => describe(speaks).encode_to_vec(),
         "Initialize" => {
             let instance = InitializeRequest::decode(message).ok()?.instance;
-            let operations = describe().operations.into_iter().map(|operation| operation.name).collect();
+            let operations =
+                describe(speaks).operations.into_iter().map(|operation| operation.name).collect();
             InitializeResponse {
                 success: true,
                 instance,
@@ -219,7 +271,7 @@ async fn answer(method: &str, message: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-fn describe() -> DescribeResponse {
+fn describe(speaks: Speaks) -> DescribeResponse {
     let operation = |name: &str, streaming: bool| OperationInfo {
         name: name.to_owned(),
         kind: Kind::Read.into(),
@@ -237,7 +289,10 @@ fn describe() -> DescribeResponse {
             operation("sink", false),
             operation("echo_stream", true),
         ],
-        transports: vec!["grpc".to_owned()],
+        transports: match speaks {
+            Speaks::Both => vec!["grpc".to_owned(), "frames/1".to_owned()],
+            Speaks::Grpc => vec!["grpc".to_owned()],
+        },
         protocol: 1,
         ..Default::default()
     }
@@ -292,7 +347,7 @@ async fn echo_stream(
     let trailers = outcome.ok().flatten().unwrap_or_default();
     let method = "ExecuteStream".to_owned();
     let received = Received { body: all.freeze(), trailers, complete };
-    recorder.add(record(method, head, &received));
+    recorder.add(Call::new(method, head.headers, &received));
     if complete { stream.send_trailers(ok()) } else { Ok(()) }
 }
 
@@ -331,16 +386,6 @@ async fn receive(mut body: RecvStream) -> Received {
     .await;
     let complete = outcome.is_ok();
     Received { body: all.freeze(), trailers: outcome.ok().flatten().unwrap_or_default(), complete }
-}
-
-fn record(method: String, head: request::Parts, received: &Received) -> Call {
-    Call {
-        method,
-        headers: head.headers,
-        body: received.body.clone(),
-        trailers: received.trailers.clone(),
-        complete: received.complete,
-    }
 }
 
 fn open(respond: &mut SendResponse<Bytes>) -> Result<SendStream<Bytes>, h2::Error> {

@@ -29,6 +29,12 @@ impl Sidecar {
         Self::start("test-plugin", socket)
     }
 
+    /// A plugin on the project's SDK, `sdk-plugin`.
+    #[must_use]
+    pub fn sdk(socket: &Path) -> Self {
+        Self::start("sdk-plugin", socket)
+    }
+
     fn start(program: &'static str, socket: &Path) -> Self {
         let process = launch(program, socket);
         let mut sidecar = Self { process, program, socket: socket.to_path_buf() };

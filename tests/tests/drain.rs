@@ -2,12 +2,13 @@
 
 use futures_util::future::join_all;
 use prism_tests::{
-    DEMO, Proxy, Signal,
+    DEMO, Proxy, Signal, Transport,
     client::{
         grpc::Client,
         http2::{self, Answer},
     },
     load::Load,
+    over_every_transport,
     plugin::Plugin,
     wait,
     wire::{field, framed},
@@ -20,17 +21,24 @@ const EXECUTE: &str = "/prism.data.v1.DataService/Execute";
 const STREAM: &str = "/prism.data.v1.DataService/ExecuteStream";
 const NAMESPACE: (&str, &str) = ("x-prism-namespace", "slow");
 
+over_every_transport! {
+    calls_in_flight_finish_and_no_new_one_begins
+    a_stream_that_never_ends_does_not_hold_the_end_up
+    an_idle_proxy_ends_at_once_and_takes_its_socket_with_it
+    what_fails_during_a_drain_was_never_begun
+}
+
 struct Scene {
     plugin: Plugin,
     proxy: Proxy,
     _folder: TempDir,
 }
 
-fn scene(drain: &str) -> Scene {
+fn scene(transport: Transport, drain: &str) -> Scene {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("slow.sock");
     let plugin = Plugin::start(&socket);
-    let sidecar = format!("  - {{ name: slow, type: sidecar, socket: '{}' }}\nnamespaces:", socket.display());
+    let sidecar = format!("  - {}\nnamespaces:", transport.sidecar("slow", &socket));
     let template = DEMO.replace("namespaces:", &sidecar)
         + "  - { name: slow, backend: test, plugin: slow }\n"
         + &format!("drain: {{ timeout: {drain} }}\n");
@@ -47,9 +55,8 @@ fn slow_echo() -> bytes::Bytes {
     framed(&[field(1, b"echo"), field(3, b"hello"), field(4, &entry)].concat())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn calls_in_flight_finish_and_no_new_one_begins() {
-    let mut scene = scene("20s");
+async fn calls_in_flight_finish_and_no_new_one_begins(transport: Transport) {
+    let mut scene = scene(transport, "20s");
     let connection = http2::connect(scene.proxy.port()).await;
     let calls: Vec<_> =
         (0..8).map(|_| connection.call(http2::head(EXECUTE, &[NAMESPACE]), slow_echo())).collect();
@@ -78,9 +85,8 @@ async fn calls_in_flight_finish_and_no_new_one_begins() {
     assert_eq!(scene.proxy.process.wait().code(), Some(0));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_never_ends_does_not_hold_the_end_up() {
-    let mut scene = scene("1s");
+async fn a_stream_that_never_ends_does_not_hold_the_end_up(transport: Transport) {
+    let mut scene = scene(transport, "1s");
     let client = Client::new(scene.proxy.port(), "demo");
     let mut watch = client.watch("").await.unwrap();
     let connection = http2::connect(scene.proxy.port()).await;
@@ -94,9 +100,8 @@ async fn a_stream_that_never_ends_does_not_hold_the_end_up() {
     assert!(scene.proxy.process.wait().code().is_some());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_idle_proxy_ends_at_once_and_takes_its_socket_with_it() {
-    let mut scene = scene("60s");
+async fn an_idle_proxy_ends_at_once_and_takes_its_socket_with_it(transport: Transport) {
+    let mut scene = scene(transport, "60s");
     let idle = http2::connect(scene.proxy.port()).await;
     scene.proxy.process.signal(Signal::TERM);
     assert_eq!(scene.proxy.process.wait().code(), Some(0));
@@ -104,9 +109,8 @@ async fn an_idle_proxy_ends_at_once_and_takes_its_socket_with_it() {
     wait::guard("the idle connection's end", idle.driver).await.unwrap().ok();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_fails_during_a_drain_was_never_begun() {
-    let mut scene = scene("20s");
+async fn what_fails_during_a_drain_was_never_begun(transport: Transport) {
+    let mut scene = scene(transport, "20s");
     let load = Load::start(scene.proxy.port(), "demo", 8);
     wait::until_async("load should flow", || async { (load.calls() > 200).then_some(()) }).await;
     scene.proxy.process.signal(Signal::TERM);

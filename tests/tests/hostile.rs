@@ -4,12 +4,13 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use prism_tests::{
-    Proxy,
+    Proxy, Transport,
     client::{
         curl,
         grpc::reason,
         http2::{self, Answer, Connection},
     },
+    over_every_transport,
     plugin::Plugin,
     wire::{claimed, claimed_field, field, framed, varint},
 };
@@ -20,13 +21,24 @@ const EXECUTE: &str = "/prism.data.v1.DataService/Execute";
 const STREAM: &str = "/prism.data.v1.DataService/ExecuteStream";
 const NAMESPACE: (&str, &str) = ("x-prism-namespace", "victim");
 
+over_every_transport! {
+    no_lie_reaches_the_plugin
+    small_lies_do_not_even_open_a_call
+    a_compressed_message_says_what_is_understood
+    namespaces_are_named_once_and_exist
+    the_plugin_protocol_is_not_reachable
+    a_stream_keeps_its_operation
+    a_client_cannot_speak_for_the_proxy
+    nor_can_one_over_http1
+}
+
 struct Scene {
     plugin: Plugin,
     proxy: Proxy,
     _folder: TempDir,
 }
 
-fn scene() -> Scene {
+fn scene(transport: Transport) -> Scene {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("plugin.sock");
     let plugin = Plugin::start(&socket);
@@ -36,11 +48,11 @@ admin: {{ address: '127.0.0.1:@admin@', socket: '@dir@/admin.sock' }}
 listeners:
   - {{ name: edge, address: '127.0.0.1:@listen@' }}
 plugins:
-  - {{ name: recorder, type: sidecar, socket: '{}' }}
+  - {}
 namespaces:
   - {{ name: victim, backend: test, plugin: recorder }}
 ",
-        socket.display()
+        transport.sidecar("recorder", &socket)
     ));
     Scene { plugin, proxy, _folder: folder }
 }
@@ -119,9 +131,8 @@ fn lies() -> Vec<(&'static str, Bytes, Code, &'static str)> {
     ]
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_lie_reaches_the_plugin() {
-    let scene = scene();
+async fn no_lie_reaches_the_plugin(transport: Transport) {
+    let scene = scene(transport);
     let connection = http2::connect(scene.proxy.port()).await;
     let mut wrong = Vec::new();
     for (name, body, code, why) in lies() {
@@ -140,9 +151,8 @@ async fn no_lie_reaches_the_plugin() {
     assert_eq!(calls[0].operation(), "echo");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn small_lies_do_not_even_open_a_call() {
-    let scene = scene();
+async fn small_lies_do_not_even_open_a_call(transport: Transport) {
+    let scene = scene(transport);
     let connection = http2::connect(scene.proxy.port()).await;
     for (name, body, ..) in lies().into_iter().filter(|(_, body, ..)| body.len() < 4096) {
         let _ = execute(&connection, body).await;
@@ -150,9 +160,8 @@ async fn small_lies_do_not_even_open_a_call() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_compressed_message_says_what_is_understood() {
-    let scene = scene();
+async fn a_compressed_message_says_what_is_understood(transport: Transport) {
+    let scene = scene(transport);
     let connection = http2::connect(scene.proxy.port()).await;
     let head = http2::head(EXECUTE, &[NAMESPACE, ("grpc-encoding", "gzip")]);
     let answer = connection.call(head, claimed(1, 13, &echo())).await.unwrap();
@@ -161,9 +170,8 @@ async fn a_compressed_message_says_what_is_understood() {
     assert!(scene.plugin.recorder.calls().is_empty());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn namespaces_are_named_once_and_exist() {
-    let scene = scene();
+async fn namespaces_are_named_once_and_exist(transport: Transport) {
+    let scene = scene(transport);
     let connection = http2::connect(scene.proxy.port()).await;
     let cases: [(&str, &[&str], Code, &str); 9] = [
         ("none", &[], Code::NotFound, "MISSING_NAMESPACE"),
@@ -189,9 +197,8 @@ async fn namespaces_are_named_once_and_exist() {
     assert!(scene.plugin.recorder.calls().is_empty());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_plugin_protocol_is_not_reachable() {
-    let scene = scene();
+async fn the_plugin_protocol_is_not_reachable(transport: Transport) {
+    let scene = scene(transport);
     let connection = http2::connect(scene.proxy.port()).await;
     for method in
         ["Describe", "Initialize", "HealthCheck", "Execute", "ExecuteStream", "GetMetrics", "Shutdown"]
@@ -206,9 +213,8 @@ async fn the_plugin_protocol_is_not_reachable() {
     assert!(scene.plugin.recorder.calls().is_empty());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stream_keeps_its_operation() {
-    let scene = scene();
+async fn a_stream_keeps_its_operation(transport: Transport) {
+    let scene = scene(transport);
     let connection = http2::connect(scene.proxy.port()).await;
     let first = framed(&[field(1, b"echo_stream"), field(3, b"one")].concat());
     let unnamed = framed(&field(3, b"two"));
@@ -228,9 +234,8 @@ async fn a_stream_keeps_its_operation() {
     assert_eq!(scene.plugin.recorder.complete().len(), 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_cannot_speak_for_the_proxy() {
-    let scene = scene();
+async fn a_client_cannot_speak_for_the_proxy(transport: Transport) {
+    let scene = scene(transport);
     let connection = http2::connect(scene.proxy.port()).await;
     let head = http2::head(
         EXECUTE,
@@ -254,9 +259,8 @@ async fn a_client_cannot_speak_for_the_proxy() {
     untouched(&calls[0]);
 }
 
-#[test]
-fn nor_can_one_over_http1() {
-    let scene = scene();
+async fn nor_can_one_over_http1(transport: Transport) {
+    let scene = scene(transport);
     let url = scene.proxy.url("/v1/victim/echo?x-prism-principal=me");
     let answer = curl::run(&[
         "--http1.1",

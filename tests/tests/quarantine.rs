@@ -1,21 +1,26 @@
 //! What is away stops nobody: boot and reload with one namespace's plugin or backend down, and its return.
 
 use prism_tests::{
-    DEMO, Proxy, Redis, Sidecar, Start,
+    DEMO, Proxy, Redis, Sidecar, Start, Transport,
     client::grpc::{Client, reason},
+    over_every_transport,
     plugin::Plugin,
     wait,
 };
 use std::path::Path;
 use tonic::{Code, Status};
 
+over_every_transport! {
+    boots_changes_and_heals_with_a_sidecar_down
+    ready_waits_for_all_when_told_to
+    a_plugin_whose_backend_is_down_is_away_too
+}
+
 /// [`DEMO`] and a namespace `away` behind a socket.
-fn with_sidecar(socket: &Path, config: &str) -> String {
-    let socket = socket.display();
-    DEMO.replace(
-        "namespaces:",
-        &format!("  - {{ name: sidecar, type: sidecar, socket: '{socket}' }}\nnamespaces:"),
-    ) + &format!("  - {{ name: away, backend: redis, plugin: sidecar, config: {{ {config} }} }}\n")
+fn with_sidecar(transport: Transport, socket: &Path, config: &str) -> String {
+    let sidecar = transport.sidecar("sidecar", socket);
+    DEMO.replace("namespaces:", &format!("  - {sidecar}\nnamespaces:"))
+        + &format!("  - {{ name: away, backend: redis, plugin: sidecar, config: {{ {config} }} }}\n")
 }
 
 fn unavailable(status: &Status) {
@@ -35,11 +40,10 @@ async fn heals(client: &Client) {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn boots_changes_and_heals_with_a_sidecar_down() {
+async fn boots_changes_and_heals_with_a_sidecar_down(transport: Transport) {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("away.sock");
-    let template = with_sidecar(&socket, "");
+    let template = with_sidecar(transport, &socket, "");
     let proxy = Proxy::start(&template);
     let (demo, away) = (Client::new(proxy.port(), "demo"), Client::new(proxy.port(), "away"));
 
@@ -64,11 +68,10 @@ async fn boots_changes_and_heals_with_a_sidecar_down() {
     drop(plugin);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn ready_waits_for_all_when_told_to() {
+async fn ready_waits_for_all_when_told_to(transport: Transport) {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("away.sock");
-    let template = with_sidecar(&socket, "").replace("admin: {", "admin: { ready: all,");
+    let template = with_sidecar(transport, &socket, "").replace("admin: {", "admin: { ready: all,");
     let proxy = Start::new(&template).without_ready().run();
     let answer = proxy.admin().get("/ready").expect(503);
     assert!(answer.text().contains("away"), "{}", answer.text());
@@ -76,13 +79,12 @@ async fn ready_waits_for_all_when_told_to() {
     wait::until("/ready should say yes", || (proxy.admin().get("/ready").status == 200).then_some(()));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_plugin_whose_backend_is_down_is_away_too() {
+async fn a_plugin_whose_backend_is_down_is_away_too(transport: Transport) {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("redis.sock");
     let _sidecar = Sidecar::redis(&socket);
     let port = Redis::start().port();
-    let proxy = Proxy::start(&with_sidecar(&socket, &format!("url: 'redis://127.0.0.1:{port}'")));
+    let proxy = Proxy::start(&with_sidecar(transport, &socket, &format!("url: 'redis://127.0.0.1:{port}'")));
     let (demo, away) = (Client::new(proxy.port(), "demo"), Client::new(proxy.port(), "away"));
     demo.set("key", "value").await.unwrap();
     unavailable(&away.get("key").await.unwrap_err());

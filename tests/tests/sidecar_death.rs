@@ -2,13 +2,18 @@
 
 use prism_proto::plugin::{ExecuteRequest, ExecuteResponse, execute_request::Params};
 use prism_tests::{
-    DEMO, Proxy, Sidecar,
+    DEMO, Proxy, Sidecar, Transport,
     client::grpc::{Client, reason},
     load::Load,
-    wait,
+    over_every_transport, wait,
 };
 use tempfile::TempDir;
 use tonic::{Code, Status};
+
+over_every_transport! {
+    only_its_own_namespace_notices
+    calls_in_flight_are_told
+}
 
 struct Scene {
     sidecar: Sidecar,
@@ -16,11 +21,11 @@ struct Scene {
     _folder: TempDir,
 }
 
-fn scene() -> Scene {
+fn scene(transport: Transport) -> Scene {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("echo.sock");
     let sidecar = Sidecar::echo(&socket);
-    let plugin = format!("  - {{ name: echo, type: sidecar, socket: '{}' }}\nnamespaces:", socket.display());
+    let plugin = format!("  - {}\nnamespaces:", transport.sidecar("echo", &socket));
     let template =
         DEMO.replace("namespaces:", &plugin) + "  - { name: mortal, backend: test, plugin: echo }\n";
     Scene { sidecar, proxy: Proxy::start(&template), _folder: folder }
@@ -44,9 +49,8 @@ fn unavailable(status: &Status) {
     assert_eq!(reason(status).as_deref(), Some("PLUGIN_UNAVAILABLE"), "{status:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn only_its_own_namespace_notices() {
-    let mut scene = scene();
+async fn only_its_own_namespace_notices(transport: Transport) {
+    let mut scene = scene(transport);
     let client = Client::new(scene.proxy.port(), "mortal");
     serves(&client).await;
     let others = Load::start(scene.proxy.port(), "demo", 4);
@@ -63,9 +67,8 @@ async fn only_its_own_namespace_notices() {
     assert!(before > 0 && outcome.failures.is_empty(), "{outcome:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn calls_in_flight_are_told() {
-    let mut scene = scene();
+async fn calls_in_flight_are_told(transport: Transport) {
+    let mut scene = scene(transport);
     let client = Client::new(scene.proxy.port(), "mortal");
     serves(&client).await;
     let waiting: Vec<_> = (0..8)

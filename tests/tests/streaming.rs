@@ -4,14 +4,14 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
 use prism_proto::plugin::{ExecuteResponse, execute_response::Result as Outcome};
 use prism_tests::{
-    DEMO, Proxy, Redis, Sidecar, Signal,
+    DEMO, Proxy, Redis, Sidecar, Signal, Transport,
     client::{
         curl,
         grpc::Client,
         http2::{self, Connection},
     },
     memory::Peak,
-    wait,
+    over_every_transport, wait,
     wire::{field, framed, messages},
 };
 use prost::Message;
@@ -32,15 +32,27 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// One at a time: these tests move much data, and on a small machine they would measure each other.
 static QUIET: Mutex<()> = Mutex::const_new(());
 
+over_every_transport! {
+    four_large_values_pass_in_little_memory
+    four_large_values_on_one_connection
+    a_client_that_pauses_holds_its_own_call_up_and_no_memory
+    a_sidecar_that_pauses_holds_the_client_up_and_no_memory
+    large_values_reach_a_real_redis_and_return
+    large_answers_stream_over_http_too
+    an_echo_whose_client_sends_first_and_reads_later_does_not_deadlock
+    a_client_that_never_opens_its_window_is_cut
+    a_client_that_stops_in_the_middle_of_a_message_is_cut
+    silence_between_messages_is_no_stall
+}
+
 struct Scene {
     sidecar: Sidecar,
     proxy: Proxy,
     _folder: TempDir,
 }
 
-fn template(socket: &Path, config: &str, listener: &str) -> String {
-    let plugin =
-        format!("  - {{ name: sidecar, type: sidecar, socket: '{}' }}\nnamespaces:", socket.display());
+fn template(transport: Transport, socket: &Path, config: &str, listener: &str) -> String {
+    let plugin = format!("  - {}\nnamespaces:", transport.sidecar("sidecar", socket));
     let namespace = format!(
         "  - {{ name: large, backend: test, plugin: sidecar, config: {{ {config} }},
       limits: {{ max_message_bytes: 33554432 }} }}\n"
@@ -49,11 +61,11 @@ fn template(socket: &Path, config: &str, listener: &str) -> String {
         + &namespace
 }
 
-async fn scene(listener: &str) -> Scene {
+async fn scene(transport: Transport, listener: &str) -> Scene {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("echo.sock");
     let sidecar = Sidecar::echo(&socket);
-    let proxy = Proxy::start(&template(&socket, "", listener));
+    let proxy = Proxy::start(&template(transport, &socket, "", listener));
     let connection = http2::connect(proxy.port()).await;
     wait::until_async("the sidecar should serve", || async {
         let answer = connection.call(head(EXECUTE), request("echo", b"warm")).await.ok()?;
@@ -138,19 +150,17 @@ fn rose_little(peak: &Peak) {
     assert!(rise <= RISE, "peak memory rose by {} KiB", rise >> 10);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn four_large_values_pass_in_little_memory() {
+async fn four_large_values_pass_in_little_memory(transport: Transport) {
     let _quiet = QUIET.lock().await;
-    let scene = scene("").await;
+    let scene = scene(transport, "").await;
     let peak = Peak::start(&scene.proxy.process);
     echo_many(&scene.proxy, Middle::Flows).await;
     rose_little(&peak);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn four_large_values_on_one_connection() {
+async fn four_large_values_on_one_connection(transport: Transport) {
     let _quiet = QUIET.lock().await;
-    let scene = scene("").await;
+    let scene = scene(transport, "").await;
     let peak = Peak::start(&scene.proxy.process);
     let connection = http2::connect(scene.proxy.port()).await;
     let calls = (0..AT_ONCE).map(|seed| echo(&connection, seed, Middle::Flows));
@@ -158,19 +168,17 @@ async fn four_large_values_on_one_connection() {
     rose_little(&peak);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_pauses_holds_its_own_call_up_and_no_memory() {
+async fn a_client_that_pauses_holds_its_own_call_up_and_no_memory(transport: Transport) {
     let _quiet = QUIET.lock().await;
-    let scene = scene("").await;
+    let scene = scene(transport, "").await;
     let peak = Peak::start(&scene.proxy.process);
     echo_many(&scene.proxy, Middle::Pauses(PAUSE)).await;
     rose_little(&peak);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_sidecar_that_pauses_holds_the_client_up_and_no_memory() {
+async fn a_sidecar_that_pauses_holds_the_client_up_and_no_memory(transport: Transport) {
     let _quiet = QUIET.lock().await;
-    let scene = scene("").await;
+    let scene = scene(transport, "").await;
     let peak = Peak::start(&scene.proxy.process);
     let barrier = Barrier::new(AT_ONCE + 1);
     let pausing = async {
@@ -185,14 +193,13 @@ async fn a_sidecar_that_pauses_holds_the_client_up_and_no_memory() {
     rose_little(&peak);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn large_values_reach_a_real_redis_and_return() {
+async fn large_values_reach_a_real_redis_and_return(transport: Transport) {
     let _quiet = QUIET.lock().await;
     let redis = Redis::start();
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("redis.sock");
     let _sidecar = Sidecar::redis(&socket);
-    let proxy = Proxy::start(&template(&socket, &format!("url: '{}'", redis.url()), ""));
+    let proxy = Proxy::start(&template(transport, &socket, &format!("url: '{}'", redis.url()), ""));
     let clients: Vec<Client> = (0..AT_ONCE).map(|_| Client::new(proxy.port(), "large")).collect();
     wait::until_async("redis should serve", || async { clients[0].set("small", "value").await.ok() }).await;
     let peak = Peak::start(&proxy.process);
@@ -206,10 +213,9 @@ async fn large_values_reach_a_real_redis_and_return() {
     assert_eq!(redis.cli(&["strlen", "large-0"]).trim(), VALUE.to_string());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn large_answers_stream_over_http_too() {
+async fn large_answers_stream_over_http_too(transport: Transport) {
     let _quiet = QUIET.lock().await;
-    let scene = scene("").await;
+    let scene = scene(transport, "").await;
     let url = scene.proxy.url("/v1/large/source");
     let peak = Peak::start(&scene.proxy.process);
     let calls = (0..AT_ONCE).map(|number| {
@@ -230,12 +236,11 @@ async fn large_answers_stream_over_http_too() {
     rose_little(&peak);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_echo_whose_client_sends_first_and_reads_later_does_not_deadlock() {
+async fn an_echo_whose_client_sends_first_and_reads_later_does_not_deadlock(transport: Transport) {
     const PIECES: usize = 64;
     const PIECE: usize = 64 << 10;
     let _quiet = QUIET.lock().await;
-    let scene = scene("").await;
+    let scene = scene(transport, "").await;
     // The client's own windows hold everything that comes while it only sends.
     let mut builder = h2::client::Builder::new();
     builder.initial_window_size(16 << 20).initial_connection_window_size(16 << 20);
@@ -256,10 +261,9 @@ async fn an_echo_whose_client_sends_first_and_reads_later_does_not_deadlock() {
     assert!(echoed.iter().all(|message| message.len() > PIECE));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_never_opens_its_window_is_cut() {
+async fn a_client_that_never_opens_its_window_is_cut(transport: Transport) {
     let _quiet = QUIET.lock().await;
-    let scene = scene("    limits: { stall_timeout: 1s }\n").await;
+    let scene = scene(transport, "    limits: { stall_timeout: 1s }\n").await;
     let mut builder = h2::client::Builder::new();
     builder.initial_window_size(0);
     let connection = http2::connect_with(scene.proxy.port(), &builder).await;
@@ -273,10 +277,9 @@ async fn a_client_that_never_opens_its_window_is_cut() {
     assert!(answer.body.len() > 1_000_000);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_stops_in_the_middle_of_a_message_is_cut() {
+async fn a_client_that_stops_in_the_middle_of_a_message_is_cut(transport: Transport) {
     let _quiet = QUIET.lock().await;
-    let scene = scene("    limits: { stall_timeout: 1s }\n").await;
+    let scene = scene(transport, "    limits: { stall_timeout: 1s }\n").await;
     let connection = http2::connect(scene.proxy.port()).await;
     let mut send = connection.send.clone().ready().await.unwrap();
     let (response, mut stream) = send.send_request(head(EXECUTE), false).unwrap();
@@ -288,10 +291,9 @@ async fn a_client_that_stops_in_the_middle_of_a_message_is_cut() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn silence_between_messages_is_no_stall() {
+async fn silence_between_messages_is_no_stall(transport: Transport) {
     let _quiet = QUIET.lock().await;
-    let scene = scene("    limits: { stall_timeout: 1s }\n").await;
+    let scene = scene(transport, "    limits: { stall_timeout: 1s }\n").await;
     let connection = http2::connect(scene.proxy.port()).await;
     let mut send = connection.send.clone().ready().await.unwrap();
     let (response, mut stream) = send.send_request(head(STREAM), false).unwrap();

@@ -1,12 +1,13 @@
 //! What `trace` leaves behind: a request's id, its trace, its line in the access log.
 
 use prism_tests::{
-    DEMO, Proxy, Start,
+    DEMO, Proxy, Start, Transport,
     client::{
         curl,
         grpc::Client,
         http2::{self},
     },
+    over_every_transport,
     plugin::Plugin,
     wait,
     wire::{field, framed},
@@ -14,6 +15,10 @@ use prism_tests::{
 use serde_json::Value;
 use std::fs;
 use tonic::Code;
+
+over_every_transport! {
+    the_plugin_continues_the_clients_trace
+}
 
 /// [`DEMO`] with its access log in a file.
 fn logged() -> String {
@@ -57,14 +62,12 @@ async fn one_line_for_each_request() {
     assert_eq!(ids.len(), 3);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_plugin_continues_the_clients_trace() {
+async fn the_plugin_continues_the_clients_trace(transport: Transport) {
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("plugin.sock");
     let plugin = Plugin::start(&socket);
-    let sidecar =
-        format!("  - {{ name: traced, type: sidecar, socket: '{}' }}\nnamespaces:", socket.display());
+    let sidecar = format!("  - {}\nnamespaces:", transport.sidecar("traced", &socket));
     let template =
         logged().replace("namespaces:", &sidecar) + "  - { name: traced, backend: test, plugin: traced }\n";
     let proxy = Proxy::start(&template);

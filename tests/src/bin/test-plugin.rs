@@ -15,5 +15,5 @@ struct Options {
 async fn main() {
     let options = Options::parse();
     // What it records is read by nobody here, and a process that runs for a whole test must not grow.
-    plugin::serve(plugin::listen(&options.socket), plugin::Recorder::off()).await;
+    plugin::serve(plugin::listen(&options.socket), plugin::Recorder::off(), plugin::Speaks::Both).await;
 }

@@ -26,6 +26,12 @@ const SEND_BUFFER: usize = 64 << 10;
 /// window with such frames; that must stall this one call and not end all the others.
 const SMALL_FRAMES: usize = 16 << 20;
 
+/// Cancelled calls that h2 remembers for a second: frames of theirs that were on their way are dropped. To those of
+/// a call that it has forgotten it answers with a reset, and by default it closes a connection after 1,024 of these
+/// in its whole life: cancellations would end all the other calls. A plugin that is a nuisance costs itself no less
+/// than us, so they are not counted at all.
+const CANCELLED: usize = 1024;
+
 /// Header fields of an answer, in bytes: the same limit as on the listener.
 const HEADER_LIST: u32 = 16 << 10;
 
@@ -68,6 +74,8 @@ pub(super) async fn handshake(platform: &Platform, address: &Address) -> Result<
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
         .data_frame_budget(SMALL_FRAMES)
+        .max_concurrent_reset_streams(CANCELLED)
+        .max_local_error_reset_streams(None)
         .max_header_list_size(HEADER_LIST)
         .handshake(io)
         .await

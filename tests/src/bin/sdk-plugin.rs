@@ -1,0 +1,118 @@
+//! A plugin on the project's own SDK, for tests of what every plugin built on it gets.
+//!
+//! Operations, on raw bytes: `echo`, `sleep` (until it is given up), `alive` (how many calls of `sleep` and
+//! `echo_stream` are under way), `echo_stream` (both ways).
+
+use clap::Parser;
+use futures_util::StreamExt;
+use prism_plugin_abi::{
+    CallContext, Code, Data, Description, Error, Health, Kind, OperationInfo, Request, RequestStream,
+    ResponseStream,
+};
+use prism_plugin_sdk::{
+    BackendPlugin, Hosted, InitContext,
+    server::{Address, ServeError, ServeOptions, serve},
+};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering::SeqCst},
+    },
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(Parser)]
+struct Options {
+    /// The unix socket to listen on.
+    #[arg(long)]
+    socket: PathBuf,
+}
+
+struct Echo {
+    alive: Arc<AtomicI64>,
+}
+
+/// A call under way.
+struct Alive(Arc<AtomicI64>);
+
+impl Alive {
+    fn new(count: &Arc<AtomicI64>) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+impl BackendPlugin for Echo {
+    type Config = HashMap<String, String>;
+
+    fn descriptor() -> Description {
+        let operation = |name: &str, streaming| OperationInfo {
+            name: name.into(),
+            kind: Kind::Read,
+            raw: true,
+            server_streaming: streaming,
+            client_streaming: streaming,
+            ..OperationInfo::default()
+        };
+        let unary = ["echo", "sleep", "alive"].map(|name| operation(name, false));
+        Description {
+            name: "sdk".into(),
+            version: "1.0.0".into(),
+            operations: unary.into_iter().chain([operation("echo_stream", true)]).collect(),
+            ..Description::default()
+        }
+    }
+
+    async fn initialize(_: InitContext<Self::Config>) -> Result<Self, Error> {
+        Ok(Self { alive: Arc::default() })
+    }
+
+    async fn health(&self) -> Health {
+        Health::healthy()
+    }
+
+    async fn execute(self: &Arc<Self>, _: &CallContext, request: Request) -> Result<Data, Error> {
+        match &*request.operation {
+            "echo" => Ok(request.params),
+            "sleep" => {
+                let _alive = Alive::new(&self.alive);
+                std::future::pending().await
+            }
+            "alive" => Ok(Data::Raw(bytes::Bytes::from(self.alive.load(SeqCst).to_string()).into())),
+            other => Err(Error::operation(Code::Unimplemented, format!("no operation {other}"))),
+        }
+    }
+
+    async fn execute_stream(
+        self: &Arc<Self>,
+        _: &CallContext,
+        first: Request,
+        rest: RequestStream,
+    ) -> Result<ResponseStream, Error> {
+        let alive = Alive::new(&self.alive);
+        let all = futures_util::stream::once(std::future::ready(Ok(first))).chain(rest);
+        Ok(Box::pin(all.map(move |message| {
+            let _ = &alive;
+            message.map(|message: Request| message.params)
+        })))
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), ServeError> {
+    let socket = Options::parse().socket;
+    let options = ServeOptions { address: Address::Unix(socket), ..ServeOptions::default() };
+    let mut term = signal(SignalKind::terminate()).expect("SIGTERM can be waited for");
+    let stopped = async {
+        term.recv().await;
+    };
+    serve(Arc::new(Hosted::<Echo>::new()), options, stopped).await
+}
