@@ -28,8 +28,11 @@ pub(crate) struct Options {
 }
 
 /// What is built and put into `target/dist`: what ships, and what the comparison runs.
-const PACKAGES: [&str; 5] = ["-p", "prism-edge", "-p", "prism-bench", "--bins"];
+const PACKAGES: &[&str] = &["-p", "prism-edge", "-p", "prism-bench", "--bins"];
 const PROGRAMS: [&str; 5] = ["prism-edge", "edge", "echo-plugin", "relay", "compare"];
+
+/// What is trained. `edge` is `prism-edge` with one more plugin in it.
+const TRAINED: &[&str] = &["-p", "prism-bench", "--bin", "edge", "--bin", "echo-plugin"];
 
 /// Names the profile that the programs in `target/dist` were built with.
 const STAMP: &str = "PGO";
@@ -61,14 +64,14 @@ pub(crate) fn build(pgo: bool) -> Result<(), Failure> {
     step::file(format!("cannot make {}", raw.display()), fs::create_dir_all(&raw))?;
 
     announce("instrumented build");
-    let instrumented = compile(&rust, &folder.join("instrumented"), "-Cprofile-generate", &raw)?;
+    let instrumented = compile(&rust, TRAINED, &folder.join("instrumented"), "-Cprofile-generate", &raw)?;
     announce("training");
     train(&instrumented, &folder)?;
     let merged = folder.join("merged.profdata");
     step::run(Command::new(profdata).arg("merge").arg("-o").arg(&merged).arg(&raw))?;
 
     announce("build with the profile");
-    let built = compile(&rust, &folder.join("optimized"), "-Cprofile-use", &merged)?;
+    let built = compile(&rust, PACKAGES, &folder.join("optimized"), "-Cprofile-use", &merged)?;
     step::file(format!("cannot make {}", dist.display()), fs::create_dir_all(&dist))?;
     for program in PROGRAMS {
         // By renaming: a program that runs cannot be written over.
@@ -117,7 +120,13 @@ impl Toolchain {
 }
 
 /// Builds with one more flag; says where the programs are.
-fn compile(rust: &Toolchain, target: &Path, flag: &str, profile: &Path) -> Result<PathBuf, Failure> {
+fn compile(
+    rust: &Toolchain,
+    what: &[&str],
+    target: &Path,
+    flag: &str,
+    profile: &Path,
+) -> Result<PathBuf, Failure> {
     let mut flags = std::env::var_os("RUSTFLAGS").unwrap_or_default();
     for part in [" ", flag, "="] {
         flags.push(part);
@@ -128,7 +137,7 @@ fn compile(rust: &Toolchain, target: &Path, flag: &str, profile: &Path) -> Resul
             // With a target named, build scripts and macros are not built with these flags.
             .args(["build", "--profile", "dist", "--target", &rust.host, "--target-dir"])
             .arg(target)
-            .args(PACKAGES)
+            .args(what)
             .env("RUSTFLAGS", flags),
     )?;
     Ok(target.join(&rust.host).join("dist"))
