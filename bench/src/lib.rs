@@ -1,6 +1,9 @@
-//! What the benchmarks share: an echo plugin, a proxy on real threads, and a client that measures nothing
-//! but the call.
+//! What the benchmarks share: an echo plugin, a proxy on real threads, a client that measures nothing but the
+//! call, filters without a proxy around them, and the pieces of work whose instructions are counted.
 
 pub mod client;
+#[cfg(feature = "count")]
+pub mod count;
 pub mod echo;
+pub mod filters;
 pub mod proxy;

@@ -2,7 +2,7 @@
 //! lives in `bench/` because it needs a gRPC client.
 
 use crate::{
-    dist,
+    count, dist,
     step::{self, Failure},
     tools, workspace,
 };
@@ -14,6 +14,9 @@ use std::process::Command;
 pub(crate) enum Bench {
     /// prism-edge beside Envoy, HAProxy, nginx, a byte relay and no proxy at all; writes bench/results/.
     Compare(Compare),
+    /// Instructions (by callgrind) and allocations of the hot pieces of work, beside bench/counts.json. Fails
+    /// when one grew.
+    Count(count::Options),
 }
 
 /// How to compare.
@@ -49,6 +52,7 @@ pub(crate) struct Compare {
 pub(crate) fn run(what: &Bench) -> Result<(), Failure> {
     match what {
         Bench::Compare(options) => compare(options),
+        Bench::Count(options) => count::run(options),
     }
 }
 

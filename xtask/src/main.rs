@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
+mod count;
 mod dist;
 mod docs;
 mod drill;
@@ -34,7 +35,7 @@ enum Chore {
     Tools,
     /// Kill, restart and drain under load, and print how long each took. Asserts nothing.
     Drill(drill::Options),
-    /// Measure. Asserts nothing.
+    /// Measure.
     #[command(subcommand)]
     Bench(bench::Bench),
 }

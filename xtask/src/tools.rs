@@ -65,6 +65,19 @@ pub(crate) fn install_h2load() -> Result<(), Failure> {
     if missing.is_empty() { Ok(()) } else { Apt::default().install(&missing) }
 }
 
+/// Installs valgrind, which `cargo xtask bench count` counts with, if it is not there yet.
+pub(crate) fn install_valgrind() -> Result<(), Failure> {
+    if runs("valgrind") {
+        return Ok(());
+    }
+    Apt::default().install(&["valgrind"]).map_err(|failure| {
+        Failure::Missing(format!(
+            "counting needs valgrind, which cannot be installed here ({failure}): install it with your system's \
+             package tool (Debian: `apt-get install valgrind`)"
+        ))
+    })
+}
+
 fn is_installed(program: &str) -> bool {
     ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"]
         .iter()

@@ -1,0 +1,128 @@
+//! Filters without a proxy around them: what one call costs in them, and nothing else.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use prism_filters::{
+    Body, BuildContext, Filter, FilterFuture, Protocol, Registry, RequestContext, RequestStart, Terminal,
+    body::MessageLimits, metrics::Metrics, registry, run,
+};
+use prism_platform::Platform;
+use serde_json::{Value, json};
+use std::{future::poll_fn, sync::Arc, time::Duration};
+use tempfile::TempDir;
+
+/// What filters are built in.
+pub struct Scene {
+    platform: Platform,
+    metrics: Arc<Metrics>,
+    registry: Registry,
+    folder: TempDir,
+}
+
+impl Scene {
+    /// # Panics
+    /// When there is no folder to be had.
+    #[must_use]
+    pub fn new(platform: Platform) -> Self {
+        Self {
+            platform,
+            metrics: Arc::new(Metrics::new().expect("metrics")),
+            registry: registry::builtin(),
+            folder: tempfile::tempdir().expect("a folder"),
+        }
+    }
+
+    /// A filter by its name.
+    ///
+    /// # Panics
+    /// When it cannot be built with these settings.
+    #[must_use]
+    pub fn filter(&self, name: &str, settings: &Value) -> Arc<dyn Filter> {
+        let cx = BuildContext {
+            platform: &self.platform,
+            metrics: &self.metrics,
+            base_dir: self.folder.path(),
+            listener: "edge",
+        };
+        match self.registry.build(name, settings, &cx, None) {
+            Ok(filter) => filter,
+            Err(error) => panic!("{error}: give `{name}` settings in bench/src/filters.rs"),
+        }
+    }
+
+    /// `trace`, with its log written to `path`.
+    #[must_use]
+    pub fn trace(&self, path: &str) -> Arc<dyn Filter> {
+        self.filter("trace", &json!({ "access_log": { "path": path } }))
+    }
+
+    /// All that come with prism-edge, by name. A new one is part of it as soon as it is registered.
+    #[must_use]
+    pub fn all(&self) -> Vec<(&'static str, Arc<dyn Filter>)> {
+        let build = |name| match name {
+            "trace" => self.trace("/dev/null"),
+            // With its defaults.
+            _ => self.filter(name, &Value::Null),
+        };
+        self.registry.schemas().map(|schema| (schema.name, build(schema.name))).collect()
+    }
+
+    /// What the edge knows of a small unary call.
+    #[must_use]
+    pub fn start(&self) -> RequestStart {
+        RequestStart {
+            messages: Some(MessageLimits {
+                max_message_bytes: 4 << 20,
+                unary: true,
+                stall_timeout: Duration::from_secs(30),
+            }),
+            metrics: Some(self.metrics.namespace("bench")),
+            ..RequestStart::new(Protocol::Grpc, "bench")
+        }
+    }
+}
+
+/// The end of the chain: an answer of two bytes and trailers.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// Whether the request's messages are checked and its operation is read first, as `plugin_dispatch` does.
+    pub checks: bool,
+}
+
+impl Terminal for Answer {
+    fn call<'a>(&'a self, cx: &'a RequestContext, mut request: Request<Body>) -> FilterFuture<'a> {
+        Box::pin(async move {
+            if self.checks {
+                cx.operation(&mut request).await?;
+                drain(std::mem::take(request.body_mut())).await;
+            }
+            let status = (HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"));
+            let trailers = HeaderMap::from_iter([status]);
+            Ok(Response::new(Body::whole(Bytes::from_static(b"ok").into(), Some(trailers))))
+        })
+    }
+}
+
+/// One call through a chain, to the last byte of its answer.
+///
+/// # Panics
+/// When a filter refuses it.
+pub async fn call(filters: &[Arc<dyn Filter>], end: Answer, start: RequestStart, message: &Bytes) {
+    let request = Request::post("/prism.data.v1.DataService/Execute")
+        .header(HeaderName::from_static("content-type"), HeaderValue::from_static("application/grpc"))
+        .header(HeaderName::from_static("te"), HeaderValue::from_static("trailers"))
+        .body(Body::whole(message.clone().into(), None))
+        .expect("a request");
+    let cx = RequestContext::new(start);
+    let response = match run(filters, &end, &cx, request).await {
+        Ok(response) => response,
+        Err(rejection) => panic!("refused: {rejection}"),
+    };
+    drain(response.into_body()).await;
+}
+
+async fn drain(mut body: Body) {
+    while let Some(frame) = poll_fn(|cx| body.poll_next(cx)).await {
+        frame.expect("a body that does not break");
+    }
+}
