@@ -4,6 +4,7 @@
 pub mod client;
 #[cfg(feature = "count")]
 pub mod count;
+pub mod dispatch;
 pub mod echo;
 pub mod filters;
 pub mod proxy;

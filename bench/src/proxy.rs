@@ -5,16 +5,31 @@ use prism_config::Source;
 use prism_edge::{Builtins, Options, run_on_threads};
 use prism_filters::registry;
 use prism_platform::Platform;
-use std::{net::TcpListener, path::Path, sync::mpsc, thread};
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+};
 
-/// Starts a proxy with one worker and the namespaces `builtin` and `sidecar`, both an echo, the full chain as
-/// far as it exists (trace with its log written to a file). Returns the port that it serves on; it ends with
-/// the process.
+/// The namespaces: how the echo is reached from the proxy.
+pub const MODELS: [&str; 3] = ["builtin", "frames", "grpc"];
+
+/// A running proxy. It ends with the process.
+pub struct Running {
+    /// The port that it serves on.
+    pub port: u16,
+    /// Where the echo of its sidecars listens.
+    pub echo: PathBuf,
+}
+
+/// Starts a proxy with one worker and the namespaces of [`MODELS`], each an echo, the full chain as far as it
+/// exists (trace with its log written to a file).
 ///
 /// # Panics
 /// When it does not start.
 #[must_use]
-pub fn start(folder: &Path) -> u16 {
+pub fn start(folder: &Path) -> Running {
     let socket = folder.join("echo.sock");
     echo::serve_on(socket.clone());
     let port = free_port();
@@ -25,10 +40,15 @@ listeners:
     address: 127.0.0.1:{port}
     filters: [{{ trace: {{ access_log: {{ path: access.log }} }} }}, plugin_dispatch]
 workers: 1
-plugins: [{{ name: beside, type: sidecar, socket: {} }}]
-namespaces: [{{ name: builtin, backend: echo }}, {{ name: sidecar, backend: echo, plugin: beside }}]
+plugins:
+  - {{ name: lean, type: sidecar, socket: {socket}, transport: frames }}
+  - {{ name: plain, type: sidecar, socket: {socket}, transport: grpc }}
+namespaces:
+  - {{ name: builtin, backend: echo }}
+  - {{ name: frames, backend: echo, plugin: lean }}
+  - {{ name: grpc, backend: echo, plugin: plain }}
 ",
-        socket.display()
+        socket = socket.display()
     );
     let options = Options {
         platform: Platform::system(),
@@ -47,7 +67,7 @@ namespaces: [{{ name: builtin, backend: echo }}, {{ name: sidecar, backend: echo
         result.expect("the proxy runs");
     });
     serving.recv().expect("the proxy starts");
-    port
+    Running { port, echo: socket }
 }
 
 fn free_port() -> u16 {

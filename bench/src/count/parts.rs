@@ -3,6 +3,7 @@
 use super::{Scenario, Work, alone, runtime};
 use crate::{
     client::echo_request,
+    dispatch::Builtin,
     filters::{Answer, Scene, call},
 };
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use std::{hint::black_box, sync::Arc};
 /// Bytes of a small payload, as in the comparison.
 pub(super) const SMALL: usize = 128;
 
-pub(super) const SCENARIOS: [Scenario; 11] = [
+pub(super) const SCENARIOS: [Scenario; 12] = [
     Scenario { name: "scanner: operation of a small message", iterations: 10_000, prepare: scanner },
     Scenario { name: "routes: prefix among 10", iterations: 10_000, prepare: || routes(10) },
     Scenario { name: "routes: prefix among 10,000", iterations: 10_000, prepare: || routes(10_000) },
@@ -42,6 +43,7 @@ pub(super) const SCENARIOS: [Scenario; 11] = [
         iterations: 10_000,
         prepare: || chain(true, |scene| scene.all().into_iter().map(|(_, filter)| filter).collect()),
     },
+    Scenario { name: "dispatch: a small call to a builtin", iterations: 10_000, prepare: dispatch },
     Scenario { name: "envelope: decode a request", iterations: 10_000, prepare: decode },
     Scenario { name: "envelope: encode a request", iterations: 10_000, prepare: encode },
     Scenario { name: "envelope: encode and decode a reply", iterations: 10_000, prepare: reply },
@@ -82,6 +84,19 @@ fn chain(checks: bool, filters: fn(&Scene) -> Vec<Arc<dyn Filter>>) -> Work {
             let start = scene.start();
             for _ in 0..times {
                 call(&filters, Answer { checks }, start.clone(), &message).await;
+            }
+        });
+    })
+}
+
+fn dispatch() -> Work {
+    let runtime = runtime();
+    let builtin = runtime.block_on(Builtin::new(alone()));
+    let message = echo_request(SMALL);
+    Box::new(move |times| {
+        runtime.block_on(async {
+            for _ in 0..times {
+                assert!(builtin.call(&message).await > SMALL);
             }
         });
     })
