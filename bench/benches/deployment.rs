@@ -53,9 +53,7 @@ fn main() {
         let [added50, added99] = [50, 99].map(|percent| added(p(times, percent), p(direct, percent)));
         println!("| {model} | {} | {} | {added50} | {added99} | {budget} |", ms(p50), ms(p99));
     }
-    println!(
-        "\nA remote plugin (gRPC over mTLS, 5 to 10 ms) is not among them: the proxy has none yet."
-    );
+    println!("\nA remote plugin (gRPC over mTLS, 5 to 10 ms) is not among them: the proxy has none yet.");
 }
 
 fn p(sorted: &[Duration], percent: usize) -> Duration {
