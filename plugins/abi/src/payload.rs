@@ -90,6 +90,14 @@ impl Payload {
     #[must_use]
     pub fn split_to(&mut self, count: usize) -> Self {
         assert!(count <= self.remaining, "split_to past the end of a payload");
+        // Small messages come in one piece.
+        if count < self.first.len() {
+            self.remaining -= count;
+            return self.first.split_to(count).into();
+        }
+        if count == self.remaining {
+            return std::mem::take(self);
+        }
         let mut head = Self::new();
         let mut missing = count;
         while missing > 0 {
@@ -133,6 +141,10 @@ impl Buf for Payload {
     fn advance(&mut self, mut count: usize) {
         assert!(count <= self.remaining, "advance past the end of a payload");
         self.remaining -= count;
+        if count < self.first.len() {
+            self.first.advance(count);
+            return;
+        }
         while count >= self.first.len() && count > 0 {
             count -= self.first.len();
             self.first = self.next_piece();

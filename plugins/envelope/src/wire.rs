@@ -52,6 +52,11 @@ fn fixed(message: &mut Payload, size: usize) -> Result<Value, Malformed> {
 }
 
 fn varint(message: &mut Payload) -> Result<u64, Malformed> {
+    // Nearly every key and every small length.
+    if let Some(byte @ 0..0x80) = message.chunk().first().copied() {
+        message.advance(1);
+        return Ok(byte.into());
+    }
     let (value, length) = match parse_varint(message.chunk())? {
         Some(parsed) => parsed,
         // It goes on in the next piece.
