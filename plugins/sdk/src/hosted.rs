@@ -146,9 +146,9 @@ async fn retire<P: BackendPlugin>(instance: &Instance<P>) {
     .await;
 }
 
-/// Polls a plugin's future; a panic in it becomes an error.
-async fn contained<T>(future: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    AssertUnwindSafe(future).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
+/// Polls a plugin's future; a panic in it becomes an error. No `async fn`, which would hold the future twice.
+fn contained<T>(future: impl Future<Output = Result<T, Error>>) -> impl Future<Output = Result<T, Error>> {
+    AssertUnwindSafe(future).catch_unwind().map(|outcome| outcome.unwrap_or_else(|_| Err(panicked())))
 }
 
 fn panicked() -> Error {

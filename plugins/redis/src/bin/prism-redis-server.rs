@@ -1,4 +1,4 @@
-//! The Redis plugin as a standalone gRPC server: a sidecar on a unix socket, or a remote plugin.
+//! The Redis plugin as a standalone server, over gRPC and Prism frames: a sidecar on a unix socket, or a remote plugin.
 
 use clap::Parser;
 use prism_plugin_sdk::server::{Address, ServeError, ServeOptions, serve};
