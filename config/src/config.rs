@@ -8,6 +8,7 @@ use crate::{
     listener::Listener,
     namespace::Namespace,
     plugin::Plugin,
+    units::ByteSize,
 };
 
 /// A configuration that can run: every default filled in, every path absolute, every reference found.
@@ -23,6 +24,8 @@ pub struct Config {
     /// Threads that serve connections; `None` for as many as this process has cores.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<usize>,
+    /// How far the receive windows of all HTTP/2 connections together may grow above their initial sizes.
+    pub window_budget_bytes: ByteSize,
     /// How the proxy goes away.
     pub drain: Drain,
     /// Every plugin that is used or defined, also those that namespaces define inline and builtins that

@@ -45,6 +45,7 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
     let mut changes = Vec::new();
     whole("admin", &old.admin, &new.admin, &mut changes);
     whole("workers", &old.workers, &new.workers, &mut changes);
+    whole("window_budget_bytes", &old.window_budget_bytes, &new.window_budget_bytes, &mut changes);
     whole("drain", &old.drain, &new.drain, &mut changes);
     named(&old.listeners, &new.listeners, |it| format!("listener {}", it.name), listener, &mut changes);
     let plugin = |it: &crate::Plugin| format!("plugin {}", it.name);

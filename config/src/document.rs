@@ -16,6 +16,7 @@ use crate::{
     namespace::{Namespace, NamespaceForm, PluginRef},
     plugin::{NamedPlugin, Plugin, PluginForm, PluginSource, PluginType},
     schema::add_not_built,
+    units::ByteSize,
 };
 
 /// A whole configuration file. Every part has a default; an empty file is valid.
@@ -34,6 +35,12 @@ pub(crate) struct Document {
     #[serde(default)]
     #[schemars(with = "usize", range(min = 1, max = 1024))]
     workers: Option<usize>,
+    /// How far the receive windows of all HTTP/2 connections, from clients and to plugins, may grow together
+    /// above their initial sizes (`http2.max_connection_window_bytes`). By default 256MiB: full windows for 85
+    /// clients with large bodies at a time, and the most that attackers can add to what the initial windows
+    /// allow them. 0: no connection's window grows.
+    #[serde(default = "default_window_budget")]
+    window_budget_bytes: ByteSize,
     /// How the proxy goes away.
     #[serde(default)]
     drain: Drain,
@@ -44,6 +51,10 @@ pub(crate) struct Document {
     /// What clients address.
     #[serde(default)]
     namespaces: Vec<NamespaceForm>,
+}
+
+fn default_window_budget() -> ByteSize {
+    ByteSize::mib(256)
 }
 
 fn default_listeners() -> Vec<Listener> {
@@ -109,7 +120,15 @@ impl Document {
                 .map(|(name, value)| (name.to_ascii_lowercase(), value))
                 .collect();
         }
-        Config { admin, listeners, workers: self.workers, drain: self.drain, plugins, namespaces }
+        Config {
+            admin,
+            listeners,
+            workers: self.workers,
+            window_budget_bytes: self.window_budget_bytes,
+            drain: self.drain,
+            plugins,
+            namespaces,
+        }
     }
 }
 

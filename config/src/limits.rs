@@ -31,6 +31,14 @@ pub struct Http2 {
     /// connection begins (RFC 9113, section 6.9.2).
     #[schemars(extend("minimum" = 65_535, "maximum" = 2_147_483_647))]
     pub initial_connection_window_bytes: ByteSize,
+    /// What the stream's window may grow to while bodies use a whole one within a round trip. 1 MiB keeps
+    /// 1 Gbit/s over 8 ms busy.
+    #[schemars(extend("minimum" = 1, "maximum" = 2_147_483_647))]
+    pub max_stream_window_bytes: ByteSize,
+    /// What the connection's window may then grow to, as far as `window_budget_bytes` allows. Four streams'
+    /// windows. Not above the initial size: no growth.
+    #[schemars(extend("minimum" = 65_535, "maximum" = 2_147_483_647))]
+    pub max_connection_window_bytes: ByteSize,
     /// Answer bytes kept per stream while its client does not read. One stream window: more only
     /// moves the waiting into our memory.
     #[schemars(extend("minimum" = 1024, "maximum" = 1_073_741_824))]
@@ -55,6 +63,8 @@ impl Default for Http2 {
             max_header_fields: 100,
             initial_stream_window_bytes: ByteSize::kib(64),
             initial_connection_window_bytes: ByteSize::mib(1),
+            max_stream_window_bytes: ByteSize::mib(1),
+            max_connection_window_bytes: ByteSize::mib(4),
             max_send_buffer_bytes: ByteSize::kib(64),
             max_frame_bytes: ByteSize::kib(16),
             keepalive_interval: Duration::seconds(30),

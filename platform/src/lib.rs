@@ -8,11 +8,13 @@ mod net;
 mod random;
 mod system;
 pub mod time;
+mod windows;
 
 pub use io::{Connection, Detached, Io, PeerCredentials};
 pub use net::{Accepted, Address, BindOptions, BoxFuture, Listener, Net, ParseAddressError};
 pub use random::{Random, SeededRandom, SystemRandom};
 pub use system::{SystemNet, raise_open_files};
+pub use windows::{WindowBudget, WindowGrowth, Windows};
 
 use std::{
     fmt, io as stdio,
@@ -27,13 +29,19 @@ pub struct Platform {
     net: Arc<dyn Net>,
     random: Arc<dyn Random>,
     wall: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    windows: Arc<WindowBudget>,
 }
 
 impl Platform {
     /// The real world: the operating system's sockets, its clock and its entropy.
     #[must_use]
     pub fn system() -> Self {
-        Self { net: Arc::new(SystemNet), random: Arc::new(SystemRandom), wall: Arc::new(system::wall_clock) }
+        Self {
+            net: Arc::new(SystemNet),
+            random: Arc::new(SystemRandom),
+            wall: Arc::new(system::wall_clock),
+            windows: no_budget(),
+        }
     }
 
     /// A made-up world: sockets from `net`, every random number from `seed`, and a wall clock that
@@ -46,6 +54,7 @@ impl Platform {
             net,
             random: Arc::new(SeededRandom::new(seed)),
             wall: Arc::new(|| SystemTime::UNIX_EPOCH + START + time::since_start()),
+            windows: no_budget(),
         }
     }
 
@@ -80,11 +89,21 @@ impl Platform {
         upper.mul_f64(share)
     }
 
+    /// What all receive windows together may grow by: nothing, until the configuration has said it.
+    #[must_use]
+    pub fn windows(&self) -> &Arc<WindowBudget> {
+        &self.windows
+    }
+
     /// The time of day, for logs. Durations are measured with [`time::Instant`].
     #[must_use]
     pub fn wall_clock(&self) -> SystemTime {
         (self.wall)()
     }
+}
+
+fn no_budget() -> Arc<WindowBudget> {
+    Arc::new(WindowBudget::new(0))
 }
 
 impl fmt::Debug for Platform {

@@ -262,6 +262,10 @@ impl http_body::Body for Body {
 pub trait Drain: Send + Sync {
     /// Takes what is left of a request.
     fn take(&self, rest: RecvStream);
+
+    /// So many bytes of a body have been taken by their reader, and their window was given back. What the windows'
+    /// growth is decided by.
+    fn took(&self, bytes: usize);
 }
 
 struct H2Body {
@@ -279,7 +283,9 @@ impl H2Body {
         let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
         if self.held > 0 {
             // Fails only for a stream that is gone, and then there is no window to give back.
-            let _ = stream.flow_control().release_capacity(std::mem::take(&mut self.held));
+            let held = std::mem::take(&mut self.held);
+            let _ = stream.flow_control().release_capacity(held);
+            self.drain.took(held);
         }
         if !self.data_done {
             match ready!(stream.poll_data(cx)) {

@@ -105,6 +105,11 @@ impl AsyncWrite for Replay {
 }
 
 impl Replay {
+    /// See [`prism_platform::Io::cork`].
+    pub(super) fn cork(&self, on: bool) {
+        self.io.cork(on);
+    }
+
     /// How many reads brought bytes so far: tells an idle peer from a live one without a clock.
     pub(super) fn reads(&self) -> Rc<Cell<u64>> {
         self.io.reads()

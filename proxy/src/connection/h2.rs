@@ -1,40 +1,46 @@
 //! An HTTP/2 connection: one loop that takes every request there is, moves every stream that can move, and
 //! only then lets `h2` write. One write per turn, not one per answer, is what makes it cheap.
 
-use super::{detect::Replay, stream, unread::Unread};
+use super::{
+    batch::Batched,
+    clock::{Clock, Due},
+    detect::Replay,
+    stream,
+    unread::Unread,
+};
 use crate::edge::Edge;
-use ::h2::{Ping, PingPong, server};
+use ::h2::server;
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use prism_config::Http2;
 use prism_filters::{Body, body::Drain};
-use prism_platform::time::{Instant, Sleep, sleep_until, timeout};
+use prism_platform::{WindowGrowth, Windows, time::timeout};
 use std::{
-    cell::Cell,
     future::{Future, poll_fn},
     net::SocketAddr,
-    pin::{Pin, pin},
+    pin::pin,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 pub(super) async fn serve(edge: Rc<Edge>, io: Replay, peer: Option<SocketAddr>) {
     let limits = edge.limits();
     let reads = io.reads();
+    let (io, turn) = Batched::new(io);
     let handshake = builder(&limits.http2).handshake::<_, Bytes>(io);
     // Boxed, or its room would stay part of this future for as long as the connection lives.
     let handshake = Box::pin(timeout(limits.handshake_timeout, handshake));
     let Ok(Ok(mut connection)) = handshake.await else { return };
     let mut clock = Clock::new(&limits.http2, limits.idle_timeout, connection.ping_pong(), reads);
     let unread = Unread::new();
+    let mut growth = growth(&edge);
     let mut streams = FuturesUnordered::new();
     let mut draining = pin!(edge.draining());
     let mut cut = pin!(edge.cut());
     let (mut goaway_sent, mut is_cut) = (false, false);
 
-    poll_fn(|cx| {
+    let mut poll = |cx: &mut Context<'_>| {
         if !goaway_sent && draining.as_mut().poll(cx).is_ready() {
             connection.graceful_shutdown();
             goaway_sent = true;
@@ -68,18 +74,58 @@ pub(super) async fn serve(edge: Rc<Edge>, io: Replay, peer: Option<SocketAddr>) 
                 break;
             }
         }
-        match clock.poll(cx, streams.is_empty(), unread.next_deadline()) {
+        // 4. Windows that this connection's bodies are too large for.
+        let taken = unread.taken();
+        growth.settle(taken);
+        if growth.wants_measurement(taken) && clock.ping() {
+            growth.measure(taken);
+        }
+        let due = clock.poll(cx, streams.is_empty(), growth.is_grown(), unread.next_deadline());
+        let windows = match due {
+            Poll::Ready(Due::Pong) => growth.measured(taken),
+            Poll::Ready(Due::Quiet) => growth.shrink(taken),
+            _ => None,
+        };
+        if let Some(windows) = windows {
+            connection.set_target_window_size(windows.connection);
+            // Refused while the peer has not acknowledged the SETTINGS before: it keeps the windows that it has.
+            let _ = connection.set_initial_window_size(windows.stream);
+        }
+        match due {
             Poll::Ready(Due::Idle) if !goaway_sent => {
                 connection.graceful_shutdown();
                 goaway_sent = true;
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
+            Poll::Ready(Due::Pong | Due::Quiet) => {
+                // The clock has looked at this only, and there may be frames to write.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
             Poll::Ready(Due::Idle) | Poll::Pending => Poll::Pending,
             Poll::Ready(Due::Dead) => Poll::Ready(()),
         }
+    };
+    poll_fn(|cx| {
+        let polled = poll(cx);
+        turn.end();
+        polled
     })
     .await;
+}
+
+fn growth(edge: &Edge) -> WindowGrowth {
+    let limits = &edge.limits().http2;
+    let initial = Windows {
+        stream: limits.initial_stream_window_bytes.as_u32(),
+        connection: limits.initial_connection_window_bytes.as_u32(),
+    };
+    let most = Windows {
+        stream: limits.max_stream_window_bytes.as_u32(),
+        connection: limits.max_connection_window_bytes.as_u32(),
+    };
+    WindowGrowth::new(Arc::clone(edge.worker().platform().windows()), initial, most)
 }
 
 fn builder(limits: &Http2) -> server::Builder {
@@ -92,108 +138,4 @@ fn builder(limits: &Http2) -> server::Builder {
         .initial_connection_window_size(limits.initial_connection_window_bytes.as_u32())
         .max_send_buffer_size(limits.max_send_buffer_bytes.as_usize());
     builder
-}
-
-enum Due {
-    /// No stream for so long that the connection may go.
-    Idle,
-    /// The peer answers no ping.
-    Dead,
-}
-
-/// The connection's one timer: keep-alive pings, idleness, and the end of unread rests.
-struct Clock {
-    timer: Pin<Box<Sleep>>,
-    ping: Option<PingPong>,
-    ping_sent: Option<Instant>,
-    keepalive_interval: Duration,
-    keepalive_timeout: Duration,
-    idle_timeout: Duration,
-    idle_since: Option<Instant>,
-    /// GOAWAY went out for idleness: what is left is the time that the peer has to close.
-    leaving: bool,
-    reads: Rc<Cell<u64>>,
-    reads_seen: u64,
-    next_keepalive: Instant,
-}
-
-impl Clock {
-    fn new(limits: &Http2, idle_timeout: Duration, ping: Option<PingPong>, reads: Rc<Cell<u64>>) -> Self {
-        let now = Instant::now();
-        let next_keepalive = now + limits.keepalive_interval.get();
-        Self {
-            timer: Box::pin(sleep_until(next_keepalive.min(now + idle_timeout))),
-            ping,
-            ping_sent: None,
-            keepalive_interval: limits.keepalive_interval.get(),
-            keepalive_timeout: limits.keepalive_timeout.get(),
-            idle_timeout,
-            idle_since: Some(now),
-            leaving: false,
-            reads,
-            reads_seen: 0,
-            next_keepalive,
-        }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>, idle: bool, rest_deadline: Option<Instant>) -> Poll<Due> {
-        if !idle {
-            self.idle_since = None;
-        } else if self.idle_since.is_none() {
-            self.idle_since = Some(Instant::now());
-        }
-        if self.ping_sent.is_some()
-            && let Some(ping) = &mut self.ping
-            && ping.poll_pong(cx).is_ready()
-        {
-            self.ping_sent = None;
-        }
-        if let Some(deadline) = rest_deadline.filter(|deadline| *deadline < self.timer.deadline()) {
-            self.timer.as_mut().reset(deadline);
-        }
-        while self.timer.as_mut().poll(cx).is_ready() {
-            let now = Instant::now();
-            if let Some(due) = self.due(now) {
-                return Poll::Ready(due);
-            }
-            let idle_end = self.idle_since.map_or(now + self.idle_timeout, |since| since + self.idle_timeout);
-            let keepalive = self.ping_sent.map_or(self.next_keepalive, |sent| sent + self.keepalive_timeout);
-            let next = [
-                Some(keepalive),
-                Some(idle_end).filter(|end| *end > now),
-                rest_deadline.filter(|end| *end > now),
-            ];
-            self.timer.as_mut().reset(next.into_iter().flatten().min().unwrap_or(keepalive));
-        }
-        Poll::Pending
-    }
-
-    fn due(&mut self, now: Instant) -> Option<Due> {
-        if self.idle_since.is_some_and(|since| now >= since + self.idle_timeout) {
-            if self.leaving {
-                return Some(Due::Dead);
-            }
-            self.leaving = true;
-            self.idle_timeout = self.keepalive_timeout;
-            self.idle_since = Some(now);
-            return Some(Due::Idle);
-        }
-        let reads = self.reads.get();
-        if reads != self.reads_seen {
-            // It is alive: bytes came. An unanswered ping does not matter then.
-            self.reads_seen = reads;
-            self.ping_sent = None;
-            self.next_keepalive = now + self.keepalive_interval;
-        } else if self.ping_sent.is_some_and(|sent| now >= sent + self.keepalive_timeout) {
-            return Some(Due::Dead);
-        } else if self.ping_sent.is_none() && now >= self.next_keepalive {
-            self.next_keepalive = now + self.keepalive_interval;
-            if let Some(ping) = &mut self.ping
-                && ping.send_ping(Ping::opaque()).is_ok()
-            {
-                self.ping_sent = Some(now);
-            }
-        }
-        None
-    }
 }

@@ -94,6 +94,13 @@ impl Lingering {
         Rc::clone(&self.reads)
     }
 
+    /// See [`Io::cork`].
+    pub(super) fn cork(&self, on: bool) {
+        if let Some(io) = &self.io {
+            io.cork(on);
+        }
+    }
+
     fn watched(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_ready() {
             self.unwritten.progress();

@@ -1,5 +1,7 @@
 //! One client connection, from its first byte to its last: which protocol it speaks, and serving it.
 
+mod batch;
+mod clock;
 mod detect;
 mod h1;
 mod h2;

@@ -7,7 +7,10 @@ use ::h2::RecvStream;
 use prism_filters::body::Drain;
 use prism_platform::time::Instant;
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -19,7 +22,10 @@ const MOST_TIME: Duration = Duration::from_secs(1);
 /// Requests of one connection whose rest is thrown away. The lock is never contended: it is there because a
 /// body may be dropped on another thread.
 #[derive(Default)]
-pub(super) struct Unread(Mutex<Vec<Rest>>);
+pub(super) struct Unread {
+    rests: Mutex<Vec<Rest>>,
+    taken: AtomicU64,
+}
 
 struct Rest {
     stream: RecvStream,
@@ -30,7 +36,11 @@ struct Rest {
 impl Drain for Unread {
     fn take(&self, stream: RecvStream) {
         let rest = Rest { stream, bytes: 0, until: Instant::now() + MOST_TIME };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(rest);
+        self.rests.lock().unwrap_or_else(PoisonError::into_inner).push(rest);
+    }
+
+    fn took(&self, bytes: usize) {
+        self.taken.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
@@ -41,19 +51,29 @@ impl Unread {
 
     /// Reads what came. True when some are done: their streams' frames are to be written.
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> bool {
-        let mut rests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rests = self.rests.lock().unwrap_or_else(PoisonError::into_inner);
         let before = rests.len();
         if before == 0 {
             return false;
         }
         let now = Instant::now();
-        rests.retain_mut(|rest| rest.poll(cx, now));
+        rests.retain_mut(|rest| {
+            let bytes = rest.bytes;
+            let waits = rest.poll(cx, now);
+            self.taken.fetch_add((rest.bytes - bytes) as u64, Ordering::Relaxed);
+            waits
+        });
         rests.len() < before
+    }
+
+    /// Bytes that readers have taken of this connection's bodies.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// When the first of them has had its time.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|rest| rest.until).min()
+        self.rests.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|rest| rest.until).min()
     }
 }
 

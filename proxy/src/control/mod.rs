@@ -152,6 +152,7 @@ impl Control {
 
     /// From here on nothing can fail.
     fn swap(&mut self, built: build::Built, config: Arc<Config>, version: u64) {
+        self.platform.windows().set_limit(config.window_budget_bytes.get());
         let before = self.snapshots.load_full();
         let mut removed = std::mem::replace(&mut self.running.listeners, built.listeners);
         removed.retain(|address, _| !self.running.listeners.contains_key(address));

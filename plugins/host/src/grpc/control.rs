@@ -54,7 +54,7 @@ impl Control {
     /// # Errors
     /// Why not, with the address.
     pub(crate) async fn connect(platform: &Platform, address: &Address) -> Result<Self, String> {
-        let Opened { send, driver, peer } = dial(platform, address).await?;
+        let Opened { send, driver, peer, .. } = dial(platform, address).await?;
         let (ended, watcher) = watch::channel(None);
         let mut probe = send.clone();
         let shown = address.to_string();

@@ -2,21 +2,34 @@
 
 use crate::upstream::{PeerIdentity, within_deadline};
 use bytes::Bytes;
-use h2::client::{Builder, Connection, SendRequest};
-use prism_platform::{Address, Io, Platform};
+use h2::{
+    Ping, PingPong,
+    client::{Builder, Connection, SendRequest},
+};
+use prism_platform::{Address, Io, Platform, WindowGrowth, Windows};
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::Poll,
 };
 
-/// What one answer may have on the way to us: a call's share of the proxy's memory, whatever its size.
-/// 128 KiB keep a local plugin busy while a window update travels.
-const STREAM_WINDOW: u32 = 128 << 10;
+/// What one answer, and all answers of a connection, may have on the way to us: a call's share of the proxy's
+/// memory, whatever its size. 128 KiB keep a local plugin busy while a window update travels. The connection's is
+/// far above a stream's, so that one reader who stalls does not stall the others: 64 of them may.
+const WINDOWS: Windows = Windows { stream: 128 << 10, connection: 8 << 20 };
 
-/// What all answers of a connection may have on the way. Far above a stream's, so that one reader who
-/// stalls does not stall the others: 64 of them may.
-const CONNECTION_WINDOW: u32 = 8 << 20;
+/// What they grow to while answers use a whole window within a round trip: enough for 10 Gbit/s over 0.4 ms, and
+/// still 32 readers may stall.
+const LARGE_WINDOWS: Windows = Windows { stream: 512 << 10, connection: 16 << 20 };
+
+/// The largest frame taken. h2 writes and reads DATA a frame at a time, and copies 8 KiB of each that it reads: at
+/// the protocol's 16 KiB that is half of an answer, at 64 KiB an eighth. More would let one answer hold up the
+/// others for longer. The SDK's server takes as much.
+const FRAME: u32 = 64 << 10;
 
 /// What h2 may hold of one call between our handing it over and the socket taking it.
 const SEND_BUFFER: usize = 64 << 10;
@@ -39,6 +52,8 @@ const HEADER_LIST: u32 = 16 << 10;
 pub(super) struct Opened {
     pub(super) send: SendRequest<Bytes>,
     pub(super) driver: Connection<Io, Bytes>,
+    /// For measuring how far a round trip is.
+    pub(super) ping: PingPong,
     /// The process at the other end, where that can be known.
     pub(super) peer: Option<PeerIdentity>,
 }
@@ -70,8 +85,9 @@ pub(super) async fn handshake(platform: &Platform, address: &Address) -> Result<
     let not_http2 = |error: h2::Error| format!("it does not speak HTTP/2: {error}");
     let (send, mut driver) = Builder::new()
         .enable_push(false)
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_window_size(WINDOWS.stream)
+        .initial_connection_window_size(WINDOWS.connection)
+        .max_frame_size(FRAME)
         .max_send_buffer_size(SEND_BUFFER)
         .data_frame_budget(SMALL_FRAMES)
         .max_concurrent_reset_streams(CANCELLED)
@@ -83,7 +99,7 @@ pub(super) async fn handshake(platform: &Platform, address: &Address) -> Result<
     // SETTINGS is the first frame that a peer sends (RFC 9113 section 3.4), so it is in force when the
     // answer to a PING is here.
     let mut ping = driver.ping_pong().ok_or("the connection has no ping")?;
-    ping.send_ping(h2::Ping::opaque()).map_err(not_http2)?;
+    ping.send_ping(Ping::opaque()).map_err(not_http2)?;
     poll_fn(|cx| {
         if let Poll::Ready(ended) = Pin::new(&mut driver).poll(cx) {
             return Poll::Ready(Err(match ended {
@@ -94,5 +110,45 @@ pub(super) async fn handshake(platform: &Platform, address: &Address) -> Result<
         ping.poll_pong(cx).map_ok(drop).map_err(not_http2)
     })
     .await?;
-    Ok(Opened { send, driver, peer })
+    Ok(Opened { send, driver, ping, peer })
+}
+
+/// Moves the connection until it ends. `taken` counts the bytes that readers have taken of its answers: while they
+/// use up whole windows, the windows grow, as far as the process's budget allows.
+///
+/// # Errors
+/// The connection broke.
+pub(super) async fn drive(
+    mut driver: Connection<Io, Bytes>,
+    mut ping: PingPong,
+    platform: &Platform,
+    taken: Arc<AtomicU64>,
+) -> Result<(), h2::Error> {
+    let mut growth = WindowGrowth::new(Arc::clone(platform.windows()), WINDOWS, LARGE_WINDOWS);
+    let mut measuring = false;
+    poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(ended) = Pin::new(&mut driver).poll(cx) {
+                return Poll::Ready(ended);
+            }
+            let taken = taken.load(Ordering::Relaxed);
+            if !measuring && growth.wants_measurement(taken) && ping.send_ping(Ping::opaque()).is_ok() {
+                measuring = true;
+                growth.measure(taken);
+                // For the ping to leave.
+                continue;
+            }
+            // An error is the connection's, which its next poll tells.
+            if !measuring || ping.poll_pong(cx).is_pending() {
+                return Poll::Pending;
+            }
+            measuring = false;
+            if let Some(windows) = growth.measured(taken) {
+                driver.set_target_window_size(windows.connection);
+                // Refused while the plugin has not acknowledged the SETTINGS before: it keeps what it has.
+                let _ = driver.set_initial_window_size(windows.stream);
+            }
+        }
+    })
+    .await
 }

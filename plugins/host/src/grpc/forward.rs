@@ -1,7 +1,7 @@
 //! One call over gRPC: frames are moved, nothing is decoded.
 
 use super::{
-    dial::{Opened, handshake},
+    dial::{Opened, drive as drive_connection, handshake},
     head,
     reply::{broken, not_begun, reply},
 };
@@ -18,6 +18,7 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     rc::Rc,
+    sync::{Arc, atomic::AtomicU64},
     task::{Context, Poll, ready},
 };
 
@@ -29,6 +30,8 @@ pub(crate) struct Grpc {
     send: SendRequest<Bytes>,
     execute: Uri,
     execute_stream: Uri,
+    /// Bytes that readers have taken of its answers.
+    taken: Arc<AtomicU64>,
 }
 
 impl Grpc {
@@ -42,14 +45,21 @@ impl Grpc {
 
 impl Carrier for Grpc {
     async fn handshake(platform: &Platform, address: &Address) -> Result<Dialled<Self>, String> {
-        let Opened { send, driver, peer } = handshake(platform, address).await?;
+        let Opened { send, driver, ping, peer } = handshake(platform, address).await?;
         let authority = super::dial::authority(address);
         let uri = |method| {
             format!("http://{authority}/prism.plugin.BackendPlugin/{method}").parse().unwrap_or_default()
         };
-        let carrier = Self { send, execute: uri("Execute"), execute_stream: uri("ExecuteStream") };
+        let taken = Arc::<AtomicU64>::default();
+        let carrier = Self {
+            send,
+            execute: uri("Execute"),
+            execute_stream: uri("ExecuteStream"),
+            taken: Arc::clone(&taken),
+        };
+        let platform = platform.clone();
         let driver = Box::pin(async move {
-            match driver.await {
+            match drive_connection(driver, ping, &platform, taken).await {
                 Ok(()) => Closed::Ended("closed in good order".to_owned()),
                 Err(error) if error.is_library() => Closed::Violated(error.to_string()),
                 Err(error) => Closed::Ended(error.to_string()),
@@ -103,7 +113,7 @@ impl Carrier for Grpc {
             if let Some(error) = drive(&mut upload, cx) {
                 return Poll::Ready(Err(Failed::Broken(error)));
             }
-            poll_response(response.as_mut(), &mut upload, admitted, cx)
+            poll_response(response.as_mut(), &mut upload, admitted, &carrier.taken, cx)
         })
         .await
         .map_err(|failed| match failed {
@@ -163,6 +173,7 @@ fn poll_response(
     response: Pin<&mut h2::client::ResponseFuture>,
     upload: &mut Option<Upload<SendStream<Bytes>>>,
     admitted: &mut Option<Admitted>,
+    taken: &Arc<AtomicU64>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<WireReply, Failed>> {
     let response = match ready!(response.poll(cx)) {
@@ -173,5 +184,5 @@ fn poll_response(
     let Some(admitted) = admitted.take() else {
         return Poll::Ready(Err(Failed::Broken(ForwardError::Unavailable("the call ended already".into()))));
     };
-    Poll::Ready(reply(response, upload.take(), admitted, cx).map_err(Failed::Broken))
+    Poll::Ready(reply(response, upload.take(), admitted, taken, cx).map_err(Failed::Broken))
 }

@@ -10,7 +10,13 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, Response, StatusCode, header::CONTENT_TYPE};
 use http_body::Frame;
 use prism_plugin_abi::Payload;
-use std::task::{Context, Poll, ready};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
 
 /// What happened to a call that h2 reports as broken.
 pub(crate) fn broken(error: &h2::Error) -> ForwardError {
@@ -36,6 +42,7 @@ pub(crate) fn reply(
     response: Response<RecvStream>,
     upload: Option<Upload<SendStream<Bytes>>>,
     admitted: Admitted,
+    taken: &Arc<AtomicU64>,
     cx: &mut Context<'_>,
 ) -> Result<WireReply, ForwardError> {
     let (mut head, receive) = response.into_parts();
@@ -49,7 +56,8 @@ pub(crate) fn reply(
             false => Err(no_status()),
         };
     }
-    let mut reply = GrpcReply { receive, gathered: Payload::new(), unreleased: 0 };
+    let taken = Arc::clone(taken);
+    let mut reply = GrpcReply { receive, gathered: Payload::new(), unreleased: 0, taken };
     let body = match reply.gather(cx)? {
         Some(trailers) => ReplyBody::Whole { messages: reply.gathered, trailers },
         None => ReplyBody::Stream(Box::new(Reply::new(reply, upload, admitted))),
@@ -95,6 +103,8 @@ struct GrpcReply {
     gathered: Payload,
     /// Bytes handed out for which the plugin has not got new window yet.
     unreleased: usize,
+    /// What readers have taken of all answers of the connection.
+    taken: Arc<AtomicU64>,
 }
 
 impl GrpcReply {
@@ -124,8 +134,13 @@ impl Receive for GrpcReply {
         }
         // The consumer is back, so what it got has left the proxy.
         let consumed = std::mem::take(&mut self.unreleased);
-        if consumed > 0 && self.receive.flow_control().release_capacity(consumed).is_err() {
-            return Poll::Ready(Err(ForwardError::Protocol("its flow control does not add up".to_owned())));
+        if consumed > 0 {
+            if self.receive.flow_control().release_capacity(consumed).is_err() {
+                return Poll::Ready(Err(ForwardError::Protocol(
+                    "its flow control does not add up".to_owned(),
+                )));
+            }
+            self.taken.fetch_add(consumed as u64, Ordering::Relaxed);
         }
         loop {
             match ready!(self.receive.poll_data(cx)) {
