@@ -11,6 +11,10 @@ use serde_json::{Value, json};
 use std::{future::poll_fn, sync::Arc, time::Duration};
 use tempfile::TempDir;
 
+/// Room in an access log for every line of a run: a line that is dropped costs nothing, and would make the others
+/// look cheap.
+pub const LOG_BUFFER: &str = "256MiB";
+
 /// What filters are built in.
 pub struct Scene {
     platform: Platform,
@@ -53,7 +57,7 @@ impl Scene {
     /// `trace`, with its log written to `path`.
     #[must_use]
     pub fn trace(&self, path: &str) -> Arc<dyn Filter> {
-        self.filter("trace", &json!({ "access_log": { "path": path } }))
+        self.filter("trace", &json!({ "access_log": { "path": path, "buffer_bytes": LOG_BUFFER } }))
     }
 
     /// All that come with prism-edge, by name. A new one is part of it as soon as it is registered.

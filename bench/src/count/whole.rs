@@ -1,7 +1,7 @@
 //! Whole calls: the proxy as it is, between a client that does nothing and the echo.
 
 use super::{Scenario, Work, parts::SMALL, pipes::Pipes, platform, runtime, wire::Client};
-use crate::{client::echo_request, echo};
+use crate::{client::echo_request, echo, filters::LOG_BUFFER};
 use bytes::Bytes;
 use prism_config::Source;
 use prism_edge::{Builtins, Options, Proxy};
@@ -171,7 +171,7 @@ fn source(way: Way, socket: &Path, folder: &Path) -> Source {
 listeners:
   - name: edge
     address: 127.0.0.1:50051
-    filters: [{{ trace: {{ access_log: {{ path: /dev/null }} }} }}, plugin_dispatch]
+    filters: [{{ trace: {{ access_log: {{ path: /dev/null, buffer_bytes: {LOG_BUFFER} }} }} }}, plugin_dispatch]
 workers: 1
 plugins: [{plugin}]
 namespaces: [{{ name: {NAMESPACE}, backend: echo, plugin: echo }}]

@@ -4,7 +4,7 @@ use crate::Error;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fs, io::ErrorKind, path::Path};
 
-/// How much instructions may grow. Counts of one program repeat within a thousandth (hash maps draw their keys at
+/// How much instructions may grow. Counts of one program repeat within half a hundredth (hash maps draw their keys at
 /// random); another layout of the same code, or another version of the C library, moves them by up to one
 /// hundredth. What is smaller than this is no regression that anybody could find.
 pub(crate) const TOLERANCE: f64 = 0.02;
