@@ -40,6 +40,7 @@ pub(crate) struct Document {
     /// clients with large bodies at a time, and the most that attackers can add to what the initial windows
     /// allow them. 0: no connection's window grows.
     #[serde(default = "default_window_budget")]
+    #[schemars(extend("minimum" = 0))]
     window_budget_bytes: ByteSize,
     /// How the proxy goes away.
     #[serde(default)]

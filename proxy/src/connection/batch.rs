@@ -95,3 +95,6 @@ impl AsyncWrite for Batched {
         Pin::new(&mut self.0.borrow_mut().io).poll_shutdown(cx)
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;

@@ -152,3 +152,6 @@ impl Clock {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;
