@@ -96,5 +96,5 @@ impl AsyncWrite for Batched {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests;
