@@ -4,6 +4,11 @@ use crate::Error;
 use prism_bench::count::Scenario;
 use std::{env, fs, io::ErrorKind, process::Command};
 
+/// The C library copies and clears large blocks with one instruction that repeats itself, and valgrind counts every
+/// repetition, so each byte of a buffer that grows would be an instruction. Without it, it copies in vectors.
+const NO_REPEATED_MOVES: &str =
+    "glibc.cpu.x86_rep_movsb_threshold=0x40000000:glibc.cpu.x86_rep_stosb_threshold=0x40000000";
+
 /// Instructions per repetition of a piece of work, by this program under callgrind.
 pub(crate) fn instructions(scenario: &Scenario) -> Result<u64, Error> {
     let program = "valgrind --tool=callgrind".to_owned();
@@ -15,6 +20,7 @@ pub(crate) fn instructions(scenario: &Scenario) -> Result<u64, Error> {
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(env::current_exe().map_err(start)?)
         .args(["work", scenario.name])
+        .env("GLIBC_TUNABLES", NO_REPEATED_MOVES)
         .output()
         .map_err(
             |source| if source.kind() == ErrorKind::NotFound { Error::NoValgrind } else { start(source) },
