@@ -11,7 +11,7 @@ use crate::{
 use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
+use http::HeaderMap;
 use http_body::Frame;
 use prism_plugin_abi::{
     Call, CallContext, Code, Data, Error, Payload, Plugin, Request, RequestStream, ResponseStream, Scope,
@@ -101,14 +101,10 @@ async fn answer(call: Call) -> Result<WireReply, ForwardError> {
 }
 
 fn whole(messages: Payload) -> WireReply {
-    WireReply { headers: headers(), body: ReplyBody::Whole { messages, trailers: status::ok_trailers() } }
-}
-
-fn headers() -> HeaderMap {
-    // Room for what the proxy adds (`x-request-id`): growing costs more than asking for it now.
-    let mut headers = HeaderMap::with_capacity(3);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers
+    WireReply {
+        headers: status::headers(),
+        body: ReplyBody::Whole { messages, trailers: status::ok_trailers() },
+    }
 }
 
 async fn open(
@@ -135,7 +131,7 @@ async fn open(
     match opened {
         Ok(responses) => {
             let replies = Replies { responses: Some(responses), pending: Payload::new(), failure };
-            Ok(WireReply { headers: headers(), body: ReplyBody::Stream(Box::new(replies)) })
+            Ok(WireReply { headers: status::headers(), body: ReplyBody::Stream(Box::new(replies)) })
         }
         Err(error) if error.scope == Scope::Channel => Err(ForwardError::Refused(error)),
         Err(error) => Ok(whole(envelope::encode_stream_reply(Err(error))?)),

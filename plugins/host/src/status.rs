@@ -1,6 +1,6 @@
 //! gRPC status as HTTP trailers, written and read.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 use prism_plugin_abi::{Code, Error};
 
@@ -14,6 +14,14 @@ const MESSAGE_LIMIT: usize = 1024;
 
 /// gRPC over HTTP/2, "Status-Message": what is not space to `~`, and `%` itself, is percent-encoded.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
+
+/// The headers of an answer that has messages.
+pub(crate) fn headers() -> HeaderMap {
+    // Room for what the proxy adds (`x-request-id`): growing costs more than asking for it now.
+    let mut headers = HeaderMap::with_capacity(3);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers
+}
 
 /// The trailers of a call that went well.
 #[must_use]

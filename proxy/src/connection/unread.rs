@@ -1,4 +1,4 @@
-//! What is left of requests that were answered before their body had ended.
+//! What is left of requests that were answered before their body had ended, and how much of all bodies has been taken.
 //!
 //! A client that is still sending would else get RST_STREAM at once and may drop the answer with it
 //! (RFC 9113 §8.1 allows NO_ERROR, but not every client honours it). So a little is read and thrown away.

@@ -45,6 +45,7 @@ pub(crate) struct Link {
     /// Why the connection is over.
     pub(crate) closed: Option<ByteString>,
     driver: Option<Waker>,
+    /// The driver has to be woken: not while it has its turn, at the end of which it writes without being told.
     armed: bool,
     pings: u64,
     ping_outstanding: bool,
@@ -102,11 +103,6 @@ impl Link {
         }
     }
 
-    /// The driver's turn begins: it writes at the end of it, without being told.
-    pub(crate) fn begin_turn(&mut self) {
-        self.armed = false;
-    }
-
     /// The driver's turn ends.
     fn end_turn(&mut self, cx: &Context<'_>) {
         match &self.driver {
@@ -116,8 +112,35 @@ impl Link {
         self.armed = true;
     }
 
+    /// Begins a turn of the session, of which this is a part (`link` finds it there), and gives it what there is to
+    /// read. After a protocol error the peer is told, and how many calls were accepted.
+    pub(crate) fn poll_read<S: Sink, Io: AsyncRead + Unpin>(
+        session: &mut S,
+        link: impl Fn(&mut S) -> &mut Self,
+        accepted: impl FnOnce(&mut S) -> u64,
+        cx: &mut Context<'_>,
+        io: &mut Io,
+    ) -> Poll<Result<(), ConnectionError>> {
+        let this = link(session);
+        this.armed = false;
+        if this.closed.is_some() {
+            return Poll::Ready(Err(ConnectionError::Closed));
+        }
+        let mut bytes = 0;
+        while bytes < READ_TURN {
+            bytes += ready!(link(session).poll_fill(cx, io))?;
+            if let Err(error) = Self::take_in(session, &link) {
+                let accepted = accepted(session);
+                let goaway = GoAway { accepted, reason: error.reason(), text: error.to_string().into() };
+                link(session).send_goaway(goaway);
+                return Poll::Ready(Err(error.into()));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Reads once.
-    pub(crate) fn poll_fill<Io: AsyncRead + Unpin>(
+    fn poll_fill<Io: AsyncRead + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         io: &mut Io,
@@ -144,16 +167,8 @@ impl Link {
         }
     }
 
-    /// Whether a turn that has read so many bytes goes on reading.
-    pub(crate) fn reads_on(bytes: usize) -> bool {
-        bytes < READ_TURN
-    }
-
-    /// Gives everything that arrived to the session, of which this is a part: `link` finds it there.
-    pub(crate) fn take_in<S: Sink>(
-        session: &mut S,
-        link: impl Fn(&mut S) -> &mut Self,
-    ) -> Result<(), ProtocolError> {
+    /// Gives everything that arrived to the session.
+    fn take_in<S: Sink>(session: &mut S, link: impl Fn(&mut S) -> &mut Self) -> Result<(), ProtocolError> {
         let this = link(session);
         if !this.preface_read && !this.read_preface()? {
             return Ok(());

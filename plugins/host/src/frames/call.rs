@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     channel::{ForwardError, ReplyBody, Rpc, WireBody, WireReply, WireSource},
+    status,
     upstream::{Admitted, Connection, Ended, Failed, GATHER, Reply, Sink, Upload, time_left},
 };
 use bytes::Bytes;
@@ -169,7 +170,7 @@ impl Sent {
         let receive = SendWrapper::new(FramesReply::new(call, gathered));
         let upload = self.upload.take().map(|upload| upload.map(SendWrapper::new));
         let body = ReplyBody::Stream(Box::new(Reply::new(receive, upload, admitted)));
-        Poll::Ready(Ok(WireReply { headers: reply::headers(), body }))
+        Poll::Ready(Ok(WireReply { headers: status::headers(), body }))
     }
 }
 

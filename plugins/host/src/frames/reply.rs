@@ -18,13 +18,6 @@ use std::task::{Context, Poll, ready};
 /// Binary metadata: base64 without padding (gRPC over HTTP/2, "Custom-Metadata").
 const STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
-/// The headers of an answer that has messages.
-pub(super) fn headers() -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(1);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers
-}
-
 /// An answer that is here as a whole. One without messages that failed is trailers-only, as over gRPC.
 pub(super) fn whole(end: &End, messages: Payload) -> WireReply {
     if messages.is_empty() && !end.is_ok() {
@@ -32,7 +25,7 @@ pub(super) fn whole(end: &End, messages: Payload) -> WireReply {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         return WireReply { headers, body: ReplyBody::Whole { messages, trailers: HeaderMap::new() } };
     }
-    WireReply { headers: headers(), body: ReplyBody::Whole { messages, trailers: trailers(end) } }
+    WireReply { headers: status::headers(), body: ReplyBody::Whole { messages, trailers: trailers(end) } }
 }
 
 fn trailers(end: &End) -> HeaderMap {

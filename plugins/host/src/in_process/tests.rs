@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::testing::{Echo, Feed, all, local, message, next_frame, worker};
+use http::header::CONTENT_TYPE;
 use prism_plugin_abi::ByteString;
 
 fn forward(rpc: Rpc, body: WireBody) -> Forwarding {

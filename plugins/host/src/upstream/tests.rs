@@ -49,6 +49,17 @@ impl Rig {
         Self::with(protocol, None, handler).await
     }
 
+    /// An echo, and how many calls it got.
+    async fn counting(protocol: Protocol) -> (Self, Rc<Cell<usize>>) {
+        let calls = Rc::new(Cell::new(0));
+        let count = Rc::clone(&calls);
+        let rig = Self::new(protocol, move |call| {
+            count.set(count.get() + 1);
+            echo(call)
+        });
+        (rig.await, calls)
+    }
+
     async fn with<F: Future<Output = ()> + 'static>(
         protocol: Protocol,
         at_once: Option<u32>,
@@ -141,13 +152,7 @@ fn a_call_arrives_with_its_context_and_comes_back() {
 #[test]
 fn a_call_whose_time_is_over_is_not_sent() {
     over_each(async |protocol| {
-        let calls = Rc::new(Cell::new(0));
-        let count = Rc::clone(&calls);
-        let rig = Rig::new(protocol, move |call| {
-            count.set(count.get() + 1);
-            echo(call)
-        })
-        .await;
+        let (rig, calls) = Rig::counting(protocol).await;
         let context = CallContext { deadline: Some(time::Instant::now().into_std()), ..Default::default() };
         match rig.channel.forward(&rig.worker, Rpc::Execute, context, whole("x")).await {
             Err(ForwardError::Refused(error)) => assert_eq!(error.code, Code::DeadlineExceeded),

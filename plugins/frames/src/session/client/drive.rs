@@ -12,7 +12,7 @@ use crate::{
 };
 use bytes::Bytes;
 use bytestring::ByteString;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 impl ClientSession {
@@ -27,30 +27,11 @@ impl ClientSession {
         cx: &mut Context<'_>,
         io: &mut Io,
     ) -> Poll<Result<(), ConnectionError>> {
-        self.link.begin_turn();
-        if self.link.closed.is_some() {
-            return Poll::Ready(Err(ConnectionError::Closed));
+        let read = Link::poll_read(self, |session| &mut session.link, |_| 0, cx, io);
+        if let Poll::Ready(Err(error)) = &read {
+            self.fail(&error.told());
         }
-        let mut bytes = 0;
-        let error = loop {
-            match ready!(self.link.poll_fill(cx, io)) {
-                Ok(count) => bytes += count,
-                Err(error) => break error,
-            }
-            if let Err(error) = Link::take_in(self, |session| &mut session.link) {
-                self.link.send_goaway(GoAway {
-                    accepted: 0,
-                    reason: error.reason(),
-                    text: error.to_string().into(),
-                });
-                break error.into();
-            }
-            if !Link::reads_on(bytes) {
-                return Poll::Ready(Ok(()));
-            }
-        };
-        self.fail(&error.told());
-        Poll::Ready(Err(error))
+        read
     }
 
     /// Writes everything that is queued, in as few calls as there are rounds. `Ready(Ok)`: nothing is left; the

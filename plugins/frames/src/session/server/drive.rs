@@ -3,7 +3,7 @@
 use super::ServerSession;
 use crate::{
     Method, OpenHead,
-    control::{CancelReason, GoAway},
+    control::CancelReason,
     decoder::Sink,
     end::End,
     error::{ConnectionError, ProtocolError},
@@ -17,7 +17,7 @@ use crate::{
 use bytes::Bytes;
 use bytestring::ByteString;
 use prism_plugin_abi::{Code, Payload};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 impl ServerSession {
@@ -32,31 +32,20 @@ impl ServerSession {
         cx: &mut Context<'_>,
         io: &mut Io,
     ) -> Poll<Result<(), ConnectionError>> {
-        self.link.begin_turn();
-        if self.link.closed.is_some() {
-            return Poll::Ready(Err(ConnectionError::Closed));
+        let read = Link::poll_read(
+            self,
+            |session| &mut session.link,
+            |session| {
+                session.going_away = true;
+                session.opens
+            },
+            cx,
+            io,
+        );
+        if let Poll::Ready(Err(error)) = &read {
+            self.fail(&error.told());
         }
-        let mut bytes = 0;
-        let error = loop {
-            match ready!(self.link.poll_fill(cx, io)) {
-                Ok(count) => bytes += count,
-                Err(error) => break error,
-            }
-            if let Err(error) = Link::take_in(self, |session| &mut session.link) {
-                self.going_away = true;
-                self.link.send_goaway(GoAway {
-                    accepted: self.opens,
-                    reason: error.reason(),
-                    text: error.to_string().into(),
-                });
-                break error.into();
-            }
-            if !Link::reads_on(bytes) {
-                return Poll::Ready(Ok(()));
-            }
-        };
-        self.fail(&error.told());
-        Poll::Ready(Err(error))
+        read
     }
 
     /// Writes everything that is queued, in as few calls as there are rounds. `Ready(Ok)`: nothing is left; the

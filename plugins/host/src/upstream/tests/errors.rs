@@ -211,13 +211,7 @@ fn an_unknown_instance_calls_the_supervisor() {
 #[test]
 fn a_process_that_was_not_initialized_gets_no_calls() {
     over_each(async |protocol| {
-        let calls = Rc::new(Cell::new(0));
-        let count = Rc::clone(&calls);
-        let rig = Rig::new(protocol, move |call| {
-            count.set(count.get() + 1);
-            echo(call)
-        })
-        .await;
+        let (rig, calls) = Rig::counting(protocol).await;
         let io = Platform::system().connect(&rig.server.address).await.unwrap();
         let own = PeerIdentity::of(&io).unwrap();
         rig.link.initialized_on(Some(own.other()), protocol);
