@@ -9,7 +9,7 @@
 //!   (`metadata` is a map and repeats by nature);
 //! * the known fields are length-delimited, tags are well-formed, and no length points past the message;
 //! * the operation is UTF-8 of at most [`MAX_OPERATION`] bytes, and complete within the first
-//!   [`OPERATION_WITHIN`] bytes;
+//!   [`OPERATION_WITHIN`] bytes (in a stream's later messages anywhere, see [`Scanner::later`]);
 //! * groups and undefined wire types are refused; other unknown fields are skipped, and may repeat: they
 //!   mean nothing to a reader of this protocol, and a later version's repeated field must pass.
 //!
@@ -243,6 +243,8 @@ pub fn scan_whole(message: &[u8]) -> Result<Option<&str>, ScanError> {
 #[derive(Debug)]
 pub struct Scanner {
     message_len: usize,
+    /// By where the operation must be complete, if it is given.
+    operation_within: usize,
     /// Bytes seen.
     at: usize,
     seen: Seen,
@@ -274,8 +276,21 @@ impl Scanner {
     /// For a message of this many bytes, as the gRPC length prefix says.
     #[must_use]
     pub fn new(message_len: usize) -> Self {
+        Self::within(message_len, OPERATION_WITHIN)
+    }
+
+    /// For a later message of a stream. Its operation is fixed and its caller authorized, so the message may leave
+    /// it out, and is not held to name it early: protobuf omits an empty name, which would make every later message
+    /// of more than [`OPERATION_WITHIN`] bytes an error.
+    #[must_use]
+    pub fn later(message_len: usize) -> Self {
+        Self::within(message_len, usize::MAX)
+    }
+
+    fn within(message_len: usize, operation_within: usize) -> Self {
         Self {
             message_len,
+            operation_within,
             at: 0,
             seen: Seen::default(),
             state: State::Tag(Varint::default()),
@@ -346,7 +361,7 @@ impl Scanner {
                     taken
                 }
                 State::Tag(_) | State::Varint(_) | State::Length { .. } => {
-                    if self.operation.is_none() && self.at >= OPERATION_WITHIN {
+                    if self.operation.is_none() && self.at >= self.operation_within {
                         return Err(ScanError::OperationHidden);
                     }
                     1
@@ -399,7 +414,7 @@ impl Scanner {
     /// A value of this many bytes begins here.
     fn value(&mut self, length: u64, operation: bool) -> Result<(), ScanError> {
         let length = value_length(length, operation, self.remaining())?;
-        if self.operation.is_none() && self.at + length > OPERATION_WITHIN {
+        if self.operation.is_none() && self.at + length > self.operation_within {
             return Err(ScanError::OperationHidden);
         }
         self.state = match (operation, length) {

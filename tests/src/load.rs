@@ -24,6 +24,19 @@ pub struct Outcome {
     pub failures: Vec<String>,
 }
 
+impl Outcome {
+    /// What failed although it may have been begun. The others are safe to call again: those that could not connect,
+    /// and those above a GOAWAY's last stream, which a client "can treat ... as though they had never been created"
+    /// (RFC 9113, section 6.8). The latter happens to clients that answer the drain's PING before they send the
+    /// requests that they have queued, as the `h2` crate does.
+    pub fn lost(&self) -> Vec<&str> {
+        let never_begun = |failure: &str| {
+            failure.to_lowercase().contains("connect") || failure.contains("GoAway(b\"\", NO_ERROR, Remote)")
+        };
+        self.failures.iter().map(String::as_str).filter(|failure| !never_begun(failure)).collect()
+    }
+}
+
 impl Load {
     /// Starts so many clients, each on a connection of its own.
     #[must_use]

@@ -217,7 +217,8 @@ impl Messages {
                 ),
             ));
         }
-        self.state = State::Message { scanner: Scanner::new(length), remaining: length };
+        let scanner = if self.messages == 0 { Scanner::new(length) } else { Scanner::later(length) };
+        self.state = State::Message { scanner, remaining: length };
         if length == 0 { self.finish() } else { Ok(()) }
     }
 

@@ -141,6 +141,20 @@ fn an_operation_may_not_hide() {
 }
 
 #[test]
+fn a_later_message_may_leave_its_operation_out() {
+    let scan_later = |message: &[u8]| {
+        let mut scanner = Scanner::later(message.len());
+        message.chunks(1000).try_for_each(|piece| scanner.push(piece))?;
+        scanner.finish()
+    };
+    let large = field(RAW, &vec![0; OPERATION_WITHIN * 3]);
+    assert_eq!(scan_later(&large), Ok(None));
+    let named = [large, field(OP, b"get")].concat();
+    assert_eq!(scan_later(&named), Ok(Some("get".into())));
+    assert_eq!(scan_later(&[named, field(OP, b"get")].concat()), Err(ScanError::Duplicate { field: 1 }));
+}
+
+#[test]
 fn a_hidden_operation_is_refused_before_its_bytes_come() {
     let mut scanner = Scanner::new(10_000_000);
     let mut head = vec![RAW];

@@ -106,10 +106,8 @@ async fn drain(round: u32) {
     let status = proxy.process.wait();
     let took = asked.elapsed();
     let outcome = load.stop().await;
-    // Once the proxy is gone its clients cannot connect; calls that fail otherwise were lost.
-    let lost = outcome.failures.iter().filter(|failure| !failure.to_lowercase().contains("connect")).count();
     row(DRILL, round, "calls before the signal", &calls.to_string());
-    row(DRILL, round, "calls lost", &lost.to_string());
+    row(DRILL, round, "calls lost", &outcome.lost().len().to_string());
     row(DRILL, round, "signal to exit", &milliseconds(took));
     row(DRILL, round, "exit status", &status.to_string());
 }

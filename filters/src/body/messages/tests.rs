@@ -64,6 +64,15 @@ async fn what_is_right_passes_untouched_however_it_is_cut() {
             "{size}"
         );
     }
+    // What follows the first message need not name the operation, however large it is.
+    let large = [framed(&message("echo", 9)), framed(&message("", 70_000))].concat();
+    for size in [1_000, large.len()] {
+        assert_eq!(
+            pass(cut(&large, size), limits(false)).await,
+            (Ok("echo".into()), large.clone(), None),
+            "{size}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -91,6 +100,13 @@ async fn what_is_wrong_is_never_complete_for_the_plugin() {
             "another operation",
             false,
             [framed(&message("a", 1)), framed(&message("b", 1))].concat(),
+            OperationChanged,
+        ),
+        (
+            "another operation behind a large payload",
+            false,
+            [framed(&message("a", 1)), framed(&[field(5, &[0; 100]).repeat(700), field(1, b"b")].concat())]
+                .concat(),
             OperationChanged,
         ),
         ("a stream of nothing", false, vec![], MissingOperation),
