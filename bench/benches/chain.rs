@@ -14,7 +14,7 @@ impl Filter for Nothing {
     fn call<'a>(
         &'a self,
         cx: &'a RequestContext,
-        request: Request<Body>,
+        request: &'a mut Request<Body>,
         next: Next<'a>,
     ) -> FilterFuture<'a> {
         Box::pin(async move { next.call(cx, request).await })
@@ -24,7 +24,7 @@ impl Filter for Nothing {
 struct Answer;
 
 impl Terminal for Answer {
-    fn call<'a>(&'a self, _: &'a RequestContext, _: Request<Body>) -> FilterFuture<'a> {
+    fn call<'a>(&'a self, _: &'a RequestContext, _: &'a mut Request<Body>) -> FilterFuture<'a> {
         Box::pin(async { Ok(Response::new(Body::empty())) })
     }
 }
@@ -37,7 +37,7 @@ fn chain(c: &mut Criterion) {
             (0..length).map(|_| Arc::new(Nothing) as Arc<dyn Filter>).collect();
         group.bench_with_input(BenchmarkId::from_parameter(length), &filters, |b, filters| {
             let cx = RequestContext::new(RequestStart::new(Protocol::Grpc, "demo"));
-            b.iter(|| runtime.block_on(run(filters, &Answer, &cx, Request::new(Body::empty()))));
+            b.iter(|| runtime.block_on(run(filters, &Answer, &cx, &mut Request::new(Body::empty()))));
         });
     }
     group.finish();

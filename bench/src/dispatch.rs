@@ -45,8 +45,8 @@ impl Builtin {
         let body = WireBody::Whole(message.clone().into());
         let reply = self.channel.forward(&self.worker, Rpc::Execute, self.context.clone(), body).await;
         match reply.expect("an answer").body {
-            ReplyBody::Whole { messages, .. } => messages.len(),
-            ReplyBody::Stream(_) => panic!("a small answer is there as a whole"),
+            ReplyBody::Succeeded(messages) => messages.len(),
+            other => panic!("a small answer is there as a whole, and not {other:?}"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Filters without a proxy around them: what one call costs in them, and nothing else.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use prism_filters::{
     Body, BuildContext, Filter, FilterFuture, Protocol, Registry, RequestContext, RequestStart, Terminal,
     body::MessageLimits, metrics::Metrics, registry, run,
@@ -94,15 +94,13 @@ pub struct Answer {
 }
 
 impl Terminal for Answer {
-    fn call<'a>(&'a self, cx: &'a RequestContext, mut request: Request<Body>) -> FilterFuture<'a> {
+    fn call<'a>(&'a self, cx: &'a RequestContext, request: &'a mut Request<Body>) -> FilterFuture<'a> {
         Box::pin(async move {
             if self.checks {
-                cx.operation(&mut request).await?;
+                cx.operation(request).await?;
                 drain(std::mem::take(request.body_mut())).await;
             }
-            let status = (HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"));
-            let trailers = HeaderMap::from_iter([status]);
-            Ok(Response::new(Body::whole(Bytes::from_static(b"ok").into(), Some(trailers))))
+            Ok(Response::new(Body::succeeded(Bytes::from_static(b"ok").into())))
         })
     }
 }
@@ -112,13 +110,13 @@ impl Terminal for Answer {
 /// # Panics
 /// When a filter refuses it.
 pub async fn call(filters: &[Arc<dyn Filter>], end: Answer, start: RequestStart, message: &Bytes) {
-    let request = Request::post("/prism.data.v1.DataService/Execute")
+    let mut request = Request::post("/prism.data.v1.DataService/Execute")
         .header(HeaderName::from_static("content-type"), HeaderValue::from_static("application/grpc"))
         .header(HeaderName::from_static("te"), HeaderValue::from_static("trailers"))
         .body(Body::whole(message.clone().into(), None))
         .expect("a request");
     let cx = RequestContext::new(start);
-    let response = match run(filters, &end, &cx, request).await {
+    let response = match run(filters, &end, &cx, &mut request).await {
         Ok(response) => response,
         Err(rejection) => panic!("refused: {rejection}"),
     };

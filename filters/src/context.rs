@@ -82,6 +82,8 @@ pub struct RequestContext {
     plugin: OnceCell<ByteString>,
 }
 
+static NO_TEXT: ByteString = ByteString::from_static("");
+
 impl RequestContext {
     /// The context of a request that just arrived.
     #[must_use]
@@ -146,14 +148,14 @@ impl RequestContext {
 
     /// The request's id; empty until `trace` assigned one.
     #[must_use]
-    pub fn request_id(&self) -> &str {
-        self.request_id.get().map_or("", |id| id)
+    pub fn request_id(&self) -> &ByteString {
+        self.request_id.get().unwrap_or(&NO_TEXT)
     }
 
     /// The W3C `traceparent` that the plugin continues; empty until `trace` set it.
     #[must_use]
-    pub fn traceparent(&self) -> &str {
-        self.traceparent.get().map_or("", |id| id)
+    pub fn traceparent(&self) -> &ByteString {
+        self.traceparent.get().unwrap_or(&NO_TEXT)
     }
 
     /// Sets the request's id and trace, once; a second call changes nothing.
@@ -195,15 +197,6 @@ impl RequestContext {
         let _ = self.plugin.set(plugin);
     }
 
-    /// Handles for ids and names that outlive the context: request id and traceparent.
-    #[must_use]
-    pub fn ids(&self) -> (ByteString, ByteString) {
-        (
-            self.request_id.get().cloned().unwrap_or_default(),
-            self.traceparent.get().cloned().unwrap_or_default(),
-        )
-    }
-
     /// The operation. It stands in the body of a gRPC call, so this waits for the body's first bytes; they
     /// are scanned once, and the rest is checked as it streams by. Filters that do not need the operation
     /// never wait for a body.
@@ -214,9 +207,9 @@ impl RequestContext {
     /// # Errors
     /// The body names none, hides it, or is malformed; or the call has no operation (a path that is no data
     /// method): [`Reason::NoRoute`].
-    pub async fn operation(&self, request: &mut Request<Body>) -> Result<ByteString, Rejection> {
+    pub async fn operation(&self, request: &mut Request<Body>) -> Result<&ByteString, Rejection> {
         if let Some(operation) = self.operation.get() {
-            return Ok(operation.clone());
+            return Ok(operation);
         }
         let Some(limits) = self.start.messages else {
             return Err(Rejection::new(Reason::NoRoute, "this path names no operation"));
@@ -224,7 +217,7 @@ impl RequestContext {
         let mut messages = Messages::new(std::mem::take(request.body_mut()), limits);
         let operation = poll_fn(|cx| messages.poll_operation(cx)).await?;
         *request.body_mut() = messages.into_body();
-        Ok(self.operation.get_or_init(|| operation).clone())
+        Ok(self.operation.get_or_init(|| operation))
     }
 }
 

@@ -17,8 +17,15 @@ pub trait Filter: Any + Send + Sync {
     /// Handles one request: refuses it, or passes it to `next` and, if it likes, changes what comes back.
     /// A permit that must last as long as the answer is attached to the response body
     /// ([`Body::observed`]).
-    fn call<'a>(&'a self, cx: &'a RequestContext, request: Request<Body>, next: Next<'a>)
-    -> FilterFuture<'a>;
+    ///
+    /// The request stays where it is, as Envoy's filters have it: a chain of any length moves none of it. Whoever
+    /// answers takes out of it what it needs, so its body is empty after the call.
+    fn call<'a>(
+        &'a self,
+        cx: &'a RequestContext,
+        request: &'a mut Request<Body>,
+        next: Next<'a>,
+    ) -> FilterFuture<'a>;
 }
 
 /// How a filter is named, configured and built. Kept apart from [`Filter`] because a chain holds filters
@@ -81,7 +88,7 @@ impl BuildError {
 /// Where a chain ends. `plugin_dispatch` is one; tests bring their own.
 pub trait Terminal {
     /// Answers the request.
-    fn call<'a>(&'a self, cx: &'a RequestContext, request: Request<Body>) -> FilterFuture<'a>;
+    fn call<'a>(&'a self, cx: &'a RequestContext, request: &'a mut Request<Body>) -> FilterFuture<'a>;
 }
 
 /// The rest of the chain.
@@ -93,7 +100,7 @@ pub struct Next<'a> {
 
 impl<'a> Next<'a> {
     /// Passes the request on.
-    pub fn call(mut self, cx: &'a RequestContext, request: Request<Body>) -> FilterFuture<'a> {
+    pub fn call(mut self, cx: &'a RequestContext, request: &'a mut Request<Body>) -> FilterFuture<'a> {
         match self.filters.split_first() {
             Some((filter, rest)) => {
                 self.filters = rest;
@@ -109,7 +116,7 @@ pub fn run<'a>(
     filters: &'a [Arc<dyn Filter>],
     terminal: &'a dyn Terminal,
     cx: &'a RequestContext,
-    request: Request<Body>,
+    request: &'a mut Request<Body>,
 ) -> FilterFuture<'a> {
     Next { filters, terminal }.call(cx, request)
 }

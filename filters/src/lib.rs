@@ -9,6 +9,7 @@ mod filter;
 pub mod metrics;
 pub mod registry;
 mod reject;
+mod text;
 pub mod trace;
 
 pub use body::Body;
@@ -16,3 +17,4 @@ pub use context::{Protocol, RequestContext, RequestStart, Rpc};
 pub use filter::{BuildContext, BuildError, Filter, FilterFuture, FilterType, Next, Terminal, run};
 pub use registry::Registry;
 pub use reject::{Code, Reason, Rejection, respond, trailers_of};
+pub use text::shared_text;

@@ -57,16 +57,16 @@ impl Filter for Maintenance {
     fn call<'a>(
         &'a self,
         cx: &'a RequestContext,
-        mut request: Request<Body>,
+        request: &'a mut Request<Body>,
         next: Next<'a>,
     ) -> FilterFuture<'a> {
         Box::pin(async move {
             if !self.settings.namespaces.iter().any(|name| **name == **cx.namespace()) {
                 return next.call(cx, request).await;
             }
-            let operation = cx.operation(&mut request).await?;
-            if self.settings.operations.iter().any(|name| **name == *operation) {
-                return Err(self.refusal(&operation));
+            let operation = cx.operation(request).await?;
+            if self.settings.operations.iter().any(|name| **name == **operation) {
+                return Err(self.refusal(operation));
             }
             let mut response = next.call(cx, request).await?;
             response.headers_mut().insert("x-maintenance", HeaderValue::from_static("read-only"));
@@ -116,7 +116,7 @@ mod tests {
     struct Answer;
 
     impl Terminal for Answer {
-        fn call<'a>(&'a self, _: &'a RequestContext, _: Request<Body>) -> FilterFuture<'a> {
+        fn call<'a>(&'a self, _: &'a RequestContext, _: &'a mut Request<Body>) -> FilterFuture<'a> {
             Box::pin(async { Ok(Response::new(Body::empty())) })
         }
     }
@@ -136,7 +136,7 @@ mod tests {
         let filter = build(&serde_json::json!({ "namespaces": ["demo"], "retry_after": "1m" })).unwrap();
         let cx = RequestContext::new(RequestStart::new(Protocol::Grpc, namespace));
         cx.set_operation(operation.into());
-        run(&[filter], &Answer, &cx, Request::new(Body::empty())).await
+        run(&[filter], &Answer, &cx, &mut Request::new(Body::empty())).await
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@
 use crate::edge::Limits;
 use bytestring::ByteString;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version, header};
-use prism_filters::{Body, Protocol, Reason, Rejection, Rpc};
+use prism_filters::{Body, Protocol, Reason, Rejection, Rpc, shared_text};
 use prism_platform::time::Instant;
 use std::time::Duration;
 
@@ -56,8 +56,11 @@ impl Head {
         };
         let outcome = head.fill(request, &fields, route_namespace, limits);
         head.refusal = outcome.err();
-        let claims = fields.claims;
-        if claims {
+        let (namespace, others) = (fields.namespace.is_some(), fields.other_claims);
+        if namespace {
+            request.headers_mut().remove(NAMESPACE_FIELD);
+        }
+        if others {
             drop_claims(request.headers_mut());
         }
         head
@@ -123,8 +126,8 @@ struct Fields<'a> {
     /// `x-prism-namespace`, and whether there are several.
     namespace: Option<&'a HeaderValue>,
     namespace_repeated: bool,
-    /// There is some `x-prism-*`.
-    claims: bool,
+    /// There is some other `x-prism-*`.
+    other_claims: bool,
 }
 
 impl<'a> Fields<'a> {
@@ -137,9 +140,8 @@ impl<'a> Fields<'a> {
                 NAMESPACE => {
                     fields.namespace_repeated = fields.namespace.is_some();
                     fields.namespace = Some(value);
-                    fields.claims = true;
                 }
-                other => fields.claims |= is_claim(other),
+                other => fields.other_claims |= is_claim(other),
             }
         }
         fields
@@ -214,7 +216,7 @@ fn agreed_namespace(
     path: Option<ByteString>,
 ) -> Result<ByteString, Rejection> {
     let mut agreed: Option<ByteString> = None;
-    let header = header.map(ByteString::from);
+    let header = header.map(shared_text);
     for name in [route.cloned(), path, header].into_iter().flatten() {
         if !is_namespace(&name) {
             return Err(invalid_namespace(
@@ -259,7 +261,7 @@ fn gateway_path(rest: &str) -> Result<(ByteString, ByteString), Rejection> {
             return Err(malformed("a path segment is empty, a dot, or has an escape: write it plainly"));
         }
     }
-    Ok((namespace.into(), operation.into()))
+    Ok((shared_text(namespace), shared_text(operation)))
 }
 
 /// `grpc-timeout`: at most eight digits and a unit (gRPC over HTTP/2, "Timeout").
@@ -299,8 +301,6 @@ fn is_claim(name: &str) -> bool {
 
 /// Drops what only the proxy may say.
 fn drop_claims(headers: &mut HeaderMap) {
-    // Nearly always all there is.
-    headers.remove(NAMESPACE_FIELD);
     let names: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
     for name in names {
         headers.remove(name);

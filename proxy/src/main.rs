@@ -6,7 +6,7 @@ use prism_edge::{
     Accepted, Builtins, ConfigFile, Options, Proxy, Refusal, config_registry, run_on_threads, watch,
 };
 use prism_filters::{Registry, registry};
-use prism_platform::{Platform, raise_open_files};
+use prism_platform::{Platform, avoid_huge_pages, raise_open_files};
 use std::{
     io::Write,
     path::{Path, PathBuf},
@@ -80,6 +80,9 @@ fn run(arguments: &Run, filters: Registry, builtins: Builtins) -> ExitCode {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
     if let Err(error) = raise_open_files() {
         tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+    if let Err(error) = avoid_huge_pages() {
+        tracing::debug!(%error, "cannot switch huge pages off");
     }
     let file = ConfigFile::new(&arguments.config);
     let source = match file.read() {

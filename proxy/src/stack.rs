@@ -37,7 +37,7 @@ pub(crate) fn serve(
         // Route and namespace are resolved before the filters run, because a route chooses the filters. But
         // looking up is not answering: what is wrong is said by `plugin_dispatch`, after authentication.
         let route = listener.routes().find(request.uri().path(), request.headers());
-        let head = Head::read(&mut request, route.and_then(|route| route.namespace()), edge.limits());
+        let mut head = Head::read(&mut request, route.and_then(|route| route.namespace()), edge.limits());
         let namespace = snapshot.namespace(&head.namespace);
 
         let cx = RequestContext::new(RequestStart {
@@ -48,7 +48,7 @@ pub(crate) fn serve(
             config_version: snapshot.version(),
             messages: message_limits(&head, namespace.map(|found| found.max_message_bytes()), &edge),
             metrics: namespace.map(|found| Arc::clone(found.metrics())),
-            namespace: head.namespace.clone(),
+            namespace: std::mem::take(&mut head.namespace),
             deadline: head.deadline,
         });
         if head.target == Target::Gateway {
@@ -58,11 +58,11 @@ pub(crate) fn serve(
 
         let filters = route.map_or(listener.default_chain(), |route| route.chain());
         let dispatch = Dispatch::new(&edge, namespace, route.is_some(), head);
-        let mut response = match run(filters, &dispatch, &cx, request).await {
+        let mut response = match run(filters, &dispatch, &cx, &mut request).await {
             Ok(response) => response,
             Err(rejection) => respond(&cx, &rejection),
         };
-        if let Some(id) = header_value(&cx.ids().0) {
+        if let Some(id) = header_value(cx.request_id()) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
         response

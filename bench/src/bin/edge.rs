@@ -7,7 +7,7 @@ use clap::Parser;
 use prism_bench::echo;
 use prism_edge::{Builtins, ConfigFile, Options, run_on_threads};
 use prism_filters::registry;
-use prism_platform::{Platform, raise_open_files};
+use prism_platform::{Platform, avoid_huge_pages, raise_open_files};
 use std::{
     error::Error,
     future::{self, Future},
@@ -53,6 +53,7 @@ fn told() -> impl Future<Output = ()> {
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     raise_open_files()?;
+    avoid_huge_pages()?;
     let file = ConfigFile::new(&arguments.config);
     let options = Options {
         platform: Platform::system(),

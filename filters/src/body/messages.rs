@@ -7,12 +7,12 @@
 //! otherwise come after the first was acted upon.
 
 use super::{Body, BodyError, Stall, stall::stalled};
-use crate::{Reason, Rejection};
+use crate::{Reason, Rejection, shared_text};
 use bytes::Bytes;
 use bytestring::ByteString;
 use http_body::Frame;
 use prism_plugin_abi::Payload;
-use prism_proto::scan::{ScanError, Scanner};
+use prism_proto::scan::{ScanError, Scanner, scan_whole};
 use std::{
     task::{Context, Poll, ready},
     time::Duration,
@@ -160,7 +160,17 @@ impl Messages {
                     rest = &rest[take..];
                     if *have == 5 {
                         let prefix = *bytes;
-                        self.begin(prefix)?;
+                        let length = self.announced(prefix)?;
+                        if self.messages == 0 && length <= rest.len() {
+                            // All of it is here, as it is of nearly every unary call: nothing of it is kept.
+                            let (message, later) = rest.split_at(length);
+                            rest = later;
+                            self.state = State::START;
+                            let named = scan_whole(message).map_err(malformed)?;
+                            self.finish(named)?;
+                        } else {
+                            self.begin(length)?;
+                        }
                     }
                 }
                 State::Message { scanner, remaining } => {
@@ -173,10 +183,10 @@ impl Messages {
                     if self.operation.is_none()
                         && let Some(operation) = scanner.operation().filter(|operation| !operation.is_empty())
                     {
-                        self.operation = Some(operation.into());
+                        self.operation = Some(shared_text(operation));
                     }
                     if done {
-                        self.finish()?;
+                        self.end_message()?;
                     }
                 }
             }
@@ -184,7 +194,8 @@ impl Messages {
         Ok(())
     }
 
-    fn begin(&mut self, prefix: [u8; 5]) -> Result<(), Rejection> {
+    /// The length that a message's prefix announces.
+    fn announced(&self, prefix: [u8; 5]) -> Result<usize, Rejection> {
         if self.limits.unary && self.messages > 0 {
             return Err(Rejection::new(
                 Reason::MalformedMessage,
@@ -217,21 +228,36 @@ impl Messages {
                 ),
             ));
         }
-        let scanner = if self.messages == 0 { Scanner::new(length) } else { Scanner::later(length) };
-        self.state = State::Message { scanner, remaining: length };
-        if length == 0 { self.finish() } else { Ok(()) }
+        Ok(length)
     }
 
-    fn finish(&mut self) -> Result<(), Rejection> {
+    /// A message of which some is still to come.
+    fn begin(&mut self, length: usize) -> Result<(), Rejection> {
+        let scanner = if self.messages == 0 { Scanner::new(length) } else { Scanner::later(length) };
+        self.state = State::Message { scanner, remaining: length };
+        if length == 0 { self.end_message() } else { Ok(()) }
+    }
+
+    /// The last byte of a message that came in pieces was scanned.
+    fn end_message(&mut self) -> Result<(), Rejection> {
         let State::Message { scanner, .. } = std::mem::replace(&mut self.state, State::START) else {
             return Ok(());
         };
-        let named = scanner.operation().map(ByteString::from);
-        scanner.finish().map_err(malformed)?;
+        let named = scanner.finish().map_err(malformed)?;
+        self.finish(named.as_deref())
+    }
+
+    /// A message is complete and well-formed, and names this operation.
+    fn finish(&mut self, named: Option<&str>) -> Result<(), Rejection> {
         self.messages += 1;
+        let named = named.filter(|named| !named.is_empty());
         match (&self.operation, named) {
-            (None, _) => Err(missing_operation()),
-            (Some(fixed), Some(named)) if *fixed != named && !named.is_empty() => Err(Rejection::new(
+            (None, Some(named)) => {
+                self.operation = Some(shared_text(named));
+                Ok(())
+            }
+            (None, None) => Err(missing_operation()),
+            (Some(fixed), Some(named)) if **fixed != *named => Err(Rejection::new(
                 Reason::OperationChanged,
                 format!(
                     "the stream's first message named operation `{fixed}`; a later one may not name another"

@@ -14,7 +14,7 @@ pub use stall::Stall;
 use crate::Rejection;
 use bytes::Bytes;
 use h2::RecvStream;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use observed::Observed;
@@ -72,7 +72,7 @@ enum Kind {
     Empty,
     Whole {
         pieces: Payload,
-        trailers: Option<Box<HeaderMap>>,
+        trailers: Trailers,
     },
     H2(H2Body),
     H1(hyper::body::Incoming),
@@ -81,6 +81,34 @@ enum Kind {
     Observed(Box<Observed>),
     Boxed(Pin<Box<dyn http_body::Body<Data = Bytes, Error = BoxError> + Send>>),
 }
+
+/// What follows a body that is all at hand.
+#[derive(Default)]
+enum Trailers {
+    #[default]
+    None,
+    /// `grpc-status: 0` alone, which nearly every call ends with. Made when it is sent, because a map takes more
+    /// moving about, and more memory, than all the rest of a small answer.
+    Ok,
+    Given(Box<HeaderMap>),
+}
+
+impl Trailers {
+    fn take(&mut self) -> Option<HeaderMap> {
+        match std::mem::take(self) {
+            Self::None => None,
+            Self::Ok => {
+                let mut trailers = HeaderMap::with_capacity(1);
+                trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
+                Some(trailers)
+            }
+            Self::Given(trailers) => Some(*trailers),
+        }
+    }
+}
+
+/// Made once: looking a name up by its text parses it each time.
+pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 impl Body {
     /// No bytes.
@@ -91,8 +119,14 @@ impl Body {
 
     /// Pieces that are all at hand, and the trailers after them.
     #[must_use]
-    pub fn whole(pieces: Payload, trailers: Option<HeaderMap>) -> Self {
-        Self(Kind::Whole { pieces, trailers: trailers.map(Box::new) })
+    pub fn whole(pieces: Payload, trailers: Option<Box<HeaderMap>>) -> Self {
+        Self(Kind::Whole { pieces, trailers: trailers.map_or(Trailers::None, Trailers::Given) })
+    }
+
+    /// The messages of a gRPC call that went well, all at hand, and `grpc-status: 0` after them.
+    #[must_use]
+    pub fn succeeded(messages: Payload) -> Self {
+        Self(Kind::Whole { pieces: messages, trailers: Trailers::Ok })
     }
 
     /// A body received over HTTP/2. What is unread of it when it is dropped goes to `drain`.
@@ -152,7 +186,7 @@ impl Body {
             Kind::Empty => None,
             Kind::Whole { pieces, trailers } => match pieces.pop() {
                 Some(piece) => Some(Ok(Frame::data(piece))),
-                None => trailers.take().map(|trailers| Ok(Frame::trailers(*trailers))),
+                None => trailers.take().map(|trailers| Ok(Frame::trailers(trailers))),
             },
             Kind::H2(body) => ready!(body.poll_next(cx)),
             Kind::H1(incoming) => ready!(http_body::Body::poll_frame(Pin::new(incoming), cx))
@@ -182,7 +216,7 @@ impl Body {
         match &self.0 {
             Kind::Empty => true,
             Kind::Messages(_) | Kind::Duplex(_) => false,
-            Kind::Whole { pieces, trailers } => pieces.is_empty() && trailers.is_none(),
+            Kind::Whole { pieces, trailers } => pieces.is_empty() && matches!(trailers, Trailers::None),
             Kind::H2(body) => body.stream.as_ref().is_none_or(RecvStream::is_end_stream),
             Kind::H1(incoming) => http_body::Body::is_end_stream(incoming),
             Kind::Observed(observed) => observed.inner().is_end(),
@@ -197,7 +231,7 @@ impl Body {
     pub fn into_whole(self) -> Result<Payload, Self> {
         match self.0 {
             Kind::Empty => Ok(Payload::new()),
-            Kind::Whole { pieces, trailers: None } => Ok(pieces),
+            Kind::Whole { pieces, trailers: Trailers::None } => Ok(pieces),
             other => Err(Self(other)),
         }
     }

@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(observe(two(), 2), ["data 2", "data 1", "complete, trailers: false"]);
         assert_eq!(observe(two(), 1), ["data 2", "dropped"]);
         assert_eq!(observe(Body::empty(), 0), ["complete, trailers: false"]);
-        let with_trailers = Body::whole(Payload::new(), Some(HeaderMap::new()));
+        let with_trailers = Body::whole(Payload::new(), Some(Box::default()));
         assert_eq!(observe(with_trailers, 1), ["complete, trailers: true"]);
         let failing = Body::new(http_body_util::StreamBody::new(Fails));
         assert_eq!(observe(failing, 1), ["failed: no more"]);

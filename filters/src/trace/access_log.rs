@@ -86,9 +86,10 @@ impl AccessLog {
                 continue;
             }
             write(&mut buffer);
-            if buffer.len() * 2 >= self.shared.shard_bytes
-                && let Some(thread) = &self.thread
-            {
+            let is_half_full = buffer.len() * 2 >= self.shared.shard_bytes;
+            // Before it is woken: on a busy core it runs at once, and would wait for this lock.
+            drop(buffer);
+            if is_half_full && let Some(thread) = &self.thread {
                 thread.thread().unpark();
             }
             return;

@@ -1,11 +1,18 @@
 //! Request ids and the W3C trace context (<https://www.w3.org/TR/trace-context/>).
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use http::{HeaderMap, header::HeaderName};
 use prism_platform::Platform;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// An id that is drawn has 64 bits, in hexadecimal.
+const ID: usize = 16;
+
+/// Of version 00 (section 3.2).
+const TRACEPARENT_LENGTH: usize = 55;
 
 /// The two digits of every byte.
 const PAIRS: [[u8; 2]; 256] = {
@@ -17,26 +24,30 @@ const PAIRS: [[u8; 2]; 256] = {
     pairs
 };
 
-/// A request's id: 16 hexadecimal digits, or the client's where that is accepted.
-pub(super) fn request_id(platform: &Platform, headers: &HeaderMap, accept: bool) -> ByteString {
-    let given = || {
-        let value = headers.get(REQUEST_ID)?.to_str().ok()?;
-        ((1..=128).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_graphic()))
-            .then_some(value)
-    };
-    match accept.then(given).flatten() {
-        Some(given) => ByteString::from(given),
-        None => {
-            let mut digits = [0; 16];
-            hex(platform.random_u64(), &mut digits);
-            ascii(&digits)
-        }
-    }
+/// A request's id, and the `traceparent` to hand on. Both are used several times over, so they share one buffer: each
+/// for itself would be two allocations more.
+pub(super) fn ids(platform: &Platform, headers: &HeaderMap, accept: bool) -> (ByteString, ByteString) {
+    let given = accept.then(|| given_id(headers)).flatten();
+    let mut both = [0; ID + TRACEPARENT_LENGTH];
+    let (id, traceparent) = both.split_at_mut(ID);
+    // In any case, so that there is one layout.
+    hex(platform.random_u64(), id);
+    traceparent.copy_from_slice(&next_traceparent(platform, headers));
+    // Made of hexadecimal digits and dashes alone.
+    let both = ByteString::try_from(Bytes::from_owner(both)).unwrap_or_default();
+    let drawn = || both.slice_ref(&both[..ID]);
+    (given.map_or_else(drawn, ByteString::from), both.slice_ref(&both[ID..]))
 }
 
-/// The `traceparent` to hand on: the caller's trace with a new parent, or a new trace. A header that is
-/// absent, repeated or malformed starts a new one (section 4.3, "A vendor receiving the request").
-pub(super) fn traceparent(platform: &Platform, headers: &HeaderMap) -> ByteString {
+/// The client's id, where it is one that may stand in a log and a header.
+fn given_id(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(REQUEST_ID)?.to_str().ok()?;
+    ((1..=128).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_graphic())).then_some(value)
+}
+
+/// The caller's trace with a new parent, or a new trace. A header that is absent, repeated or malformed starts a new
+/// one (section 4.3, "A vendor receiving the request").
+fn next_traceparent(platform: &Platform, headers: &HeaderMap) -> [u8; TRACEPARENT_LENGTH] {
     let mut out = *b"00-00000000000000000000000000000000-0000000000000000-00";
     let mut values = headers.get_all(TRACEPARENT).iter();
     let given = values.next().filter(|_| values.next().is_none());
@@ -49,7 +60,7 @@ pub(super) fn traceparent(platform: &Platform, headers: &HeaderMap) -> ByteStrin
     }
     // "All bytes as zero is considered an invalid value" (section 3.2.2.4).
     hex(platform.random_u64() | 1, &mut out[36..52]);
-    ascii(&out)
+    out
 }
 
 /// Section 3.2.2: `version "-" trace-id "-" parent-id "-" trace-flags`, in lower-case hexadecimal. Later
@@ -73,11 +84,6 @@ fn hex(number: u64, out: &mut [u8]) {
     }
 }
 
-fn ascii(bytes: &[u8]) -> ByteString {
-    // Made of hexadecimal digits and dashes alone.
-    ByteString::try_from(bytes).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,13 +100,21 @@ mod tests {
 
     const GIVEN: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
+    fn traceparent(headers: &HeaderMap) -> ByteString {
+        ids(&platform(), headers, false).1
+    }
+
+    fn request_id(headers: &HeaderMap, accept: bool) -> ByteString {
+        ids(&platform(), headers, accept).0
+    }
+
     #[test]
     fn a_valid_trace_is_continued_under_a_new_parent() {
-        let next = traceparent(&platform(), &with(&[GIVEN]));
+        let next = traceparent(&with(&[GIVEN]));
         assert_eq!((&next[..36], &next[52..]), (&GIVEN[..36], "-01"));
         assert_ne!(next[36..52], GIVEN[36..52]);
         let later = "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-a-later-version-adds";
-        assert_eq!(&traceparent(&platform(), &with(&[later]))[..36], &GIVEN[..36]);
+        assert_eq!(&traceparent(&with(&[later]))[..36], &GIVEN[..36]);
     }
 
     #[test]
@@ -116,7 +130,7 @@ mod tests {
             vec!["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more"],
             vec!["ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],
         ] {
-            let new = traceparent(&platform(), &with(&values));
+            let new = traceparent(&with(&values));
             assert!(is_traceparent(new.as_bytes()), "{new}");
             assert!(!new.contains("4bf92f3577b34da6a3ce929d0e0e4736"), "{values:?} gave {new}");
         }
@@ -126,11 +140,11 @@ mod tests {
     fn a_request_id_is_ours_unless_asked_for() {
         let mut headers = HeaderMap::new();
         headers.insert(REQUEST_ID, HeaderValue::from_static("mine"));
-        assert_eq!(request_id(&platform(), &headers, true), "mine");
-        assert_eq!(request_id(&platform(), &headers, false).len(), 16);
+        assert_eq!(request_id(&headers, true), "mine");
+        assert_eq!(request_id(&headers, false).len(), 16);
         for bad in ["", "with space", &"x".repeat(129)] {
             headers.insert(REQUEST_ID, HeaderValue::from_str(bad).unwrap());
-            assert_eq!(request_id(&platform(), &headers, true).len(), 16, "{bad}");
+            assert_eq!(request_id(&headers, true).len(), 16, "{bad}");
         }
     }
 }

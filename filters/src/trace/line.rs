@@ -11,6 +11,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+/// Room for nearly every line.
+const USUAL_LENGTH: usize = 512;
+
 /// What a line says.
 pub(super) struct Line<'a> {
     pub(super) time: SystemTime,
@@ -44,36 +47,38 @@ impl Line<'_> {
     }
 
     fn write_json(&self, out: &mut Vec<u8>) {
+        out.reserve(USUAL_LENGTH);
         out.extend_from_slice(b"{\"time\":\"");
         RECENT.with_borrow_mut(|recent| recent.write_time(self.time, out));
-        out.push(b'"');
-        text(out, b",\"request_id\":", self.request_id);
-        text(out, b",\"trace_id\":", self.trace_id);
-        text(out, b",\"listener\":", self.listener);
+        // Each field of text begins with the quotation mark that ends the one before it.
+        text(out, b"\",\"request_id\":\"", self.request_id);
+        text(out, b"\",\"trace_id\":\"", self.trace_id);
+        text(out, b"\",\"listener\":\"", self.listener);
         if let Some(peer) = self.peer {
-            out.extend_from_slice(b",\"peer\":\"");
+            out.extend_from_slice(b"\",\"peer\":\"");
             RECENT.with_borrow_mut(|recent| recent.write_peer(peer, out));
-            out.push(b'"');
         }
-        text(out, b",\"protocol\":", self.protocol);
-        text(out, b",\"method\":", self.method);
-        text(out, b",\"path\":", self.path);
-        text(out, b",\"namespace\":", self.namespace);
-        for (name, value) in [
-            (&b",\"operation\":"[..], self.operation),
-            (b",\"plugin\":", self.plugin),
-            (b",\"principal\":", self.principal),
-        ] {
-            if let Some(value) = value {
-                text(out, name, value);
-            }
+        text(out, b"\",\"protocol\":\"", self.protocol);
+        text(out, b"\",\"method\":\"", self.method);
+        text(out, b"\",\"path\":\"", self.path);
+        text(out, b"\",\"namespace\":\"", self.namespace);
+        if let Some(operation) = self.operation {
+            text(out, b"\",\"operation\":\"", operation);
         }
-        text(out, b",\"code\":", self.code);
+        if let Some(plugin) = self.plugin {
+            text(out, b"\",\"plugin\":\"", plugin);
+        }
+        if let Some(principal) = self.principal {
+            text(out, b"\",\"principal\":\"", principal);
+        }
+        text(out, b"\",\"code\":\"", self.code);
+        out.push(b'"');
         if let Some(status) = self.http_status {
             number(out, b",\"http_status\":", status.into());
         }
         if let Some(reason) = self.reason {
-            text(out, b",\"reason\":", reason);
+            text(out, b",\"reason\":\"", reason);
+            out.push(b'"');
         }
         number(out, b",\"bytes_sent\":", self.bytes_sent);
         number(out, b",\"duration_us\":", self.duration_us);
@@ -103,24 +108,25 @@ impl Line<'_> {
     }
 }
 
-/// A field: its name as it is written, its value escaped where JSON wants that. RFC 8259 section 7: "All Unicode
-/// characters may be placed within the quotation marks, except for the characters that MUST be escaped: quotation
-/// mark, reverse solidus, and the control characters".
-fn text(out: &mut Vec<u8>, name: &[u8], value: &str) {
+/// A field without its last quotation mark: its name as it is written, with the first one, and its value escaped where
+/// JSON wants that. RFC 8259 section 7: "All Unicode characters may be placed within the quotation marks, except for the
+/// characters that MUST be escaped: quotation mark, reverse solidus, and the control characters".
+fn text<const N: usize>(out: &mut Vec<u8>, name: &[u8; N], value: &str) {
+    // Of a length that the compiler knows, so that no call is made for it.
     out.extend_from_slice(name);
     // All of it is looked at, without an early end, so that the compiler can look at many bytes at a time.
     let plain = |all, byte: u8| all & (byte >= 0x20) & (byte != b'"') & (byte != b'\\');
     if value.bytes().fold(true, plain) {
-        out.push(b'"');
         out.extend_from_slice(value.as_bytes());
-        out.push(b'"');
     } else {
+        out.pop();
         // Cannot fail: a Vec takes every byte.
-        let _ = serde_json::to_writer(out, value);
+        let _ = serde_json::to_writer(&mut *out, value);
+        out.pop();
     }
 }
 
-fn number(out: &mut Vec<u8>, name: &[u8], value: u64) {
+fn number<const N: usize>(out: &mut Vec<u8>, name: &[u8; N], value: u64) {
     out.extend_from_slice(name);
     // As above.
     let _ = serde_json::to_writer(out, &value);

@@ -86,6 +86,7 @@ pub struct Trace {
 
 /// What a record needs to be written, in one handle that each holds.
 struct Tools {
+    listener: Arc<str>,
     platform: Platform,
     metrics: Arc<Metrics>,
     log: Option<Arc<AccessLog>>,
@@ -102,7 +103,12 @@ impl FilterType for Trace {
             Some(previous) => previous.tools.log.clone(),
             None => AccessLog::open(&settings.access_log, cx)?.map(Arc::new),
         };
-        let tools = Tools { platform: cx.platform.clone(), metrics: Arc::clone(cx.metrics), log };
+        let tools = Tools {
+            listener: cx.listener.into(),
+            platform: cx.platform.clone(),
+            metrics: Arc::clone(cx.metrics),
+            log,
+        };
         Ok(Self { settings, tools: Arc::new(tools) })
     }
 }
@@ -111,19 +117,20 @@ impl Filter for Trace {
     fn call<'a>(
         &'a self,
         cx: &'a RequestContext,
-        request: Request<Body>,
+        request: &'a mut Request<Body>,
         next: Next<'a>,
     ) -> FilterFuture<'a> {
         let accept = self.settings.request_id == RequestIdSource::Accept;
-        let request_id = ids::request_id(&self.tools.platform, request.headers(), accept);
-        let traceparent = ids::traceparent(&self.tools.platform, request.headers());
+        let (request_id, traceparent) = ids::ids(&self.tools.platform, request.headers(), accept);
         cx.set_trace(request_id, traceparent);
+        let mut record = Box::new(Record::begin(cx, request, &self.tools));
         Box::pin(async move {
-            let mut record = Box::new(Record::begin(cx, &request, &self.tools));
             match next.call(cx, request).await {
-                Ok(response) => {
+                Ok(mut response) => {
                     record.answered(cx, &response);
-                    Ok(response.map(|body| body.observed(record)))
+                    let body = std::mem::take(response.body_mut());
+                    *response.body_mut() = body.observed(record);
+                    Ok(response)
                 }
                 Err(rejection) => {
                     record.rejected(cx, &rejection);

@@ -3,12 +3,12 @@
 use super::{Tools, line::Line};
 use crate::{
     Body, Code, Protocol, Reason, Rejection, RequestContext,
-    body::{BodyError, End, Observer},
+    body::{BodyError, End, GRPC_STATUS, Observer},
     metrics::CallMetrics,
     reject::code_name,
 };
 use bytestring::ByteString;
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, Response, StatusCode, uri::PathAndQuery};
 use prism_platform::time::Instant;
 use std::{net::SocketAddr, sync::Arc};
 
@@ -22,10 +22,10 @@ pub(super) struct Record {
     started: Instant,
     protocol: Protocol,
     peer: Option<SocketAddr>,
-    listener: Arc<str>,
     config_version: u64,
     method: Method,
-    uri: Uri,
+    /// Not the whole URI, whose authority would be one more shared buffer to hold.
+    path: Option<PathAndQuery>,
     request_id: ByteString,
     traceparent: ByteString,
     namespace: ByteString,
@@ -33,7 +33,7 @@ pub(super) struct Record {
     plugin: Option<ByteString>,
     principal: Option<ByteString>,
     status: Option<StatusCode>,
-    /// From the response headers, until trailers say more.
+    /// From the headers of an answer that has no more than those.
     grpc_status: Option<Code>,
     sent_bytes: u64,
     finished: bool,
@@ -43,19 +43,17 @@ impl Record {
     pub(super) fn begin(cx: &RequestContext, request: &Request<Body>, tools: &Arc<Tools>) -> Self {
         let calls = Arc::clone(cx.metrics().unwrap_or_else(|| tools.metrics.no_namespace()));
         calls.begin();
-        let (request_id, traceparent) = cx.ids();
         Self {
             tools: Arc::clone(tools),
             calls,
             started: cx.started(),
             protocol: cx.protocol(),
             peer: cx.peer(),
-            listener: Arc::clone(cx.listener()),
             config_version: cx.config_version(),
             method: request.method().clone(),
-            uri: request.uri().clone(),
-            request_id,
-            traceparent,
+            path: request.uri().path_and_query().cloned(),
+            request_id: cx.request_id().clone(),
+            traceparent: cx.traceparent().clone(),
             namespace: cx.namespace().clone(),
             operation: None,
             plugin: None,
@@ -77,7 +75,10 @@ impl Record {
     pub(super) fn answered(&mut self, cx: &RequestContext, response: &Response<Body>) {
         self.learn(cx);
         self.status = Some(response.status());
-        self.grpc_status = grpc_status(response.headers());
+        if response.body().is_end() {
+            // Trailers-only: the headers are the trailers.
+            self.grpc_status = grpc_status(response.headers());
+        }
     }
 
     /// It was refused.
@@ -97,12 +98,12 @@ impl Record {
         let elapsed = self.started.elapsed();
         self.calls.end(code, elapsed.as_secs_f64(), self.sent_bytes);
         let Some(log) = &self.tools.log else { return };
-        let path = self.uri.path();
+        let path = self.path.as_ref().map_or("", PathAndQuery::path);
         let line = Line {
             time: self.tools.platform.wall_clock(),
             request_id: &self.request_id,
             trace_id: self.traceparent.get(3..35).unwrap_or_default(),
-            listener: &self.listener,
+            listener: &self.tools.listener,
             peer: self.peer,
             protocol: if self.protocol == Protocol::Grpc { "grpc" } else { "http" },
             method: self.method.as_str(),
@@ -156,9 +157,6 @@ impl Drop for Record {
         self.finish(Code::Cancelled, None);
     }
 }
-
-/// Made once: looking a name up by its text parses it each time.
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 fn grpc_status(headers: &HeaderMap) -> Option<Code> {
     headers.get(GRPC_STATUS).map(|value| Code::from_bytes(value.as_bytes()))

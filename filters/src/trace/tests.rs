@@ -54,7 +54,7 @@ enum Answer {
 }
 
 impl Terminal for Answer {
-    fn call<'a>(&'a self, cx: &'a RequestContext, _: Request<Body>) -> FilterFuture<'a> {
+    fn call<'a>(&'a self, cx: &'a RequestContext, _: &'a mut Request<Body>) -> FilterFuture<'a> {
         cx.set_operation("get".into());
         Box::pin(async move {
             match self {
@@ -63,7 +63,10 @@ impl Terminal for Answer {
                         http::HeaderName::from_static("grpc-status"),
                         HeaderValue::from_static(status),
                     )]);
-                    Ok(Response::new(Body::whole(Bytes::from_static(b"12345").into(), Some(trailers))))
+                    Ok(Response::new(Body::whole(
+                        Bytes::from_static(b"12345").into(),
+                        Some(Box::new(trailers)),
+                    )))
                 }
                 Self::Refused(reason) => Err(Rejection::new(*reason, "no")),
                 Self::Never => std::future::pending().await,
@@ -87,7 +90,8 @@ fn request() -> Request<Body> {
 async fn call(trace: Trace, answer: &Answer, read: bool) {
     let filters: [Arc<dyn Filter>; 1] = [Arc::new(trace)];
     let cx = context();
-    let called = run(&filters, answer, &cx, request());
+    let mut request = request();
+    let called = run(&filters, answer, &cx, &mut request);
     // A call that never ends is dropped here, as it is when its client goes away.
     let result = tokio::time::timeout(std::time::Duration::from_millis(10), called).await;
     if let Ok(Ok(response)) = result

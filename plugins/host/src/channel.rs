@@ -3,7 +3,7 @@
 //! Nothing here names a type of h2, hyper or tonic; a transport is anything that implements
 //! [`PluginChannel`].
 
-use crate::worker::WorkerLocal;
+use crate::{status, worker::WorkerLocal};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
@@ -48,20 +48,37 @@ pub trait WireSource: Send {
 /// The plugin's answer.
 #[derive(Debug)]
 pub struct WireReply {
-    /// Response headers (of a trailers-only answer: with `grpc-status`).
-    pub headers: HeaderMap,
+    /// Response headers (of a trailers-only answer: with `grpc-status`). `None` is what nearly every answer has,
+    /// `content-type: application/grpc` and no more.
+    pub headers: Option<Box<HeaderMap>>,
     /// Messages and trailers.
     pub body: ReplyBody,
 }
 
+impl WireReply {
+    /// A call that went well, all of it at hand.
+    #[must_use]
+    pub fn succeeded(messages: Payload) -> Self {
+        Self { headers: None, body: ReplyBody::Succeeded(messages) }
+    }
+
+    /// Takes the headers, made where they are the usual ones.
+    pub fn take_headers(&mut self) -> HeaderMap {
+        self.headers.take().map_or_else(status::headers, |headers| *headers)
+    }
+}
+
 /// Length-prefixed gRPC messages, cut anywhere, and the trailers after them.
 pub enum ReplyBody {
-    /// All of it is at hand. Empty trailers: there are none (a trailers-only answer).
+    /// All of it is at hand, and the call went well: `grpc-status: 0` follows the messages, and no more. A way of its
+    /// own, because nearly every call takes it, and a map of headers is larger than all the rest.
+    Succeeded(Payload),
+    /// All of it is at hand.
     Whole {
         /// The messages.
         messages: Payload,
-        /// What follows them.
-        trailers: HeaderMap,
+        /// What follows them; `None` in a trailers-only answer.
+        trailers: Option<Box<HeaderMap>>,
     },
     /// It is still arriving.
     Stream(Box<dyn ReplySource>),
@@ -129,6 +146,7 @@ impl fmt::Debug for WireBody {
 impl fmt::Debug for ReplyBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Succeeded(messages) => write!(f, "ReplyBody::Succeeded({} bytes)", messages.len()),
             Self::Whole { messages, .. } => write!(f, "ReplyBody::Whole({} bytes)", messages.len()),
             Self::Stream(_) => f.write_str("ReplyBody::Stream"),
         }

@@ -53,7 +53,7 @@ impl PluginChannel for InProcessChannel {
                 let call = envelope::decode_request(body)
                     .and_then(|request| contain(|| self.plugin.execute(context, request)));
                 match call {
-                    Ok(call) => Box::pin(answer(call)),
+                    Ok(call) => Box::pin(Answer(call)),
                     Err(error) => Box::pin(std::future::ready(Err(ForwardError::Refused(error)))),
                 }
             }
@@ -61,7 +61,7 @@ impl PluginChannel for InProcessChannel {
                 let plugin = Arc::clone(&self.plugin);
                 Box::pin(async move {
                     let request = envelope::decode_request(collect(source).await?)?;
-                    answer(contain(|| plugin.execute(context, request))?).await
+                    Answer(contain(|| plugin.execute(context, request))?).await
                 })
             }
             (Rpc::ExecuteStream, body) => {
@@ -91,19 +91,19 @@ fn panicked() -> Error {
     Error::channel(Code::Internal, "the plugin panicked; its message is in the proxy's standard error")
 }
 
-async fn answer(call: Call) -> Result<WireReply, ForwardError> {
-    let outcome = match AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| Err(panicked())) {
-        Err(error) if error.scope == Scope::Channel => return Err(ForwardError::Refused(error)),
-        outcome => outcome,
-    };
-    let messages = envelope::encode_reply(outcome)?;
-    Ok(whole(messages))
-}
+/// A plugin's answer to a unary call. Written out, because an `async fn` would hold the call several times over.
+struct Answer(Call);
 
-fn whole(messages: Payload) -> WireReply {
-    WireReply {
-        headers: status::headers(),
-        body: ReplyBody::Whole { messages, trailers: status::ok_trailers() },
+impl Future for Answer {
+    type Output = Result<WireReply, ForwardError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled =
+            contain(|| self.0.as_mut().poll(cx)).unwrap_or_else(|panicked| Poll::Ready(Err(panicked)));
+        Poll::Ready(match ready!(polled) {
+            Err(error) if error.scope == Scope::Channel => Err(ForwardError::Refused(error)),
+            outcome => envelope::encode_reply(outcome).map(WireReply::succeeded).map_err(Into::into),
+        })
     }
 }
 
@@ -131,10 +131,10 @@ async fn open(
     match opened {
         Ok(responses) => {
             let replies = Replies { responses: Some(responses), pending: Payload::new(), failure };
-            Ok(WireReply { headers: status::headers(), body: ReplyBody::Stream(Box::new(replies)) })
+            Ok(WireReply { headers: None, body: ReplyBody::Stream(Box::new(replies)) })
         }
         Err(error) if error.scope == Scope::Channel => Err(ForwardError::Refused(error)),
-        Err(error) => Ok(whole(envelope::encode_stream_reply(Err(error))?)),
+        Err(error) => Ok(WireReply::succeeded(envelope::encode_stream_reply(Err(error))?)),
     }
 }
 

@@ -113,10 +113,11 @@ pub(crate) async fn next_frame(
 }
 
 /// All of an answer: its messages and its trailers (or headers, of a trailers-only one).
-pub(crate) async fn all(reply: WireReply) -> Result<(Payload, HeaderMap), ForwardError> {
+pub(crate) async fn all(mut reply: WireReply) -> Result<(Payload, HeaderMap), ForwardError> {
+    let headers = reply.take_headers();
     match reply.body {
-        ReplyBody::Whole { messages, trailers } if trailers.is_empty() => Ok((messages, reply.headers)),
-        ReplyBody::Whole { messages, trailers } => Ok((messages, trailers)),
+        ReplyBody::Succeeded(messages) => Ok((messages, crate::ok_trailers())),
+        ReplyBody::Whole { messages, trailers } => Ok((messages, trailers.map_or(headers, |fields| *fields))),
         ReplyBody::Stream(mut source) => {
             let mut messages = Payload::new();
             let mut trailers = HeaderMap::new();

@@ -1,10 +1,10 @@
 //! What belongs to one worker and to no other: its upstream connections and the tasks that drive them.
 
+use foldhash::HashMap;
 use prism_platform::Platform;
 use std::{
     any::Any,
     cell::RefCell,
-    collections::HashMap,
     fmt,
     future::Future,
     rc::Rc,

@@ -67,6 +67,7 @@ impl<F: Future<Output = Response<Body>>> Future for Stream<F> {
 /// A stream until it is over. Dropped before that because the proxy goes away, it tells the client so.
 struct Open {
     edge: Rc<Edge>,
+    /// The request is gRPC, and the answer with it.
     grpc: bool,
     respond: SendResponse<Bytes>,
     sending: Option<Sending>,
@@ -78,9 +79,8 @@ impl Open {
     fn answer(&mut self, response: Response<Body>) {
         let (mut head, body) = response.into_parts();
         let ended = body.is_end();
-        let grpc = is_grpc(&head.headers);
         if !ended
-            && !grpc
+            && !self.grpc
             && let Some(length) = body.exact_len()
         {
             head.headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
@@ -89,7 +89,7 @@ impl Open {
         let Ok(send) = self.respond.send_response(Response::from_parts(head, ()), ended) else { return };
         if !ended {
             let stall = Stall::new(self.edge.limits().stall_timeout);
-            self.sending = Some(Sending { send, grpc, body, pending: None, stall });
+            self.sending = Some(Sending { send, grpc: self.grpc, body, pending: None, stall });
         }
     }
 }

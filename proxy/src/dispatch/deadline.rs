@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use http::Response;
 use http_body::Frame;
+use pin_project_lite::pin_project;
 use prism_filters::{
     Body, Reason, Rejection, RequestContext,
     body::{BodyError, Duplex},
 };
-use prism_platform::time::{Instant, Sleep, sleep_until, timeout_at};
+use prism_platform::time::{Instant, Sleep, sleep_until};
 use std::{
     future::Future,
     pin::Pin,
@@ -15,21 +16,49 @@ use std::{
 };
 
 /// Runs a call until its deadline, its answer's body included.
-pub(super) async fn within(
-    cx: &RequestContext,
-    call: impl Future<Output = Result<Response<Body>, Rejection>>,
-) -> Result<Response<Body>, Rejection> {
-    let Some(deadline) = cx.deadline() else { return call.await };
-    // The call comes first: one that is ready at its deadline is still answered.
-    let response = timeout_at(deadline, call).await.map_err(|_| passed())??;
-    Ok(response.map(|body| {
-        // What is all at hand needs no more time.
-        if body.exact_len().is_some() {
-            body
-        } else {
-            Body::from_duplex(Box::new(Until { body, timer: Box::pin(sleep_until(deadline)), deadline }))
+pub(super) fn within<F>(cx: &RequestContext, call: F) -> Within<F>
+where
+    F: Future<Output = Result<Response<Body>, Rejection>>,
+{
+    Within { call, deadline: cx.deadline(), timer: None }
+}
+
+pin_project! {
+    /// Written out, because `timeout` holds a timer's room for the calls that have no deadline too, and sets one for
+    /// those that never wait.
+    pub(super) struct Within<F> {
+        #[pin]
+        call: F,
+        deadline: Option<Instant>,
+        timer: Option<Pin<Box<Sleep>>>,
+    }
+}
+
+impl<F: Future<Output = Result<Response<Body>, Rejection>>> Future for Within<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        // The call comes first: one that is ready at its deadline is still answered.
+        let answer = this.call.poll(cx);
+        let Some(deadline) = *this.deadline else { return answer };
+        match answer {
+            Poll::Ready(Ok(mut response)) => {
+                // What is all at hand needs no more time.
+                if response.body().exact_len().is_none() {
+                    let body = std::mem::take(response.body_mut());
+                    let timer = this.timer.take().unwrap_or_else(|| Box::pin(sleep_until(deadline)));
+                    *response.body_mut() = Body::from_duplex(Box::new(Until { body, timer, deadline }));
+                }
+                Poll::Ready(Ok(response))
+            }
+            Poll::Ready(Err(refused)) => Poll::Ready(Err(refused)),
+            Poll::Pending => {
+                let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+                timer.as_mut().poll(cx).map(|()| Err(passed()))
+            }
         }
-    }))
+    }
 }
 
 fn passed() -> Rejection {

@@ -1,9 +1,12 @@
 //! Handing a gRPC call to its plugin, and the plugin's answer back.
 
-use super::{refusal, reply::Reply};
+use super::{
+    refusal,
+    reply::{Reply, check_whole},
+};
 use crate::snapshot::Namespace;
 use bytes::Bytes;
-use http::{Response, header};
+use http::Response;
 use http_body::Frame;
 use prism_filters::{Body, Rejection, Rpc, body::BodyError};
 use prism_plugin_abi::CallContext;
@@ -31,21 +34,23 @@ impl Call<'_> {
         let rpc = self.rpc;
         let sending = self.send(wire(body));
         async move {
-            let (WireReply { headers, body }, backend) = sending.await?;
-            let mut response = Response::new(match body {
+            let (mut reply, backend) = sending.await?;
+            let headers = reply.take_headers();
+            let whole = |messages: &_| check_whole(messages, rpc == Rpc::Unary, limit, plugin);
+            let mut response = Response::new(match reply.body {
+                ReplyBody::Succeeded(messages) => {
+                    whole(&messages)?;
+                    Body::succeeded(messages)
+                }
                 ReplyBody::Whole { messages, trailers } => {
-                    super::reply::check_whole(&messages, rpc == Rpc::Unary, limit, plugin)?;
-                    Body::whole(messages, (!trailers.is_empty()).then_some(trailers))
+                    whole(&messages)?;
+                    Body::whole(messages, trailers)
                 }
                 ReplyBody::Stream(source) => {
                     Body::from_duplex(Box::new(Reply::new(source, backend, rpc, limit, plugin.clone())))
                 }
             });
             *response.headers_mut() = headers;
-            response
-                .headers_mut()
-                .entry(header::CONTENT_TYPE)
-                .or_insert(header::HeaderValue::from_static("application/grpc"));
             Ok(response)
         }
     }

@@ -82,7 +82,7 @@ impl<'a> Dispatch<'a> {
     ) -> Result<Response<Body>, Rejection> {
         let target = self.backend(cx)?;
         let operation = cx.operation(request).await?;
-        let call = self.call(cx, target, &operation, rpc)?;
+        let call = self.call(cx, target, operation, rpc)?;
         call.grpc(std::mem::take(request.body_mut())).await
     }
 
@@ -102,17 +102,17 @@ impl<'a> Dispatch<'a> {
     fn call(
         &self,
         cx: &RequestContext,
-        (namespace, backend, status): (&'a Namespace, InFlight, Arc<Status>),
+        (namespace, backend): (&'a Namespace, InFlight),
         operation: &ByteString,
         rpc: Rpc,
     ) -> Result<forward::Call<'a>, Rejection> {
-        check_operation(namespace.plugin(), &status, operation, rpc)?;
+        check_operation(namespace.plugin(), &backend.load_status(), operation, rpc)?;
         let context = call_context(cx, backend.instance());
         Ok(forward::Call { worker: self.edge.worker(), namespace, backend, rpc, context })
     }
 
-    /// The namespace, the plugin instance that serves it now, and how that is.
-    fn backend(&self, cx: &RequestContext) -> Result<(&'a Namespace, InFlight, Arc<Status>), Rejection> {
+    /// The namespace, and the plugin instance that serves it now.
+    fn backend(&self, cx: &RequestContext) -> Result<(&'a Namespace, InFlight), Rejection> {
         if cx.namespace().is_empty() {
             return Err(Rejection::new(
                 Reason::MissingNamespace,
@@ -128,18 +128,20 @@ impl<'a> Dispatch<'a> {
                 .about_plugin(namespace.plugin())
         };
         let backend = namespace.slot().enter().ok_or_else(|| unavailable("not started yet"))?;
-        let status = backend.status();
-        if !status.state.serves() {
-            return Err(unavailable(status.reason.as_deref().unwrap_or("starting")));
+        {
+            let status = backend.load_status();
+            if !status.state.serves() {
+                return Err(unavailable(status.reason.as_deref().unwrap_or("starting")));
+            }
         }
-        Ok((namespace, backend, status))
+        Ok((namespace, backend))
     }
 }
 
 impl Terminal for Dispatch<'_> {
-    fn call<'a>(&'a self, cx: &'a RequestContext, mut request: Request<Body>) -> FilterFuture<'a> {
+    fn call<'a>(&'a self, cx: &'a RequestContext, request: &'a mut Request<Body>) -> FilterFuture<'a> {
         Box::pin(async move {
-            self.dispatch(cx, &mut request).await.map_err(|rejection| rejection.by("plugin_dispatch"))
+            self.dispatch(cx, request).await.map_err(|rejection| rejection.by("plugin_dispatch"))
         })
     }
 }
@@ -179,13 +181,12 @@ fn check_operation(plugin: &str, status: &Status, operation: &ByteString, rpc: R
 
 /// What the proxy vouches for.
 fn call_context(cx: &RequestContext, instance: InstanceId) -> CallContext {
-    let (request_id, traceparent) = cx.ids();
     CallContext {
         instance,
         namespace: cx.namespace().clone(),
         principal: cx.principal().cloned(),
-        request_id,
-        traceparent,
+        request_id: cx.request_id().clone(),
+        traceparent: cx.traceparent().clone(),
         deadline: cx.deadline().map(prism_platform::time::Instant::into_std),
     }
 }

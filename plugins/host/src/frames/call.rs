@@ -7,7 +7,6 @@ use super::{
 };
 use crate::{
     channel::{ForwardError, ReplyBody, Rpc, WireBody, WireReply, WireSource},
-    status,
     upstream::{Admitted, Connection, Ended, Failed, GATHER, Reply, Sink, Upload, time_left},
 };
 use bytes::Bytes;
@@ -170,7 +169,7 @@ impl Sent {
         let receive = SendWrapper::new(FramesReply::new(call, gathered));
         let upload = self.upload.take().map(|upload| upload.map(SendWrapper::new));
         let body = ReplyBody::Stream(Box::new(Reply::new(receive, upload, admitted)));
-        Poll::Ready(Ok(WireReply { headers: status::headers(), body }))
+        Poll::Ready(Ok(WireReply { headers: None, body }))
     }
 }
 

@@ -23,9 +23,14 @@ pub(super) fn whole(end: &End, messages: Payload) -> WireReply {
     if messages.is_empty() && !end.is_ok() {
         let mut headers = trailers(end);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        return WireReply { headers, body: ReplyBody::Whole { messages, trailers: HeaderMap::new() } };
+        let body = ReplyBody::Whole { messages, trailers: None };
+        return WireReply { headers: Some(Box::new(headers)), body };
     }
-    WireReply { headers: status::headers(), body: ReplyBody::Whole { messages, trailers: trailers(end) } }
+    if end.is_ok() {
+        return WireReply::succeeded(messages);
+    }
+    let trailers = Some(Box::new(trailers(end)));
+    WireReply { headers: None, body: ReplyBody::Whole { messages, trailers } }
 }
 
 fn trailers(end: &End) -> HeaderMap {
@@ -77,9 +82,12 @@ mod tests {
     #[test]
     fn an_end_reads_as_grpc_has_it() {
         let message = Payload::from(Bytes::from_static(b"m"));
-        let shown = |reply: WireReply| {
-            let ReplyBody::Whole { messages, trailers } = reply.body else { panic!("not whole") };
-            (reply.headers, messages.len(), trailers)
+        let shown = |mut reply: WireReply| match (reply.take_headers(), reply.body) {
+            (headers, ReplyBody::Whole { messages, trailers }) => {
+                (headers, messages.len(), trailers.map_or_else(HeaderMap::new, |trailers| *trailers))
+            }
+            (headers, ReplyBody::Succeeded(messages)) => (headers, messages.len(), status::ok_trailers()),
+            (_, ReplyBody::Stream(_)) => panic!("not whole"),
         };
         let (headers, length, trailers) = shown(whole(&End::ok(), message.clone()));
         assert_eq!((headers.len(), length, trailers.len()), (1, 1, 1));

@@ -50,19 +50,31 @@ pub(crate) fn reply(
     strip(&mut head.headers);
     if receive.is_end_stream() {
         // Trailers-only: the headers are the trailers. Dropping the upload tells the plugin to want no more.
-        let body = ReplyBody::Whole { messages: Payload::new(), trailers: HeaderMap::new() };
+        let body = ReplyBody::Whole { messages: Payload::new(), trailers: None };
         return match head.headers.contains_key(GRPC_STATUS) {
-            true => Ok(WireReply { headers: head.headers, body }),
+            true => Ok(WireReply { headers: Some(Box::new(head.headers)), body }),
             false => Err(no_status()),
         };
     }
     let taken = Arc::clone(taken);
     let mut reply = GrpcReply { receive, gathered: Payload::new(), unreleased: 0, taken };
     let body = match reply.gather(cx)? {
-        Some(trailers) => ReplyBody::Whole { messages: reply.gathered, trailers },
+        Some(trailers) if is_plain_ok(&trailers) => ReplyBody::Succeeded(reply.gathered),
+        Some(trailers) => ReplyBody::Whole { messages: reply.gathered, trailers: Some(Box::new(trailers)) },
         None => ReplyBody::Stream(Box::new(Reply::new(reply, upload, admitted))),
     };
-    Ok(WireReply { headers: head.headers, body })
+    let headers = (!is_usual(&head.headers)).then(|| Box::new(head.headers));
+    Ok(WireReply { headers, body })
+}
+
+/// `grpc-status: 0` and no more.
+fn is_plain_ok(trailers: &HeaderMap) -> bool {
+    trailers.len() == 1 && trailers.get(GRPC_STATUS).is_some_and(|status| status == "0")
+}
+
+/// The content type that every answer has, and no more.
+fn is_usual(headers: &HeaderMap) -> bool {
+    headers.len() == 1 && headers.get(CONTENT_TYPE).is_some_and(|value| value == "application/grpc")
 }
 
 pub(crate) fn check(status: StatusCode, headers: &HeaderMap) -> Result<(), ForwardError> {

@@ -11,8 +11,8 @@ fn forward(rpc: Rpc, body: WireBody) -> Forwarding {
 }
 
 async fn unary(operation: &'static str) -> Result<Result<Data, Error>, ForwardError> {
-    let reply = forward(Rpc::Execute, WireBody::Whole(message(operation, "x"))).await?;
-    assert_eq!(reply.headers[CONTENT_TYPE], "application/grpc");
+    let mut reply = forward(Rpc::Execute, WireBody::Whole(message(operation, "x"))).await?;
+    assert_eq!(reply.take_headers()[CONTENT_TYPE], "application/grpc");
     let (messages, trailers) = all(reply).await?;
     assert_eq!(trailers[status::GRPC_STATUS], "0");
     Ok(envelope::decode_reply(messages)?)
@@ -26,7 +26,7 @@ fn is_raw(data: &Data, expected: &[u8]) -> bool {
 fn a_call_answers_at_its_first_poll() {
     let mut call = forward(Rpc::Execute, WireBody::Whole(message("echo", "x")));
     let reply = call.as_mut().now_or_never().expect("no waiting").unwrap();
-    let ReplyBody::Whole { messages, .. } = reply.body else { panic!("not whole") };
+    let ReplyBody::Succeeded(messages) = reply.body else { panic!("not whole") };
     assert!(is_raw(&envelope::decode_reply(messages).unwrap().unwrap(), b"x"));
 }
 

@@ -1,15 +1,14 @@
 //! What an instance can do.
 
+use foldhash::HashMap;
 use prism_plugin_abi::{Description, Kind, OperationInfo};
 use prism_proto::{INTERFACES, Interface, Method};
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
-};
+use std::{collections::BTreeMap, fmt};
 
 /// Operations by name.
 #[derive(Clone, Default)]
 pub struct OperationTable {
+    // Not std's hasher: callers look up what they like, but only the plugin puts anything in.
     by_name: HashMap<Box<str>, OperationInfo>,
     described: bool,
 }

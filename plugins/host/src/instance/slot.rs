@@ -116,6 +116,10 @@ impl NamespaceSlot {
     /// Counts a call in on the instance that answers now; `None` when there is none (any more).
     #[must_use]
     pub fn enter(&self) -> Option<InFlight> {
+        // Borrowed at first: nearly every call is counted in at once, and that takes a handle of its own.
+        if let Some(call) = self.0.active.load().as_ref()?.enter() {
+            return Some(call);
+        }
         let mut active = self.0.active.load_full()?;
         loop {
             if let Some(call) = active.enter() {

@@ -104,12 +104,13 @@ fn check_instance(reply: &WireReply, link: &Link) {
 /// FAILED_PRECONDITION before any message: the plugin does not know the instance (any more). The caller gets
 /// it as it is; should it mean something else, initializing again changes nothing.
 fn is_unknown_instance(reply: &WireReply) -> bool {
-    let refused = |trailers: &HeaderMap| trailers.get(GRPC_STATUS) == Some(&HeaderValue::from_static("9"));
+    let refused = |fields: &HeaderMap| fields.get(GRPC_STATUS) == Some(&HeaderValue::from_static("9"));
     match &reply.body {
         ReplyBody::Whole { messages, trailers } => {
-            messages.is_empty() && (refused(&reply.headers) || refused(trailers))
+            messages.is_empty()
+                && [&reply.headers, trailers].into_iter().flatten().any(|fields| refused(fields))
         }
-        ReplyBody::Stream(_) => false,
+        ReplyBody::Succeeded(_) | ReplyBody::Stream(_) => false,
     }
 }
 

@@ -33,9 +33,13 @@ pub(super) async fn answer(
     plugin: &ByteString,
 ) -> Result<Response<Body>, Rejection> {
     match wire.body {
+        ReplyBody::Succeeded(messages) => {
+            reply::check_whole(&messages, true, limit, plugin)?;
+            result(messages, plugin)
+        }
         ReplyBody::Whole { messages, trailers } => {
             reply::check_whole(&messages, true, limit, plugin)?;
-            decided(messages, &wire.headers, &trailers, plugin)
+            decided(messages, wire.headers.as_deref(), trailers.as_deref(), plugin)
         }
         ReplyBody::Stream(source) => {
             let mut reply = reply::Reply::new(source, counted, Rpc::Unary, limit, plugin.clone());
@@ -58,7 +62,7 @@ pub(super) async fn answer(
                     }
                 }
             }
-            decided(messages, &wire.headers, &trailers, plugin)
+            decided(messages, wire.headers.as_deref(), Some(&trailers), plugin)
         }
     }
 }
@@ -66,11 +70,16 @@ pub(super) async fn answer(
 /// An answer that is all at hand.
 fn decided(
     messages: Payload,
-    headers: &HeaderMap,
-    trailers: &HeaderMap,
+    headers: Option<&HeaderMap>,
+    trailers: Option<&HeaderMap>,
     plugin: &ByteString,
 ) -> Result<Response<Body>, Rejection> {
-    check_status(trailers, Some(headers), plugin)?;
+    check_status(trailers, headers, plugin)?;
+    result(messages, plugin)
+}
+
+/// What a call that went well has to say.
+fn result(messages: Payload, plugin: &ByteString) -> Result<Response<Body>, Rejection> {
     let outcome =
         decode_reply(messages).map_err(|error| refusal(ForwardError::Protocol(error.to_string()), plugin))?;
     match outcome {
@@ -84,8 +93,12 @@ fn decided(
     }
 }
 
-fn check_status(trailers: &HeaderMap, headers: Option<&HeaderMap>, plugin: &str) -> Result<(), Rejection> {
-    let field = |name: &str| trailers.get(name).or_else(|| headers?.get(name));
+fn check_status(
+    trailers: Option<&HeaderMap>,
+    headers: Option<&HeaderMap>,
+    plugin: &str,
+) -> Result<(), Rejection> {
+    let field = |name: &str| [trailers, headers].into_iter().flatten().find_map(|fields| fields.get(name));
     let code = field("grpc-status").map_or(Code::Unknown, |status| Code::from_bytes(status.as_bytes()));
     if code == Code::Ok {
         return Ok(());
@@ -200,7 +213,7 @@ impl Duplex for RawResult {
 impl RawResult {
     /// The status was sent long ago: what contradicts it now can only break the answer off.
     fn end(&self, trailers: &HeaderMap) -> Result<(), Rejection> {
-        check_status(trailers, None, &self.plugin)?;
+        check_status(Some(trailers), None, &self.plugin)?;
         let after = ExecuteResponse::decode(&self.after[..])
             .map_err(|_| self.contradiction("what follows its result cannot be read"))?;
         let agrees =
