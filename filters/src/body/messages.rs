@@ -46,8 +46,15 @@ pub(crate) struct Messages {
 /// gRPC's framing (PROTOCOL-HTTP2.md, "Length-Prefixed-Message"): one byte that says whether the message is
 /// compressed, four with its length, big-endian, then the message.
 enum State {
-    Prefix { bytes: [u8; 5], have: usize },
-    Message { scanner: Scanner, remaining: usize },
+    Prefix {
+        bytes: [u8; 5],
+        have: usize,
+    },
+    /// Boxed, because nearly every message is here as a whole when its prefix is.
+    Message {
+        scanner: Box<Scanner>,
+        remaining: usize,
+    },
 }
 
 impl State {
@@ -234,7 +241,7 @@ impl Messages {
     /// A message of which some is still to come.
     fn begin(&mut self, length: usize) -> Result<(), Rejection> {
         let scanner = if self.messages == 0 { Scanner::new(length) } else { Scanner::later(length) };
-        self.state = State::Message { scanner, remaining: length };
+        self.state = State::Message { scanner: Box::new(scanner), remaining: length };
         if length == 0 { self.end_message() } else { Ok(()) }
     }
 

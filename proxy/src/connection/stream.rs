@@ -28,17 +28,38 @@ pub(super) fn serve(
     peer: Option<SocketAddr>,
 ) -> impl Future<Output = ()> {
     let grpc = is_grpc(request.headers());
-    let open = Open { edge: Rc::clone(&edge), grpc, respond, sending: None, over: false };
-    Stream { answering: stack::serve(edge, request, peer), open }
+    let at = At::Chain { answering: stack::serve(Rc::clone(&edge), request, peer), respond };
+    Stream { at, edge, grpc }
 }
 
 pin_project! {
     /// Written out, because an `async fn` would hold the request and the answer several times over, in a future
-    /// that is moved for every request.
+    /// that is moved for every request. Dropped before it is over because the proxy goes away, it tells the client so.
     struct Stream<F> {
         #[pin]
-        answering: F,
-        open: Open,
+        at: At<F>,
+        edge: Rc<Edge>,
+        // The request is gRPC, and so is the answer.
+        grpc: bool,
+    }
+
+    impl<F> PinnedDrop for Stream<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if this.edge.is_cut() {
+                this.at.cut(*this.grpc);
+            }
+        }
+    }
+}
+
+pin_project! {
+    /// How far a stream is.
+    #[project = AtProjection]
+    enum At<F> {
+        Chain { #[pin] answering: F, respond: SendResponse<Bytes> },
+        Body { sending: Sending },
+        End,
     }
 }
 
@@ -46,74 +67,64 @@ impl<F: Future<Output = Response<Body>>> Future for Stream<F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        if this.open.sending.is_none() {
-            let Poll::Ready(response) = this.answering.poll(cx) else {
-                // The client gave up: dropping the future cancels the call all the way to the plugin.
-                ready!(this.open.respond.poll_reset(cx)).ok();
-                this.open.over = true;
-                return Poll::Ready(());
+        let mut this = self.project();
+        if let AtProjection::Chain { answering, respond } = this.at.as_mut().project() {
+            let next = match answering.poll(cx) {
+                Poll::Ready(response) => answer(respond, response, *this.grpc, this.edge),
+                Poll::Pending => {
+                    // The client gave up: dropping the future cancels the call all the way to the plugin.
+                    ready!(respond.poll_reset(cx)).ok();
+                    At::End
+                }
             };
-            this.open.answer(response);
+            this.at.set(next);
         }
-        if let Some(sending) = &mut this.open.sending {
+        if let AtProjection::Body { sending } = this.at.as_mut().project() {
             ready!(sending.poll(cx));
+            this.at.set(At::End);
         }
-        this.open.over = true;
         Poll::Ready(())
     }
 }
 
-/// A stream until it is over. Dropped before that because the proxy goes away, it tells the client so.
-struct Open {
-    edge: Rc<Edge>,
-    /// The request is gRPC, and the answer with it.
-    grpc: bool,
-    respond: SendResponse<Bytes>,
-    sending: Option<Sending>,
-    over: bool,
-}
-
-impl Open {
-    /// Sends the answer's head; what follows it is then `sending`.
-    fn answer(&mut self, response: Response<Body>) {
-        let (mut head, body) = response.into_parts();
-        let ended = body.is_end();
-        if !ended
-            && !self.grpc
-            && let Some(length) = body.exact_len()
-        {
-            head.headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
+/// Sends the answer's head. What follows it is the next state.
+fn answer<F>(respond: &mut SendResponse<Bytes>, response: Response<Body>, grpc: bool, edge: &Edge) -> At<F> {
+    let (mut head, body) = response.into_parts();
+    let ended = body.is_end();
+    if !ended
+        && !grpc
+        && let Some(length) = body.exact_len()
+    {
+        head.headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
+    }
+    match respond.send_response(Response::from_parts(head, ()), ended) {
+        Ok(send) if !ended => {
+            let stall = Stall::new(edge.limits().stall_timeout);
+            At::Body { sending: Sending { send, grpc, body, pending: None, stall } }
         }
-        // An error here means that the stream or the connection is gone: nobody is left to answer.
-        let Ok(send) = self.respond.send_response(Response::from_parts(head, ()), ended) else { return };
-        if !ended {
-            let stall = Stall::new(self.edge.limits().stall_timeout);
-            self.sending = Some(Sending { send, grpc: self.grpc, body, pending: None, stall });
-        }
+        // An error means that the stream or the connection is gone: nobody is left to answer.
+        Ok(_) | Err(_) => At::End,
     }
 }
 
-impl Drop for Open {
-    fn drop(&mut self) {
-        if self.over || !self.edge.is_cut() {
-            return;
-        }
+impl<F> At<F> {
+    /// The proxy goes away under the stream. Whatever cannot be sent any more has nobody to read it.
+    fn cut(self: Pin<&mut Self>, grpc: bool) {
         let refusal = Rejection::new(Refused::Draining, "the proxy is shutting down: call again");
-        match &mut self.sending {
-            // Whatever cannot be sent any more has nobody to read it.
-            Some(sending) if self.grpc => drop(sending.send.send_trailers(trailers_of(&refusal))),
-            Some(sending) => sending.send.send_reset(Reason::CANCEL),
-            None => {
+        match self.project() {
+            AtProjection::End => {}
+            AtProjection::Body { sending } if grpc => drop(sending.send.send_trailers(trailers_of(&refusal))),
+            AtProjection::Body { sending } => sending.send.send_reset(Reason::CANCEL),
+            AtProjection::Chain { respond, .. } => {
                 let mut head = Response::new(());
-                if self.grpc {
+                if grpc {
                     *head.headers_mut() = trailers_of(&refusal);
                     head.headers_mut()
                         .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/grpc"));
                 } else {
                     *head.status_mut() = refusal.http_status();
                 }
-                drop(self.respond.send_response(head, true));
+                drop(respond.send_response(head, true));
             }
         }
     }
