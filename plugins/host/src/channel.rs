@@ -3,7 +3,7 @@
 //! Nothing here names a type of h2, hyper or tonic; a transport is anything that implements
 //! [`PluginChannel`].
 
-use crate::{status, worker::WorkerLocal};
+use crate::{in_process::Answer, status, worker::WorkerLocal};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
@@ -125,7 +125,36 @@ impl From<prism_plugin_envelope::ProtocolError> for ForwardError {
 }
 
 /// A call until its answer's headers are there. Dropping it cancels the call.
-pub type Forwarding = Pin<Box<dyn Future<Output = Result<WireReply, ForwardError>>>>;
+pub enum Forwarding {
+    /// A plugin in this process answers it: nothing is needed around what the plugin gave.
+    InProcess(Answer),
+    /// Whatever another transport needs.
+    Boxed(Pin<Box<dyn Future<Output = Result<WireReply, ForwardError>>>>),
+}
+
+impl Forwarding {
+    /// Of any future.
+    pub fn new(call: impl Future<Output = Result<WireReply, ForwardError>> + 'static) -> Self {
+        Self::Boxed(Box::pin(call))
+    }
+}
+
+impl Future for Forwarding {
+    type Output = Result<WireReply, ForwardError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::InProcess(answer) => Pin::new(answer).poll(cx),
+            Self::Boxed(call) => call.as_mut().poll(cx),
+        }
+    }
+}
+
+impl fmt::Debug for Forwarding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Forwarding")
+    }
+}
 
 /// A way to a plugin. Shared by all workers; what belongs to one worker (its connections) a transport
 /// keeps in that worker's [`WorkerLocal`].

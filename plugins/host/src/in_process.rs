@@ -53,20 +53,20 @@ impl PluginChannel for InProcessChannel {
                 let call = envelope::decode_request(body)
                     .and_then(|request| contain(|| self.plugin.execute(context, request)));
                 match call {
-                    Ok(call) => Box::pin(Answer(call)),
-                    Err(error) => Box::pin(std::future::ready(Err(ForwardError::Refused(error)))),
+                    Ok(call) => Forwarding::InProcess(Answer(call)),
+                    Err(error) => Forwarding::new(std::future::ready(Err(ForwardError::Refused(error)))),
                 }
             }
             (Rpc::Execute, WireBody::Stream(source)) => {
                 let plugin = Arc::clone(&self.plugin);
-                Box::pin(async move {
+                Forwarding::new(async move {
                     let request = envelope::decode_request(collect(source).await?)?;
                     Answer(contain(|| plugin.execute(context, request))?).await
                 })
             }
             (Rpc::ExecuteStream, body) => {
                 let plugin = Arc::clone(&self.plugin);
-                Box::pin(open(plugin, context, body))
+                Forwarding::new(open(plugin, context, body))
             }
         }
     }
@@ -92,7 +92,7 @@ fn panicked() -> Error {
 }
 
 /// A plugin's answer to a unary call. Written out, because an `async fn` would hold the call several times over.
-struct Answer(Call);
+pub struct Answer(Call);
 
 impl Future for Answer {
     type Output = Result<WireReply, ForwardError>;

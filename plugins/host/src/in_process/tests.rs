@@ -25,7 +25,7 @@ fn is_raw(data: &Data, expected: &[u8]) -> bool {
 #[test]
 fn a_call_answers_at_its_first_poll() {
     let mut call = forward(Rpc::Execute, WireBody::Whole(message("echo", "x")));
-    let reply = call.as_mut().now_or_never().expect("no waiting").unwrap();
+    let reply = (&mut call).now_or_never().expect("no waiting").unwrap();
     let ReplyBody::Succeeded(messages) = reply.body else { panic!("not whole") };
     assert!(is_raw(&envelope::decode_reply(messages).unwrap().unwrap(), b"x"));
 }

@@ -39,7 +39,7 @@ impl PluginChannel for RemoteChannel {
         let ways = self.endpoint.ways(worker);
         let link = Arc::clone(&self.link);
         match link.protocol() {
-            Protocol::Grpc => Box::pin(forward(Rc::clone(&ways.grpc), link, rpc, context, body)),
+            Protocol::Grpc => Forwarding::new(forward(Rc::clone(&ways.grpc), link, rpc, context, body)),
             Protocol::Frames => at_once::forward(&ways.frames, link, rpc, context, body),
         }
     }

@@ -225,7 +225,7 @@ fn the_queue_has_an_end() {
         let mut refused = 0;
         for _ in 0..3 {
             // The first round dials; after that, all are polled with the connection open.
-            calls.retain_mut(|call| match call.as_mut().now_or_never() {
+            calls.retain_mut(|call| match call.now_or_never() {
                 None => true,
                 Some(Err(ForwardError::Overloaded(_))) => {
                     refused += 1;
@@ -259,10 +259,10 @@ fn those_who_wait_and_leave_hold_nobody_up() {
         assert!(time::timeout(Duration::from_millis(20), &mut first).await.is_err());
         let mut waiting: Vec<_> = (0..10).map(|_| rig.unary("x")).collect();
         for call in &mut waiting {
-            assert!(call.as_mut().now_or_never().is_none());
+            assert!(call.now_or_never().is_none());
         }
         let mut last = rig.unary("last");
-        assert!(last.as_mut().now_or_never().is_none());
+        assert!((&mut last).now_or_never().is_none());
         drop(waiting);
         // One for each call that gets to the plugin at all: it may see some of those who left.
         let keep_going = async {

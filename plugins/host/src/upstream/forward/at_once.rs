@@ -27,20 +27,28 @@ pub(super) fn forward(
         (WireBody::Whole(body), Some(connection)) if link.is_initialized(connection.peer) => {
             let admitted = match upstream.admit() {
                 Ok(admitted) => admitted,
-                Err(error) => return Box::pin(std::future::ready(Err(error))),
+                Err(error) => return Forwarding::new(std::future::ready(Err(error))),
             };
             match Sent::now(&connection, rpc, &context, body) {
                 Ok(sent) => {
                     let upstream = Rc::clone(upstream);
                     let admitted = Some(admitted);
-                    return Box::pin(AtOnce { sent, admitted, upstream, link, rpc, context, again: None });
+                    return Forwarding::new(AtOnce {
+                        sent,
+                        admitted,
+                        upstream,
+                        link,
+                        rpc,
+                        context,
+                        again: None,
+                    });
                 }
                 Err(body) => WireBody::Whole(body),
             }
         }
         (body, _) => body,
     };
-    Box::pin(with_all_waits(Rc::clone(upstream), link, rpc, context, body))
+    Forwarding::new(with_all_waits(Rc::clone(upstream), link, rpc, context, body))
 }
 
 struct AtOnce {
@@ -58,7 +66,7 @@ impl AtOnce {
     fn once_more(&mut self, error: ForwardError, body: WireBody) -> Forwarding {
         let (upstream, link) = (Rc::clone(&self.upstream), Arc::clone(&self.link));
         let (rpc, context, mut admitted) = (self.rpc, self.context.clone(), self.admitted.take());
-        Box::pin(async move {
+        Forwarding::new(async move {
             let call = Call { upstream: &upstream, link: &link, rpc, context: &context };
             let reply = once_more(&call, &mut admitted, &error, body).await?;
             check_instance(&reply, &link);
@@ -73,7 +81,7 @@ impl Future for AtOnce {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if let Some(again) = &mut this.again {
-            return again.as_mut().poll(cx);
+            return Pin::new(again).poll(cx);
         }
         Poll::Ready(match ready!(this.sent.poll(cx, &mut this.admitted)) {
             Ok(reply) => {
@@ -83,7 +91,7 @@ impl Future for AtOnce {
             Err(Failed::Broken(error) | Failed::NotBegun(error, None)) => Err(error),
             Err(Failed::NotBegun(error, Some(body))) => {
                 let again = this.once_more(error, body);
-                return this.again.insert(again).as_mut().poll(cx);
+                return Pin::new(this.again.insert(again)).poll(cx);
             }
         })
     }
