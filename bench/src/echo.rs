@@ -70,13 +70,13 @@ pub fn plugin() -> Arc<dyn Plugin> {
     Arc::new(Hosted::<Echo>::new())
 }
 
-/// Serves the echo on a unix socket until the future is dropped.
+/// Serves the echo on a unix socket until `until` resolves, or the future is dropped.
 ///
 /// # Errors
 /// The socket cannot be bound.
-pub async fn serve_at(socket: PathBuf) -> Result<(), ServeError> {
+pub async fn serve_at(socket: PathBuf, until: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
     let options = ServeOptions { address: Address::Unix(socket), ..ServeOptions::default() };
-    serve(plugin(), options, future::pending()).await
+    serve(plugin(), options, until).await
 }
 
 /// Serves the echo on a unix socket, on a thread and a runtime of its own, until the process ends.
@@ -86,6 +86,6 @@ pub async fn serve_at(socket: PathBuf) -> Result<(), ServeError> {
 pub fn serve_on(socket: PathBuf) {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(serve_at(socket)).expect("the echo serves");
+        runtime.block_on(serve_at(socket, future::pending())).expect("the echo serves");
     });
 }

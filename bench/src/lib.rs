@@ -8,3 +8,6 @@ pub mod dispatch;
 pub mod echo;
 pub mod filters;
 pub mod proxy;
+mod told;
+
+pub use told::told;

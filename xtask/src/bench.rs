@@ -59,7 +59,7 @@ pub(crate) fn run(what: &Bench) -> Result<(), Failure> {
 fn compare(options: &Compare) -> Result<(), Failure> {
     if !options.no_build {
         tools::install_peers()?;
-        dist::build(!options.no_pgo)?;
+        dist::build((!options.no_pgo).then_some(dist::CPU))?;
     }
     let mut command = Command::new(workspace::target().join("dist/compare"));
     command.current_dir(workspace::root()).arg("--tools").arg(workspace::tools());

@@ -12,7 +12,6 @@ use crate::{
 };
 use clap::Args;
 use std::{
-    ffi::OsString,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -21,10 +20,17 @@ use std::{
 /// How to build.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Without a profile: one build and no training.
+    /// One build with cargo's usual flags: no profile, no training, any processor.
     #[arg(long)]
     no_pgo: bool,
+    /// The oldest processor that it is to run on, as rustc names it.
+    #[arg(long, default_value = CPU, conflicts_with = "no_pgo")]
+    cpu: String,
 }
+
+/// What servers have had since 2013 (Intel's Haswell, AMD's Excavator). Wider registers copy a request's parts with
+/// half the instructions (docs/performance.md).
+pub(crate) const CPU: &str = if cfg!(target_arch = "x86_64") { "x86-64-v3" } else { "generic" };
 
 /// What is built and put into `target/dist`: what ships, and what the comparison runs.
 const PACKAGES: &[&str] = &["-p", "prism-edge", "-p", "prism-bench", "--bins"];
@@ -38,13 +44,13 @@ const STAMP: &str = "PGO";
 
 /// Builds into `target/dist`.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    build(!options.no_pgo)
+    build((!options.no_pgo).then_some(&options.cpu))
 }
 
-/// Builds everything in [`PROGRAMS`], with a profile or without.
-pub(crate) fn build(pgo: bool) -> Result<(), Failure> {
+/// Builds everything in [`PROGRAMS`]: with a profile for a processor, or plainly.
+pub(crate) fn build(cpu: Option<&str>) -> Result<(), Failure> {
     let dist = workspace::target().join("dist");
-    if !pgo {
+    let Some(cpu) = cpu else {
         announce("cargo build --profile dist");
         step::run(cargo().args(["build", "--profile", "dist"]).args(PACKAGES))?;
         return match fs::remove_file(dist.join(STAMP)) {
@@ -53,7 +59,7 @@ pub(crate) fn build(pgo: bool) -> Result<(), Failure> {
             }
             _ => Ok(()),
         };
-    }
+    };
     let rust = Toolchain::find()?;
     let profdata = rust.profdata()?;
     tools::install_h2load()?;
@@ -63,7 +69,8 @@ pub(crate) fn build(pgo: bool) -> Result<(), Failure> {
     step::file(format!("cannot make {}", raw.display()), fs::create_dir_all(&raw))?;
 
     announce("instrumented build");
-    let instrumented = compile(&rust, TRAINED, &folder.join("instrumented"), "-Cprofile-generate", &raw)?;
+    let generate = format!("-Cprofile-generate={}", raw.display());
+    let instrumented = compile(&rust, TRAINED, &folder.join("instrumented"), &[flags(cpu), generate])?;
     announce("training");
     train::run(&instrumented, &folder.join("scene"))?;
     let merged = folder.join("merged.profdata");
@@ -73,7 +80,8 @@ pub(crate) fn build(pgo: bool) -> Result<(), Failure> {
     // Anew: cargo goes by the profile's name and would keep what was built with the one before.
     let optimized = folder.join("optimized");
     let _ = fs::remove_dir_all(&optimized);
-    let built = compile(&rust, PACKAGES, &optimized, "-Cprofile-use", &merged)?;
+    let with = format!("-Cprofile-use={}", merged.display());
+    let built = compile(&rust, PACKAGES, &optimized, &[flags(cpu), with])?;
     step::file(format!("cannot make {}", dist.display()), fs::create_dir_all(&dist))?;
     for program in PROGRAMS {
         // By renaming: a program that runs cannot be written over.
@@ -121,19 +129,22 @@ impl Toolchain {
     }
 }
 
-/// Builds with one more flag; says where the programs are.
-fn compile(
-    rust: &Toolchain,
-    what: &[&str],
-    target: &Path,
-    flag: &str,
-    profile: &Path,
-) -> Result<PathBuf, Failure> {
-    let mut flags = std::env::var_os("RUSTFLAGS").unwrap_or_default();
-    for part in [" ", flag, "="] {
-        flags.push(part);
+/// For a processor. An older one must be told so, and not stop at an instruction that it does not know: the C library
+/// refuses to start a program that is marked with a level above the processor's. GNU's linker writes the mark.
+fn flags(cpu: &str) -> String {
+    match cpu.starts_with("x86-64-v") {
+        true => format!("-Ctarget-cpu={cpu} -Clinker-features=-lld -Clink-arg=-Wl,-z,{cpu}"),
+        false => format!("-Ctarget-cpu={cpu}"),
     }
-    flags.push(OsString::from(profile));
+}
+
+/// Builds with more flags; says where the programs are.
+fn compile(rust: &Toolchain, what: &[&str], target: &Path, more: &[String]) -> Result<PathBuf, Failure> {
+    let mut flags = std::env::var_os("RUSTFLAGS").unwrap_or_default();
+    for flag in more {
+        flags.push(" ");
+        flags.push(flag);
+    }
     step::run(
         cargo()
             // With a target named, build scripts and macros are not built with these flags.

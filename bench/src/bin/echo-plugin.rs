@@ -2,7 +2,7 @@
 // Why it did not start is said at the terminal.
 #![allow(clippy::print_stderr)]
 
-use prism_bench::echo;
+use prism_bench::{echo, told};
 use std::{env, error::Error, path::PathBuf, process::ExitCode};
 
 fn main() -> ExitCode {
@@ -21,5 +21,5 @@ fn main() -> ExitCode {
 
 fn run(socket: PathBuf) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(echo::serve_at(socket))?)
+    Ok(runtime.block_on(async { echo::serve_at(socket, told()).await })?)
 }

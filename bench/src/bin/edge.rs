@@ -4,17 +4,11 @@
 #![allow(clippy::print_stderr)]
 
 use clap::Parser;
-use prism_bench::echo;
+use prism_bench::{echo, told};
 use prism_edge::{Builtins, ConfigFile, Options, run_on_threads};
 use prism_filters::registry;
 use prism_platform::{Platform, avoid_huge_pages, raise_open_files};
-use std::{
-    error::Error,
-    future::{self, Future},
-    path::PathBuf,
-    process::ExitCode,
-};
-use tokio::signal::unix::{SignalKind, signal};
+use std::{error::Error, path::PathBuf, process::ExitCode};
 
 // As in `prism-edge` itself, which this stands for.
 #[global_allocator]
@@ -35,18 +29,6 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("edge: {error}");
             ExitCode::FAILURE
-        }
-    }
-}
-
-/// SIGTERM: it ends in good order, and a build that is being trained writes its profile.
-fn told() -> impl Future<Output = ()> {
-    let signal = signal(SignalKind::terminate());
-    async {
-        match signal {
-            Ok(mut signal) => drop(signal.recv().await),
-            // Without it the only way to end is to be killed.
-            Err(_) => future::pending().await,
         }
     }
 }

@@ -106,7 +106,9 @@ impl World {
         local.block_on(&runtime, async {
             if way != Way::Builtin {
                 let socket = socket.clone();
-                tokio::task::spawn_local(async { echo::serve_at(socket).await.expect("the echo serves") });
+                tokio::task::spawn_local(async {
+                    echo::serve_at(socket, future::pending()).await.expect("the echo serves");
+                });
                 while !folder.path().join("echo.sock").exists() {
                     yield_now().await;
                 }

@@ -28,7 +28,7 @@ pub(super) fn run(programs: &Path, scene: &Path) -> Result<(), Failure> {
     let several = write("several", &framed("echo_stream", 128).repeat(MESSAGES))?;
     let raw = write("raw", &[7; 128])?;
 
-    let _plugin = Running::start(Command::new(programs.join("echo-plugin")).arg(scene.join("echo.sock")))?;
+    let plugin = Running::start(Command::new(programs.join("echo-plugin")).arg(scene.join("echo.sock")))?;
     let edge = Running::start(Command::new(programs.join("edge")).arg("-c").arg(&config))?;
     wait_for(PORT)?;
 
@@ -47,7 +47,8 @@ pub(super) fn run(programs: &Path, scene: &Path) -> Result<(), Failure> {
         Load { h1: true, path: &path, namespace: None, body: &raw, ..base }.run((8, 1, 4_000))?;
     }
     Load { namespace: Some("nobody"), answer: 0, ..base }.run((4, 8, 4_000))?;
-    edge.stop()
+    edge.stop()?;
+    plugin.stop()
 }
 
 /// Three ways to one echo, everything that is on by default on.
