@@ -174,7 +174,7 @@ impl Running {
         let status = step::file("cannot wait for the trained program", self.0.wait())?;
         match status.success() {
             true => Ok(()),
-            false => Err(Failure::Exit { what: "edge".to_owned(), status }),
+            false => Err(Failure::Exit { what: "a program that was trained".to_owned(), status }),
         }
     }
 }
