@@ -1,5 +1,6 @@
-//! Short texts that several hold. `Bytes` allocates once for the text and once more when it is first cloned; these
-//! are one allocation.
+//! Texts that several hold, and texts that are cut.
+//!
+//! `Bytes` allocates once for a text and once more when it is first cloned; a shared text is one allocation.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -33,6 +34,15 @@ pub fn shared_text(text: &str) -> ByteString {
     }
 }
 
+/// At most `most` bytes of a text, cut between characters.
+pub(crate) fn cut(text: &str, most: usize) -> &str {
+    let mut end = text.len().min(most);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +54,15 @@ mod tests {
             let shared = shared_text(&text);
             assert_eq!(shared, text.as_str());
             assert_eq!(shared.clone(), shared);
+        }
+    }
+
+    #[test]
+    fn a_cut_never_loses_more_than_a_character() {
+        let text = format!("{}{}", "a".repeat(511), "é".repeat(20));
+        for most in 0..600 {
+            let cut = cut(&text, most);
+            assert!(text.starts_with(cut) && cut.len() <= most && cut.len() + 1 >= most.min(text.len()));
         }
     }
 }

@@ -160,6 +160,14 @@ impl Messages {
         let mut rest = &piece[..];
         while !rest.is_empty() {
             match &mut self.state {
+                // At its first byte, and not when its prefix is complete: a plugin that has the one message may act
+                // on it before it hears that the call was wrong.
+                State::Prefix { .. } if self.limits.unary && self.messages > 0 => {
+                    return Err(Rejection::new(
+                        Reason::MalformedMessage,
+                        "a unary call carries one message, not several",
+                    ));
+                }
                 State::Prefix { bytes, have } => {
                     let take = rest.len().min(5 - *have);
                     bytes[*have..*have + take].copy_from_slice(&rest[..take]);
@@ -203,12 +211,6 @@ impl Messages {
 
     /// The length that a message's prefix announces.
     fn announced(&self, prefix: [u8; 5]) -> Result<usize, Rejection> {
-        if self.limits.unary && self.messages > 0 {
-            return Err(Rejection::new(
-                Reason::MalformedMessage,
-                "a unary call carries one message, not several",
-            ));
-        }
         match prefix[0] {
             0 => {}
             1 => {

@@ -58,8 +58,9 @@ pub trait Duplex: Send {
     /// The producer failed; the body is over.
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>;
 
-    /// Moves whatever can move without taking a frame.
-    fn poll_progress(&mut self, cx: &mut Context<'_>);
+    /// Moves whatever can move without taking a frame. Ready when the body broke meanwhile: the next frame is the
+    /// error, and whatever was taken before it needs not be waited for.
+    fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
 /// A request or response body. Dropping it cancels whatever produces it.
@@ -202,11 +203,18 @@ impl Body {
     }
 
     /// Moves along what can move without taking a frame ([`Duplex::poll_progress`]).
-    pub fn poll_progress(&mut self, cx: &mut Context<'_>) {
+    pub fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.0 {
             Kind::Duplex(duplex) => duplex.poll_progress(cx),
             Kind::Observed(observed) => observed.poll_progress(cx),
-            _ => {}
+            _ => Poll::Pending,
+        }
+    }
+
+    /// What was taken of it last was not delivered: to who watches it, it was dropped, even if nothing more was to come.
+    pub fn abandon(&mut self) {
+        if let Kind::Observed(observed) = &mut self.0 {
+            observed.abandon();
         }
     }
 

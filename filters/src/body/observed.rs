@@ -47,8 +47,13 @@ impl Observed {
         &self.inner
     }
 
-    pub(super) fn poll_progress(&mut self, cx: &mut Context<'_>) {
-        self.inner.poll_progress(cx);
+    pub(super) fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.inner.poll_progress(cx)
+    }
+
+    pub(super) fn abandon(&mut self) {
+        self.inner.abandon();
+        self.end(End::Dropped);
     }
 
     pub(super) fn poll_next(
@@ -126,6 +131,17 @@ mod tests {
         assert_eq!(observe(two(), 2), ["data 2", "data 1", "complete, trailers: false"]);
         assert_eq!(observe(two(), 1), ["data 2", "dropped"]);
         assert_eq!(observe(Body::empty(), 0), ["complete, trailers: false"]);
+        let log = Log::default();
+        let mut abandoned =
+            Body::whole(Bytes::from_static(b"ab").into(), None).observed(Box::new(log.clone()));
+        assert!(abandoned.poll_next(&mut Context::from_waker(std::task::Waker::noop())).is_ready());
+        abandoned.abandon();
+        drop(abandoned);
+        assert_eq!(
+            *log.0.lock().unwrap(),
+            ["data 2", "dropped"],
+            "nothing was to come, but what came was not taken"
+        );
         let with_trailers = Body::whole(Payload::new(), Some(Box::default()));
         assert_eq!(observe(with_trailers, 1), ["complete, trailers: true"]);
         let failing = Body::new(http_body_util::StreamBody::new(Fails));

@@ -73,8 +73,8 @@ impl Duplex for Unstalled {
         Poll::Ready(Some(Err(stalled(self.stall.timeout).into())))
     }
 
-    fn poll_progress(&mut self, cx: &mut Context<'_>) {
-        self.body.poll_progress(cx);
+    fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.body.poll_progress(cx)
     }
 }
 

@@ -2,7 +2,7 @@
 //! JSON body, by the request's protocol.
 
 use super::{Rejection, reason::code_name};
-use crate::{Body, Protocol, RequestContext};
+use crate::{Body, Protocol, RequestContext, text::cut};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 use serde::Serialize;
@@ -52,7 +52,7 @@ fn status(rejection: &Rejection, cx: Option<&RequestContext>) -> HeaderMap {
         info.insert("plugin".to_owned(), plugin.clone());
     }
     let details = ErrorDetails::with_error_info(rejection.reason().name(), DOMAIN, info);
-    let message = cut(rejection.message());
+    let message = cut(rejection.message(), MOST_MESSAGE);
     let status = tonic::Status::with_error_details(rejection.code(), message, details);
     let mut headers = HeaderMap::with_capacity(6);
     if status.add_header(&mut headers).is_err() {
@@ -86,11 +86,4 @@ fn http(cx: &RequestContext, rejection: &Rejection) -> Response<Body> {
 
 /// `grpc-message` is percent-encoded, at worst to three times its length, and at most 1 KiB then: peers limit
 /// their header lists.
-fn cut(text: &str) -> &str {
-    const MOST: usize = 1024 / 3;
-    let mut end = text.len().min(MOST);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
-}
+const MOST_MESSAGE: usize = 1024 / 3;

@@ -6,6 +6,7 @@ use crate::{
     body::{BodyError, End, GRPC_STATUS, Observer},
     metrics::CallMetrics,
     reject::code_name,
+    text::cut,
 };
 use bytestring::ByteString;
 use http::{HeaderMap, Method, Request, Response, StatusCode, uri::PathAndQuery};
@@ -107,7 +108,7 @@ impl Record {
             peer: self.peer,
             protocol: if self.protocol == Protocol::Grpc { "grpc" } else { "http" },
             method: self.method.as_str(),
-            path: path.get(..path.len().min(PATH_BYTES)).unwrap_or_default(),
+            path: cut(path, PATH_BYTES),
             namespace: &self.namespace,
             operation: self.operation.as_deref(),
             plugin: self.plugin.as_deref(),

@@ -136,6 +136,9 @@ fn builder(limits: &Http2) -> server::Builder {
         .max_frame_size(limits.max_frame_bytes.as_u32())
         .initial_window_size(limits.initial_stream_window_bytes.as_u32())
         .initial_connection_window_size(limits.initial_connection_window_bytes.as_u32())
+        // Half of it by default: a burst of two thousand messages of a few bytes, which no window holds back, would end
+        // the connection with every other call on it. What small frames take is bounded like what their bytes take.
+        .data_frame_budget(limits.max_connection_window_bytes.as_usize())
         .max_send_buffer_size(limits.max_send_buffer_bytes.as_usize());
     builder
 }

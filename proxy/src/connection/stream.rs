@@ -142,6 +142,14 @@ struct Sending {
     stall: Stall,
 }
 
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if self.pending.is_some() {
+            self.body.abandon();
+        }
+    }
+}
+
 impl Sending {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
@@ -188,6 +196,7 @@ impl Sending {
                     Poll::Ready(Some(Ok(capacity))) => capacity,
                     // The stream is gone; the next poll of the body's consumer ends it.
                     Poll::Ready(Some(Err(_)) | None) => {
+                        self.body.abandon();
                         self.body = Body::empty();
                         self.pending = None;
                         return Poll::Ready(());
@@ -212,7 +221,11 @@ impl Sending {
             return Poll::Ready(());
         }
         // A bidirectional call must be able to go on sending while its client does not read.
-        self.body.poll_progress(cx);
+        if self.body.poll_progress(cx).is_ready() {
+            // Broken, and what there is to say about that waits for no window.
+            self.pending = None;
+            return self.poll(cx);
+        }
         // Bytes that wait for a window that never opens hold memory: that is a stall, and it is cut.
         if self.stall.poll_waiting(cx).is_ready() {
             self.send.send_reset(Reason::CANCEL);

@@ -48,7 +48,8 @@ impl<F: Future<Output = Result<Response<Body>, Rejection>>> Future for Within<F>
                 if response.body().exact_len().is_none() {
                     let body = std::mem::take(response.body_mut());
                     let timer = this.timer.take().unwrap_or_else(|| Box::pin(sleep_until(deadline)));
-                    *response.body_mut() = Body::from_duplex(Box::new(Until { body, timer, deadline }));
+                    *response.body_mut() =
+                        Body::from_duplex(Box::new(Until { body, timer, deadline, passed: false }));
                 }
                 Poll::Ready(Ok(response))
             }
@@ -69,10 +70,15 @@ struct Until {
     body: Body,
     timer: Pin<Box<Sleep>>,
     deadline: Instant,
+    /// It passed while nobody asked for a frame.
+    passed: bool,
 }
 
 impl Duplex for Until {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if std::mem::take(&mut self.passed) {
+            return self.end();
+        }
         match self.body.poll_next(cx) {
             // A body that is never pending must not outrun its deadline either.
             Poll::Ready(Some(Ok(frame))) if frame.is_data() && Instant::now() >= self.deadline => self.end(),
@@ -82,8 +88,14 @@ impl Duplex for Until {
         }
     }
 
-    fn poll_progress(&mut self, cx: &mut Context<'_>) {
-        self.body.poll_progress(cx);
+    fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // A client that takes nothing has a deadline too.
+        if self.passed || self.timer.as_mut().poll(cx).is_ready() {
+            self.passed = true;
+            self.body = Body::empty();
+            return Poll::Ready(());
+        }
+        self.body.poll_progress(cx)
     }
 }
 
@@ -115,7 +127,21 @@ mod tests {
             Poll::Pending
         }
 
-        fn poll_progress(&mut self, _: &mut Context<'_>) {}
+        fn poll_progress(&mut self, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_has_a_deadline_too() {
+        let body = Body::from_duplex(Box::new(Never));
+        let mut body = within(&context(), async { Ok(Response::new(body)) }).await.unwrap().into_body();
+        poll_fn(|cx| body.poll_progress(cx)).await;
+        let ended = poll_fn(|cx| body.poll_next(cx)).await;
+        assert!(
+            matches!(ended, Some(Err(BodyError::Rejected(rejection))) if rejection.reason() == Reason::DeadlineExceeded)
+        );
+        assert!(poll_fn(|cx| body.poll_next(cx)).await.is_none());
     }
 
     #[tokio::test(start_paused = true)]

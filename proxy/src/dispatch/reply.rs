@@ -94,10 +94,11 @@ impl Duplex for Reply {
         }
     }
 
-    fn poll_progress(&mut self, cx: &mut Context<'_>) {
+    fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(source) = &mut self.source {
             source.poll_progress(cx);
         }
+        Poll::Pending
     }
 }
 

@@ -76,6 +76,20 @@ async fn what_is_right_passes_untouched_however_it_is_cut() {
 }
 
 #[tokio::test]
+async fn one_byte_too_many_and_the_one_message_is_not_handed_on() {
+    let message = framed(&message("get", 20));
+    for extra in 1..=7 {
+        let bytes = [&message[..], &[0; 7][..extra]].concat();
+        for size in 1..=bytes.len() {
+            let (operation, passed, refused) = pass(cut(&bytes, size), limits(true)).await;
+            let refused = refused.or(operation.err());
+            assert_eq!(refused, Some(Reason::MalformedMessage), "{extra} more, pieces of {size}");
+            assert!(passed.len() < message.len(), "{extra} more, pieces of {size}: all of it");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_never_complete_for_the_plugin() {
     use Reason::*;
     let field =
@@ -141,7 +155,9 @@ impl crate::body::Duplex for Silent {
         self.0.take().map_or(Poll::Pending, |bytes| Poll::Ready(Some(Ok(Frame::data(bytes)))))
     }
 
-    fn poll_progress(&mut self, _: &mut Context<'_>) {}
+    fn poll_progress(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
 }
 
 #[tokio::test(start_paused = true)]

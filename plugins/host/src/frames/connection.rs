@@ -91,7 +91,11 @@ fn greet(session: &mut ClientSession, io: &mut Io, cx: &mut Context<'_>) -> Poll
     let read = session.poll_read(cx, io);
     let written = session.poll_write(cx, io);
     if session.is_established() {
-        return Poll::Ready(Ok(()));
+        // Calls would wait for a place that never comes.
+        return Poll::Ready(match session.max_calls() {
+            0 => Err("its SETTINGS allow no call (max_calls 0)".to_owned()),
+            _ => Ok(()),
+        });
     }
     let problem = match (read, written) {
         (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => error,

@@ -205,8 +205,8 @@ impl Duplex for RawResult {
         }
     }
 
-    fn poll_progress(&mut self, cx: &mut Context<'_>) {
-        self.reply.poll_progress(cx);
+    fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.reply.poll_progress(cx)
     }
 }
 

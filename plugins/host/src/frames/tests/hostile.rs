@@ -98,6 +98,22 @@ fn a_plugin_that_dies_in_the_middle_of_its_greeting() {
 }
 
 #[test]
+fn a_plugin_that_allows_no_call_is_away() {
+    local(async {
+        let way = Way::new();
+        scripted(&way, async move |_, mut io| {
+            let settings = Settings { minor: 0, max_calls: 0, initial_credit: 1, max_frame: 1 << 20 };
+            io.write_all(&PREFACE).await.unwrap();
+            io.write_all(&bytes_of(&Frame::Settings(settings))).await.unwrap();
+            drain(&mut io).await;
+        })
+        .await;
+        let reason = unavailable(way.unary("x").await);
+        assert!(reason.contains("max_calls 0"), "{reason}");
+    });
+}
+
+#[test]
 fn a_plugin_that_dies_as_soon_as_it_has_greeted() {
     local(async {
         let way = Way::new();
