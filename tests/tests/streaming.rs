@@ -41,6 +41,7 @@ over_every_transport! {
     large_answers_stream_over_http_too
     an_echo_whose_client_sends_first_and_reads_later_does_not_deadlock
     a_client_that_never_opens_its_window_is_cut
+    a_client_that_never_opens_its_window_has_its_deadline
     a_client_that_stops_in_the_middle_of_a_message_is_cut
     silence_between_messages_is_no_stall
 }
@@ -275,6 +276,20 @@ async fn a_client_that_never_opens_its_window_is_cut(transport: Transport) {
     let answer = other.call(head(EXECUTE), request("source", b"1000000")).await.unwrap();
     assert_eq!(answer.code(), Code::Ok);
     assert!(answer.body.len() > 1_000_000);
+}
+
+async fn a_client_that_never_opens_its_window_has_its_deadline(transport: Transport) {
+    let _quiet = QUIET.lock().await;
+    // As long as the stall is by default: it is not that which ends the call.
+    let scene = scene(transport, "").await;
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(0);
+    let connection = http2::connect_with(scene.proxy.port(), &builder).await;
+    let mut head = head(EXECUTE);
+    head.headers_mut().insert("grpc-timeout", http::HeaderValue::from_static("500m"));
+    let answer = connection.call(head, request("source", b"1000000")).await.unwrap();
+    assert_eq!(answer.code(), Code::DeadlineExceeded);
+    assert!(answer.body.is_empty());
 }
 
 async fn a_client_that_stops_in_the_middle_of_a_message_is_cut(transport: Transport) {
