@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 pub struct Load {
     stop: Arc<AtomicBool>,
     calls: Arc<AtomicU64>,
+    answered: Arc<AtomicU64>,
     clients: JoinSet<Vec<String>>,
 }
 
@@ -20,6 +21,8 @@ pub struct Load {
 pub struct Outcome {
     /// How many calls they made.
     pub calls: u64,
+    /// How many of them were answered.
+    pub answered: u64,
     /// What failed.
     pub failures: Vec<String>,
 }
@@ -41,10 +44,16 @@ impl Load {
     /// Starts so many clients, each on a connection of its own.
     #[must_use]
     pub fn start(port: u16, namespace: &str, clients: usize) -> Self {
-        let mut load = Self { stop: Arc::default(), calls: Arc::default(), clients: JoinSet::new() };
+        let mut load = Self {
+            stop: Arc::default(),
+            calls: Arc::default(),
+            answered: Arc::default(),
+            clients: JoinSet::new(),
+        };
         for number in 0..clients {
             let client = Client::new(port, namespace);
             let (stop, calls) = (Arc::clone(&load.stop), Arc::clone(&load.calls));
+            let answered = Arc::clone(&load.answered);
             load.clients.spawn(async move {
                 let key = format!("load-{number}");
                 let mut failures = Vec::new();
@@ -52,7 +61,7 @@ impl Load {
                     if stop.load(Ordering::Relaxed) {
                         break;
                     }
-                    if let Err(failure) = round_trip(&client, &key, round).await {
+                    if let Err(failure) = round_trip(&client, &key, round, &answered).await {
                         failures.push(failure);
                     }
                     calls.fetch_add(2, Ordering::Relaxed);
@@ -79,13 +88,15 @@ impl Load {
         while let Some(client) = self.clients.join_next().await {
             failures.extend(client.unwrap());
         }
-        Outcome { calls: self.calls(), failures }
+        Outcome { calls: self.calls(), answered: self.answered.load(Ordering::Relaxed), failures }
     }
 }
 
-async fn round_trip(client: &Client, key: &str, round: u64) -> Result<(), String> {
+async fn round_trip(client: &Client, key: &str, round: u64, answered: &AtomicU64) -> Result<(), String> {
     let value = round.to_string();
     client.set(key, value.clone()).await.map_err(|status| format!("set: {status:?}"))?;
+    answered.fetch_add(1, Ordering::Relaxed);
     let found = client.get(key).await.map_err(|status| format!("get: {status:?}"))?;
+    answered.fetch_add(1, Ordering::Relaxed);
     if found.as_deref() == Some(value.as_bytes()) { Ok(()) } else { Err(format!("{found:?}, not {value}")) }
 }
