@@ -7,6 +7,9 @@ use prism_plugin_abi::{
 use serde::de::DeserializeOwned;
 use std::{future::Future, sync::Arc};
 
+/// What a plugin's methods return.
+pub type PluginResult<T> = Result<T, Error>;
+
 /// A backend. One value is one initialized instance: one namespace, one configuration.
 ///
 /// Futures must not block. They are dropped when the caller gives up. A panic in one is contained: its

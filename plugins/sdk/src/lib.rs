@@ -5,6 +5,9 @@
 //! [`Plugin`](prism_plugin_abi::Plugin): that is all a builtin needs. With feature `server`, [`server`]
 //! puts a gRPC server around any such plugin: a sidecar or remote plugin. Feature `testing` has the suites
 //! that every plugin of an interface must pass.
+//!
+//! The attributes [`plugin`] and [`macro@operations`] write the implementation of the trait from an ordinary
+//! `impl` with one method for each operation.
 
 mod backend;
 mod config;
@@ -13,14 +16,19 @@ mod hosted;
 mod instances;
 mod interface;
 pub mod kv;
+#[doc(hidden)]
+pub mod macros;
 mod params;
+mod requests;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use backend::{BackendPlugin, InitContext};
+pub use backend::{BackendPlugin, InitContext, PluginResult};
 pub use hosted::{Hosted, MAX_INSTANCES};
 pub use interface::{implements, operations};
 pub use params::{Params, typed_reply, typed_reply_ending_in};
 pub use prism_plugin_abi as abi;
+pub use prism_plugin_sdk_macros::{operations, plugin};
+pub use requests::Requests;
