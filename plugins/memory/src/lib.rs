@@ -14,10 +14,10 @@ pub use config::Config;
 use bytes::Bytes;
 use futures_core::Stream;
 use prism_plugin_sdk::{
-    BackendPlugin, Hosted, InitContext,
-    abi::{CallContext, Data, Description, Error, Health, Plugin, Request, RequestStream, ResponseStream},
-    implements,
+    Hosted, InitContext, PluginResult,
+    abi::{Health, Plugin},
     kv::{self, Condition, Found, KeyValue, Page, WatchEvent},
+    operations, plugin,
 };
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -37,6 +37,7 @@ pub fn memory() -> Arc<dyn Plugin> {
 }
 
 /// One instance: one namespace's keys.
+#[plugin(name = "memory", config = Config, implements = KeyValue)]
 pub struct Memory {
     shared: Arc<Shared>,
     sweeper: JoinHandle<()>,
@@ -75,20 +76,17 @@ impl Drop for Memory {
     }
 }
 
-impl BackendPlugin for Memory {
-    type Config = Config;
-
-    fn descriptor() -> Description {
-        implements("memory", env!("CARGO_PKG_VERSION"), &["prism.kv.v1"])
-    }
-
-    async fn initialize(context: InitContext<Config>) -> Result<Self, Error> {
+#[operations]
+impl Memory {
+    #[init]
+    async fn init(context: InitContext<Config>) -> PluginResult<Self> {
         context.config.check()?;
         let shared =
             Arc::new(Shared { store: Mutex::new(Store::new(context.config)), earlier: Notify::new() });
         Ok(Self { sweeper: tokio::spawn(shared.clone().sweep()), shared })
     }
 
+    #[health]
     async fn health(&self) -> Health {
         let (keys, bytes) = self.shared.lock().usage();
         let mut health = Health::healthy();
@@ -97,20 +95,8 @@ impl BackendPlugin for Memory {
         health
     }
 
-    async fn execute(self: &Arc<Self>, _: &CallContext, request: Request) -> Result<Data, Error> {
-        kv::execute(&**self, request).await
-    }
-
-    async fn execute_stream(
-        self: &Arc<Self>,
-        _: &CallContext,
-        first: Request,
-        _: RequestStream,
-    ) -> Result<ResponseStream, Error> {
-        kv::watch(&**self, first).await
-    }
-
     /// Watchers learn that their instance is gone; what they have not read yet still comes first.
+    #[shutdown]
     async fn shutdown(&self) {
         self.shared.lock().end_watchers();
     }
@@ -119,7 +105,7 @@ impl BackendPlugin for Memory {
 impl KeyValue for Memory {
     const TOKEN: &'static str = "memory";
 
-    async fn get(&self, key: &str, _with_ttl: bool) -> Result<Option<Found>, Error> {
+    async fn get(&self, key: &str, _with_ttl: bool) -> PluginResult<Option<Found>> {
         Ok(self.shared.lock().get(key, Instant::now()))
     }
 
@@ -129,7 +115,7 @@ impl KeyValue for Memory {
         value: Bytes,
         ttl: Option<Duration>,
         condition: Condition,
-    ) -> Result<bool, Error> {
+    ) -> PluginResult<bool> {
         // Always a copy, made before the lock: a slice of a request would keep the whole request alive,
         // and a small value between large fields that nobody reads would cost memory that is not counted.
         let value = Bytes::copy_from_slice(&value);
@@ -143,23 +129,23 @@ impl KeyValue for Memory {
         Ok(set.applied)
     }
 
-    async fn delete(&self, keys: Vec<String>) -> Result<usize, Error> {
+    async fn delete(&self, keys: Vec<String>) -> PluginResult<usize> {
         let mut store = self.shared.lock();
         let now = Instant::now();
         Ok(keys.iter().filter(|key| store.delete(key, now)).count())
     }
 
-    async fn exists(&self, key: &str) -> Result<bool, Error> {
+    async fn exists(&self, key: &str) -> PluginResult<bool> {
         Ok(self.shared.lock().get(key, Instant::now()).is_some())
     }
 
-    async fn multi_get(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, Error> {
+    async fn multi_get(&self, keys: &[String]) -> PluginResult<Vec<Option<Bytes>>> {
         let mut store = self.shared.lock();
         let now = Instant::now();
         Ok(keys.iter().map(|key| store.get(key, now).map(|found| found.value)).collect())
     }
 
-    async fn scan(&self, prefix: &str, page_size: usize, from: Option<&[u8]>) -> Result<Page, Error> {
+    async fn scan(&self, prefix: &str, page_size: usize, from: Option<&[u8]>) -> PluginResult<Page> {
         let after = match from {
             None => None,
             Some(key) => Some(std::str::from_utf8(key).map_err(|_| kv::foreign_token())?),
@@ -173,7 +159,7 @@ impl KeyValue for Memory {
     async fn watch(
         &self,
         prefix: String,
-    ) -> Result<impl Stream<Item = Result<WatchEvent, Error>> + Send + 'static, Error> {
+    ) -> PluginResult<impl Stream<Item = PluginResult<WatchEvent>> + Send + 'static> {
         self.shared.lock().watch(prefix)
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use futures_util::{FutureExt, StreamExt};
 use prism_plugin_sdk::{
-    abi::{Code, InstanceId},
+    abi::{Code, Error, InstanceId},
     kv::EventKind,
     testing::{Instance, KvCapabilities, kv_suite},
 };
@@ -71,7 +71,7 @@ async fn a_full_store_refuses_and_says_what_to_raise() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_pins_the_request_it_came_in() {
-    let store = Memory::initialize(InitContext {
+    let store = Memory::init(InitContext {
         instance: InstanceId(1),
         namespace: String::new(),
         backend_type: String::new(),
