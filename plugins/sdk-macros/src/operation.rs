@@ -92,10 +92,10 @@ pub(crate) fn receiver(method: &ImplItemFn) -> syn::Result<TokenStream> {
     match method.sig.inputs.first() {
         Some(FnArg::Receiver(Receiver { colon_token: Some(_), ty, .. })) => match &**ty {
             Type::Reference(ty) if ty.mutability.is_none() => Ok(quote!(self)),
-            other => Err(syn::Error::new(other.span(), by)),
+            other => Err(syn::Error::new_spanned(other, by)),
         },
         Some(FnArg::Receiver(Receiver { reference: Some(_), mutability: None, .. })) => Ok(quote!(&**self)),
-        Some(other) => Err(syn::Error::new(other.span(), by)),
+        Some(other) => Err(syn::Error::new_spanned(other, by)),
         None => Err(syn::Error::new(method.sig.ident.span(), by)),
     }
 }
@@ -134,11 +134,11 @@ fn check_raw(raw: Option<Span>, ty: &Type, what: &str) -> syn::Result<()> {
         (Some(_), false) => {
             let message =
                 format!("a raw operation's {what} is `Bytes` or `Payload`; leave `raw` away for a message");
-            Err(syn::Error::new(ty.span(), message))
+            Err(syn::Error::new_spanned(ty, message))
         }
         (None, true) => {
             let message = format!("bytes as {what} are raw: add the word `raw` to `#[operation(…)]`");
-            Err(syn::Error::new(ty.span(), message))
+            Err(syn::Error::new_spanned(ty, message))
         }
         _ => Ok(()),
     }
@@ -157,11 +157,11 @@ impl Operation {
             (None, false) => params,
             (None, true) => {
                 let message = "a `bidi` operation takes a stream of messages, `Requests<…>`";
-                return Err(syn::Error::new(params.span(), message));
+                return Err(syn::Error::new_spanned(params, message));
             }
             (Some(_), false) => {
                 let message = "a stream of messages needs the word `bidi` in `#[operation(…)]`";
-                return Err(syn::Error::new(params.span(), message));
+                return Err(syn::Error::new_spanned(params, message));
             }
         };
         check_raw(raw, params, "parameter")?;
@@ -174,7 +174,7 @@ impl Operation {
         } else {
             if matches!(outcome, Type::ImplTrait(_)) {
                 let message = "a stream needs the word `stream` in `#[operation(…)]`";
-                return Err(syn::Error::new(outcome.span(), message));
+                return Err(syn::Error::new_spanned(outcome, message));
             }
             check_raw(raw, outcome, "result")?;
             quote!(#outcome)

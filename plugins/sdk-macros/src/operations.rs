@@ -29,7 +29,7 @@ impl Parts {
                 Meta::List(list) => list.parse_args()?,
                 other => {
                     let message = "an operation has a name and a kind: `#[operation(\"name\", read)]`";
-                    return Err(syn::Error::new(other.span(), message));
+                    return Err(syn::Error::new_spanned(other, message));
                 }
             };
             if self.operations.iter().any(|known| known.name.value() == words.name.value()) {
@@ -46,7 +46,7 @@ impl Parts {
         check(role, method)?;
         if self.single.insert(role, method.sig.ident.clone()).is_some() {
             let message = format!("there is a `#[{role}]` already; a plugin has one");
-            return Err(syn::Error::new(attribute.span(), message));
+            return Err(syn::Error::new_spanned(attribute, message));
         }
         Ok(())
     }
@@ -93,12 +93,12 @@ pub(crate) fn expand(arguments: &TokenStream, item: TokenStream) -> TokenStream 
     let mut parts = Parts::default();
     if !arguments.is_empty() {
         let message = "`#[operations]` takes nothing; name and interfaces stand in `#[plugin(…)]`";
-        parts.note(syn::Error::new(arguments.span(), message));
+        parts.note(syn::Error::new_spanned(arguments, message));
     }
     if let Some((_, path, _)) = &block.trait_ {
         let message = "`#[operations]` stands on the inherent `impl`; an interface is named in `#[plugin(…)]`: \
                        `implements = KeyValue`";
-        parts.note(syn::Error::new(path.span(), message));
+        parts.note(syn::Error::new_spanned(path, message));
     }
     for item in &mut block.items {
         let ImplItem::Fn(method) = item else { continue };
@@ -107,8 +107,10 @@ pub(crate) fn expand(arguments: &TokenStream, item: TokenStream) -> TokenStream 
             std::mem::take(&mut method.attrs).into_iter().partition(|attribute| role(attribute).is_some());
         method.attrs = others;
         if let [_, second, ..] = &ours[..] {
-            parts
-                .note(syn::Error::new(second.span(), "a method is one thing; leave one of these attributes"));
+            parts.note(syn::Error::new_spanned(
+                second,
+                "a method is one thing; leave one of these attributes",
+            ));
         } else if let [attribute] = &ours[..]
             && let Some(role) = role(attribute)
             && let Err(error) = parts.take(role, attribute, method)
@@ -130,7 +132,7 @@ pub(crate) fn expand(arguments: &TokenStream, item: TokenStream) -> TokenStream 
             ),
         ] {
             if !parts.single.contains_key(role) {
-                parts.note(syn::Error::new(block.self_ty.span(), message));
+                parts.note(syn::Error::new_spanned(&block.self_ty, message));
             }
         }
     }

@@ -68,7 +68,7 @@ fn declaration(arguments: TokenStream, item: &TokenStream) -> syn::Result<TokenS
         other => {
             let message = "`#[plugin]` stands on the plugin's type, a struct or an enum; on its `impl` stands \
                            `#[operations]`";
-            return Err(syn::Error::new(other.span(), message));
+            return Err(syn::Error::new_spanned(other, message));
         }
     };
     let here = proc_macro2::Span::call_site();
@@ -101,7 +101,7 @@ fn declaration(arguments: TokenStream, item: &TokenStream) -> syn::Result<TokenS
         }
         Some(path) => {
             let message = "this is no interface of the SDK; there is `KeyValue` (prism.kv.v1)";
-            return Err(syn::Error::new(path.span(), message));
+            return Err(syn::Error::new_spanned(path, message));
         }
     };
     let (impl_generics, type_generics, clause) = generics.split_for_impl();

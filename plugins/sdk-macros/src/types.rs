@@ -37,7 +37,7 @@ pub(crate) fn fallible(ty: &Type) -> syn::Result<&Type> {
     last(ty)
         .filter(|segment| segment.ident == "PluginResult" || segment.ident == "Result")
         .and_then(first_argument)
-        .ok_or_else(|| syn::Error::new(ty.span(), "this is no result; write `PluginResult<…>` around it"))
+        .ok_or_else(|| syn::Error::new_spanned(ty, "this is no result; write `PluginResult<…>` around it"))
 }
 
 /// What a method's `PluginResult<…>` holds.
@@ -72,7 +72,7 @@ pub(crate) fn yielded(ty: &Type) -> syn::Result<(TokenStream, Option<&Type>)> {
     });
     let Some(item) = item else {
         let message = "a stream is written `impl Stream<Item = PluginResult<…>> + Send + 'static`";
-        return Err(syn::Error::new(ty.span(), message));
+        return Err(syn::Error::new_spanned(ty, message));
     };
     let value = fallible(item)?;
     Ok((value.to_token_stream(), Some(value)))

@@ -1,0 +1,33 @@
+//! An `init` of something that is there already.
+
+#![allow(dead_code, unused_imports)]
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use prism_plugin_sdk::{
+    InitContext, PluginResult, Requests,
+    abi::{CallContext, Health, Metrics},
+    operations, plugin,
+};
+use prism_proto::kv::v1::{GetRequest, GetResponse, WatchEvent};
+
+#[derive(serde::Deserialize)]
+struct Config {}
+
+#[plugin(name = "wrong", config = Config)]
+struct Wrong;
+
+#[operations]
+impl Wrong {
+    #[init]
+    async fn init(&self) -> PluginResult<Self> {
+        Ok(Self)
+    }
+
+    #[health]
+    async fn health(&self) -> Health {
+        Health::healthy()
+    }
+}
+
+fn main() {}
