@@ -15,13 +15,10 @@ use bytes::Bytes;
 use deadpool_redis::{Connection, Manager, Pool, Runtime};
 use futures_core::Stream;
 use prism_plugin_sdk::{
-    BackendPlugin, Hosted, InitContext,
-    abi::{
-        CallContext, Data, Description, Error, Health, Metrics, Plugin, Request, RequestStream,
-        ResponseStream,
-    },
-    implements,
+    Hosted, InitContext, PluginResult,
+    abi::{Error, Health, Metrics, Plugin},
     kv::{self, Condition, Found, KeyValue, Page, WatchEvent},
+    operations, plugin,
 };
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, cmd};
 use std::{
@@ -40,6 +37,7 @@ pub fn redis() -> Arc<dyn Plugin> {
 }
 
 /// One instance: one namespace, one pool.
+#[plugin(name = "redis", config = Config, implements = KeyValue)]
 pub struct Redis {
     backend: Arc<Backend>,
 }
@@ -56,14 +54,10 @@ struct Backend {
     open: Semaphore,
 }
 
-impl BackendPlugin for Redis {
-    type Config = Config;
-
-    fn descriptor() -> Description {
-        implements("redis", env!("CARGO_PKG_VERSION"), &["prism.kv.v1"])
-    }
-
-    async fn initialize(context: InitContext<Config>) -> Result<Self, Error> {
+#[operations]
+impl Redis {
+    #[init]
+    async fn init(context: InitContext<Config>) -> PluginResult<Self> {
         let config = context.config;
         let info = config.connection(&context.credentials)?;
         let database = info.redis_settings().db();
@@ -97,6 +91,7 @@ impl BackendPlugin for Redis {
         Ok(Self { backend: Arc::new(backend) })
     }
 
+    #[health]
     async fn health(&self) -> Health {
         let mut health = match self.backend.query::<String>(&cmd("PING")).await {
             Ok(_) => Health::healthy(),
@@ -109,19 +104,7 @@ impl BackendPlugin for Redis {
         health
     }
 
-    async fn execute(self: &Arc<Self>, _: &CallContext, request: Request) -> Result<Data, Error> {
-        kv::execute(&**self, request).await
-    }
-
-    async fn execute_stream(
-        self: &Arc<Self>,
-        _: &CallContext,
-        first: Request,
-        _: RequestStream,
-    ) -> Result<ResponseStream, Error> {
-        kv::watch(&**self, first).await
-    }
-
+    #[metrics]
     fn metrics(&self) -> Metrics {
         let status = self.backend.pool.status();
         Metrics {
@@ -132,6 +115,7 @@ impl BackendPlugin for Redis {
         }
     }
 
+    #[shutdown]
     async fn shutdown(&self) {
         // Calls that hold a connection finish on it; it is closed when they return it.
         self.backend.open.close();
@@ -139,17 +123,17 @@ impl BackendPlugin for Redis {
 }
 
 impl Backend {
-    async fn connection(&self) -> Result<Connection, Error> {
+    async fn connection(&self) -> PluginResult<Connection> {
         self.queries.fetch_add(1, Relaxed);
         self.pool.get().await.map_err(|error| error::pool(error, self.config.pool_size))
     }
 
-    async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
+    async fn query<T: FromRedisValue>(&self, command: &Cmd) -> PluginResult<T> {
         let mut connection = self.connection().await?;
         command.query_async(&mut *connection).await.map_err(|error| error::redis(&error))
     }
 
-    async fn pipeline<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, Error> {
+    async fn pipeline<T: FromRedisValue>(&self, commands: &Pipeline) -> PluginResult<T> {
         let mut connection = self.connection().await?;
         commands.query_async(&mut *connection).await.map_err(|error| error::redis(&error))
     }
@@ -174,7 +158,7 @@ const MGET: usize = 32;
 impl KeyValue for Redis {
     const TOKEN: &'static str = "redis";
 
-    async fn get(&self, key: &str, with_ttl: bool) -> Result<Option<Found>, Error> {
+    async fn get(&self, key: &str, with_ttl: bool) -> PluginResult<Option<Found>> {
         let key = self.backend.physical(key);
         if !with_ttl {
             let value: Option<Bytes> = self.backend.query(cmd("GET").arg(key)).await?;
@@ -197,7 +181,7 @@ impl KeyValue for Redis {
         value: Bytes,
         ttl: Option<Duration>,
         condition: Condition,
-    ) -> Result<bool, Error> {
+    ) -> PluginResult<bool> {
         let mut set = cmd("SET");
         set.arg(self.backend.physical(&key)).arg(&value[..]);
         if let Some(ttl) = ttl {
@@ -212,16 +196,16 @@ impl KeyValue for Redis {
         Ok(set.is_some())
     }
 
-    async fn delete(&self, keys: Vec<String>) -> Result<usize, Error> {
+    async fn delete(&self, keys: Vec<String>) -> PluginResult<usize> {
         let keys: Vec<_> = keys.iter().map(|key| self.backend.physical(key)).collect();
         self.backend.query(cmd("DEL").arg(keys)).await
     }
 
-    async fn exists(&self, key: &str) -> Result<bool, Error> {
+    async fn exists(&self, key: &str) -> PluginResult<bool> {
         self.backend.query(cmd("EXISTS").arg(self.backend.physical(key))).await
     }
 
-    async fn multi_get(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, Error> {
+    async fn multi_get(&self, keys: &[String]) -> PluginResult<Vec<Option<Bytes>>> {
         let mut values = Vec::with_capacity(keys.len());
         let mut bytes = 0;
         for keys in keys.chunks(MGET) {
@@ -236,14 +220,14 @@ impl KeyValue for Redis {
         Ok(values)
     }
 
-    async fn scan(&self, prefix: &str, page_size: usize, from: Option<&[u8]>) -> Result<Page, Error> {
+    async fn scan(&self, prefix: &str, page_size: usize, from: Option<&[u8]>) -> PluginResult<Page> {
         scan::page(&self.backend, prefix, page_size, from).await
     }
 
     async fn watch(
         &self,
         prefix: String,
-    ) -> Result<impl Stream<Item = Result<WatchEvent, Error>> + Send + 'static, Error> {
+    ) -> PluginResult<impl Stream<Item = PluginResult<WatchEvent>> + Send + 'static> {
         watch::open(self.backend.clone(), prefix).await
     }
 }

@@ -2,10 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
-use syn::{
-    AssocType, GenericArgument, PathArguments, PathSegment, ReturnType, Type, TypeParamBound,
-    spanned::Spanned,
-};
+use syn::{AssocType, GenericArgument, PathArguments, PathSegment, ReturnType, Type, TypeParamBound};
 
 fn last(ty: &Type) -> Option<&PathSegment> {
     match ty {
