@@ -22,7 +22,7 @@ use proc_macro::TokenStream;
 /// * `descriptors = …`: any `&'static [u8]` with an encoded `FileDescriptorSet` of the plugin's own messages.
 #[proc_macro_attribute]
 pub fn plugin(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    plugin::expand(arguments.into(), item.into()).into()
+    plugin::expand(arguments.into(), &item.into()).into()
 }
 
 /// Says what a plugin does: on the inherent `impl` of the type with `#[plugin]`. Makes it a `BackendPlugin`.
@@ -39,5 +39,5 @@ pub fn plugin(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// An operation may leave the context out, and take `self: &Arc<Self>` where a stream needs the instance.
 #[proc_macro_attribute]
 pub fn operations(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    operations::expand(&arguments.into(), item.into()).into()
+    operations::expand(&arguments.into(), &item.into()).into()
 }

@@ -50,8 +50,8 @@ impl Parse for Arguments {
     }
 }
 
-pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    match declaration(arguments, &item) {
+pub(crate) fn expand(arguments: TokenStream, item: &TokenStream) -> TokenStream {
+    match declaration(arguments, item) {
         Ok(declaration) => quote! { #item #declaration },
         Err(error) => {
             // The type stays, so that its other uses are not errors as well.

@@ -1,5 +1,7 @@
 //! A plugin written with the attributes, called through `Hosted`.
 
+#![allow(clippy::unwrap_used)]
+
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use prism_plugin_sdk::{
@@ -243,8 +245,8 @@ async fn the_rest_of_the_trait_is_passed_on() {
     }
 }
 
-/// An interface and an operation of its own.
-#[plugin(name = "both", config = Nothing, implements = KeyValue)]
+/// An interface and an operation of its own; its descriptors are in the interface's already.
+#[plugin(name = "both", config = Nothing, implements = KeyValue, descriptors = prism_proto::FILE_DESCRIPTOR_SET)]
 struct Both;
 
 #[derive(serde::Deserialize)]
@@ -310,7 +312,7 @@ async fn an_interface_stands_beside_own_operations() {
     assert_eq!(description.version, env!("CARGO_PKG_VERSION"));
     assert_eq!(description.interfaces, ["prism.kv.v1"]);
     assert_eq!(description.operations.len(), operations("prism.kv.v1").len() + 1);
-    assert!(!description.file_descriptor_set.is_empty());
+    assert_eq!(&description.file_descriptor_set[..], prism_proto::FILE_DESCRIPTOR_SET, "no file twice");
     let both = Instance::initialize(plugin, 1, &json!({}), &[]).await.unwrap();
     assert_eq!(both.raw("get", "key", &[]).await.unwrap(), "key");
     let renamed: ExistsRequest =
