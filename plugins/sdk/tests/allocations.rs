@@ -1,7 +1,7 @@
 //! A call through the attributes' dispatch allocates what a call through one written by hand does. The only
 //! test of its process, so that nobody else is counted.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use bytes::Bytes;
 use futures_util::FutureExt;

@@ -1,6 +1,6 @@
 //! A plugin written with the attributes, called through `Hosted`.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
