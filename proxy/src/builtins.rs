@@ -1,6 +1,8 @@
 //! The plugins that are linked in, by name.
 
+use prism_platform::time::Instant;
 use prism_plugin_abi::Plugin;
+use prism_plugin_envelope::control::linked;
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// Plugins that configuration can name with `type: builtin`. A binary that embeds the proxy adds its own.
@@ -14,10 +16,11 @@ impl Builtins {
         Self::default().with("memory", prism_plugin_memory::memory())
     }
 
-    /// Adds one; one of the same name is replaced.
+    /// Adds one; one of the same name is replaced. Calls reach it over the ABI that libraries are reached over, so
+    /// that what is tested with the one holds for the other.
     #[must_use]
     pub fn with(mut self, name: &str, plugin: Arc<dyn Plugin>) -> Self {
-        self.0.insert(name.to_owned(), plugin);
+        self.0.insert(name.to_owned(), linked(plugin, || Instant::now().into_std()));
         self
     }
 

@@ -8,6 +8,7 @@ mod call;
 mod context;
 mod describe;
 mod error;
+pub mod ffi;
 mod payload;
 mod plugin;
 

@@ -1,8 +1,11 @@
 //! The envelope around a payload: `ExecuteRequest`, `ExecuteResponse`, `StreamRequest` and
 //! `StreamResponse` as gRPC frames, to and from the call types of `prism-plugin-abi`.
 //!
+//! [`control`] has the rest of the plugin protocol: the calls that are few.
+//!
 //! Only the envelope is read and written; the payload inside stays in the pieces that it came in.
 
+pub mod control;
 mod framing;
 mod reply;
 mod request;

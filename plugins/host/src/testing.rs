@@ -191,8 +191,8 @@ impl Plugin for Echo {
         .boxed()
     }
 
-    fn metrics(&self, _: InstanceId) -> Option<Metrics> {
-        None
+    fn metrics(&self, _: InstanceId) -> Task<Option<Metrics>> {
+        Box::pin(std::future::ready(None))
     }
 
     fn shutdown(&self, _: InstanceId) -> Task<()> {

@@ -201,7 +201,7 @@ impl<P: BackendPlugin> Plugin for Hosted<P> {
         })
     }
 
-    fn metrics(&self, id: InstanceId) -> Option<Metrics> {
+    fn metrics(&self, id: InstanceId) -> Task<Option<Metrics>> {
         let instances = self.shared.instances.named(id);
         let of = |instance: &Instance<P>| {
             let backend = instance.backend.metrics();
@@ -211,7 +211,8 @@ impl<P: BackendPlugin> Plugin for Hosted<P> {
                 instance.counters.cumulative(backend)
             }
         };
-        instances.values().map(|instance| of(instance)).reduce(sum)
+        let metrics = instances.values().map(|instance| of(instance)).reduce(sum);
+        Box::pin(std::future::ready(metrics))
     }
 
     fn shutdown(&self, id: InstanceId) -> Task<()> {

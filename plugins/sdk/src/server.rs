@@ -6,7 +6,6 @@
 //! others away.
 
 mod adapter;
-mod control;
 mod convert;
 mod frames;
 mod front;
@@ -26,6 +25,9 @@ use prism_proto::plugin::backend_plugin_server::BackendPluginServer;
 use std::{env, ffi::OsString, future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
+
+/// What calls may travel over here, as `Describe` lists it.
+const TRANSPORTS: [&str; 2] = ["grpc", "frames/1"];
 
 /// Where and how to serve.
 #[derive(Clone, Debug)]

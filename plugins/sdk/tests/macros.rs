@@ -235,7 +235,7 @@ async fn a_panic_is_its_calls_alone() {
 async fn the_rest_of_the_trait_is_passed_on() {
     let own = own().await;
     assert_eq!(own.plugin.health(own.id).await.status, HealthStatus::Healthy);
-    assert_eq!(own.plugin.metrics(own.id).unwrap().cache_hits, 5);
+    assert_eq!(own.plugin.metrics(own.id).await.unwrap().cache_hits, 5);
     for (config, words) in
         [(json!({ "greeting": "" }), "is empty"), (json!({ "greting": "" }), "unknown field")]
     {

@@ -8,10 +8,11 @@ use crate::{
 use futures_util::FutureExt;
 use prism_platform::{Platform, time};
 use prism_plugin_abi::{
-    Code, Description, Error, Health, HealthStatus, Initialize, Initialized, InstanceId, Kind, Metrics,
-    OperationInfo, Plugin, Task,
+    Code, Description, Error, Health, Initialize, Initialized, InstanceId, Metrics, Plugin, Task,
 };
-use prism_proto::{google::protobuf::Any, plugin as wire};
+use prism_plugin_envelope::control::{
+    read_description, read_health, read_initialized, read_metrics, write_initialize,
+};
 use std::{
     panic::AssertUnwindSafe,
     sync::{
@@ -106,22 +107,13 @@ impl Session {
             Self::Builtin(plugin) => within(deadline, "Initialize", || plugin.initialize(request)).await?,
             Self::Process { control, echoed, .. } => {
                 let instance = request.instance;
-                let answer = control.initialize(&write_initialize(request), deadline).await?;
-                if !answer.success {
-                    return Err(Error::operation(Code::from_number(answer.error_code), answer.error));
-                }
-                // A plugin that echoes nothing speaks the RFC's plain protocol: one instance for each
-                // namespace and process. It was initialized in place just now: calls under way on what it had
+                let request = write_initialize(request, env!("CARGO_PKG_VERSION"));
+                let answer = control.initialize(&request, deadline).await?;
+                // One that echoes nothing was initialized in place just now: calls under way on what it had
                 // before go on with what it has now.
-                if answer.instance != 0 && answer.instance != instance.0 {
-                    let message = format!("it answered for instance {}", InstanceId(answer.instance));
-                    return Err(Error::channel(Code::Internal, message));
-                }
-                echoed.store(answer.instance != 0, Ordering::Relaxed);
-                Ok(Initialized {
-                    plugin_version: answer.plugin_version,
-                    supported_operations: answer.supported_operations,
-                })
+                let (initialized, echo) = read_initialized(answer, instance)?;
+                echoed.store(echo, Ordering::Relaxed);
+                Ok(initialized)
             }
         }
     }
@@ -140,7 +132,7 @@ impl Session {
         deadline: Duration,
     ) -> Result<Option<Metrics>, Error> {
         match self {
-            Self::Builtin(plugin) => Ok(plugin.metrics(instance)),
+            Self::Builtin(plugin) => within(deadline, "GetMetrics", || plugin.metrics(instance)).await,
             // Without an instance to name, asking would reset what others count.
             Self::Process { echoed, .. } if !echoed.load(Ordering::Relaxed) => Ok(None),
             Self::Process { control, .. } => {
@@ -169,80 +161,5 @@ async fn within<T>(deadline: Duration, method: &str, call: impl FnOnce() -> Task
             let message = format!("{method}: no answer within {} ms", deadline.as_millis());
             Err(Error::channel(Code::DeadlineExceeded, message))
         }
-    }
-}
-
-fn write_initialize(request: Initialize) -> wire::InitializeRequest {
-    wire::InitializeRequest {
-        namespace: request.namespace,
-        backend_type: request.backend_type,
-        config: Some(Any { type_url: request.config_type_url, value: request.config }),
-        credentials: request.credentials.0.into_iter().collect(),
-        capabilities: Some(wire::ProxyCapabilities {
-            supports_metrics_push: false,
-            supports_distributed_tracing: true,
-            supports_hot_reload: true,
-            proxy_version: env!("CARGO_PKG_VERSION").to_owned(),
-        }),
-        instance: request.instance.0,
-    }
-}
-
-fn read_description(description: wire::DescribeResponse) -> Description {
-    Description {
-        name: description.name,
-        version: description.version,
-        operations: description.operations.into_iter().map(read_operation).collect(),
-        interfaces: description.interfaces,
-        file_descriptor_set: description.file_descriptor_set,
-        config_type: description.config_type,
-    }
-}
-
-fn read_operation(operation: wire::OperationInfo) -> OperationInfo {
-    use wire::operation_info::Kind as Wire;
-    let kind = match Wire::try_from(operation.kind) {
-        Ok(Wire::Read) => Kind::Read,
-        Ok(Wire::Write) => Kind::Write,
-        Ok(Wire::Admin) => Kind::Admin,
-        // A kind of a later version is no kind that we could grant.
-        Ok(Wire::Unspecified) | Err(_) => Kind::Unspecified,
-    };
-    OperationInfo {
-        name: operation.name,
-        kind,
-        idempotent: operation.idempotent,
-        server_streaming: operation.server_streaming,
-        client_streaming: operation.client_streaming,
-        params_type: operation.params_type,
-        result_type: operation.result_type,
-        raw: operation.raw,
-        service_method: operation.service_method,
-    }
-}
-
-fn read_health(health: wire::HealthCheckResponse) -> Health {
-    use wire::health_check_response::Status as Wire;
-    let status = match Wire::try_from(health.status) {
-        Ok(Wire::Healthy) => HealthStatus::Healthy,
-        Ok(Wire::Degraded) => HealthStatus::Degraded,
-        Ok(Wire::Unhealthy) | Err(_) => HealthStatus::Unhealthy,
-    };
-    Health { status, message: health.message, details: health.details.into_iter().collect() }
-}
-
-fn read_metrics(metrics: &wire::PluginMetrics) -> Metrics {
-    // A count below zero is no count.
-    let count = |number: i64| u64::try_from(number).unwrap_or(0);
-    Metrics {
-        requests_total: count(metrics.requests_total),
-        requests_failed: count(metrics.requests_failed),
-        latency_ms: metrics.latency_ms,
-        connections_active: count(metrics.connections_active),
-        connections_idle: count(metrics.connections_idle),
-        queries_executed: count(metrics.queries_executed),
-        cache_hits: count(metrics.cache_hits),
-        cache_misses: count(metrics.cache_misses),
-        interval_start_ns: metrics.interval_start_ns,
     }
 }

@@ -4,12 +4,13 @@
 //! which is always the last. Peers must take either for the end.
 
 use super::{
-    control, convert,
+    TRANSPORTS, convert,
     outcome::{self, FIRST_MESSAGE, in_band},
     phase::{Phase, reached},
 };
 use futures_util::{Stream, StreamExt};
 use prism_plugin_abi::{Code, Error, Plugin, RequestStream, ResponseStream};
+use prism_plugin_envelope::control;
 use prism_proto::plugin::{
     DescribeRequest, DescribeResponse, ExecuteRequest, ExecuteResponse, GetMetricsRequest,
     HealthCheckRequest, HealthCheckResponse, InitializeRequest, InitializeResponse, PluginMetrics,
@@ -52,7 +53,7 @@ type Responses = Pin<Box<dyn Stream<Item = Result<StreamResponse, Status>> + Sen
 #[tonic::async_trait]
 impl BackendPlugin for Adapter {
     async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
-        Ok(Response::new(control::describe(&*self.plugin)))
+        Ok(Response::new(control::describe(&*self.plugin, &TRANSPORTS)))
     }
 
     async fn initialize(
@@ -111,7 +112,7 @@ impl BackendPlugin for Adapter {
         &self,
         request: Request<GetMetricsRequest>,
     ) -> Result<Response<PluginMetrics>, Status> {
-        let metrics = control::metrics(&*self.plugin, &request.into_inner());
+        let metrics = control::metrics(&*self.plugin, &request.into_inner()).await;
         Ok(Response::new(metrics.map_err(|error| convert::status(&error))?))
     }
 

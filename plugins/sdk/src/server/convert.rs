@@ -1,16 +1,12 @@
 //! Between the wire's messages and the call types.
 
 use bytestring::ByteString;
-use prism_plugin_abi::{
-    CallContext, Data, Description, Error, Health, HealthStatus, Initialize, InstanceId, Kind, Metrics,
-    OperationInfo, Request,
-};
+use prism_plugin_abi::{CallContext, Data, Error, InstanceId, Request};
 use prism_proto::{
     google::protobuf::Any,
     plugin::{
-        DescribeResponse, ExecuteRequest, ExecuteResponse, HealthCheckResponse, InitializeRequest,
-        OperationInfo as WireOperation, PluginMetrics, StreamRequest, StreamResponse, execute_request,
-        execute_response, health_check_response, operation_info, stream_request, stream_response,
+        ExecuteRequest, ExecuteResponse, StreamRequest, StreamResponse, execute_request, execute_response,
+        stream_request, stream_response,
     },
 };
 use std::{collections::HashMap, time::Duration};
@@ -19,80 +15,6 @@ use tonic::{Code, Status, metadata::MetadataMap};
 
 pub(super) fn status(error: &Error) -> Status {
     Status::new(Code::from(error.code.number()), error.message.clone())
-}
-
-pub(super) fn description(description: &Description) -> DescribeResponse {
-    DescribeResponse {
-        name: description.name.clone(),
-        version: description.version.clone(),
-        operations: description.operations.iter().map(operation).collect(),
-        interfaces: description.interfaces.clone(),
-        file_descriptor_set: description.file_descriptor_set.clone(),
-        config_type: description.config_type.clone(),
-        transports: ["grpc", "frames/1"].map(String::from).into(),
-        protocol: 1,
-    }
-}
-
-fn operation(info: &OperationInfo) -> WireOperation {
-    let kind = match info.kind {
-        Kind::Unspecified => operation_info::Kind::Unspecified,
-        Kind::Read => operation_info::Kind::Read,
-        Kind::Write => operation_info::Kind::Write,
-        Kind::Admin => operation_info::Kind::Admin,
-    };
-    WireOperation {
-        name: info.name.clone(),
-        kind: kind.into(),
-        idempotent: info.idempotent,
-        server_streaming: info.server_streaming,
-        client_streaming: info.client_streaming,
-        params_type: info.params_type.clone(),
-        result_type: info.result_type.clone(),
-        raw: info.raw,
-        service_method: info.service_method.clone(),
-    }
-}
-
-pub(super) fn initialize(message: InitializeRequest) -> Initialize {
-    let config = message.config.unwrap_or_default();
-    Initialize {
-        instance: InstanceId(message.instance),
-        namespace: message.namespace,
-        backend_type: message.backend_type,
-        config_type_url: config.type_url,
-        config: config.value,
-        credentials: prism_plugin_abi::Credentials(message.credentials.into_iter().collect()),
-    }
-}
-
-pub(super) fn health(health: Health) -> HealthCheckResponse {
-    let status = match health.status {
-        HealthStatus::Healthy => health_check_response::Status::Healthy,
-        HealthStatus::Degraded => health_check_response::Status::Degraded,
-        HealthStatus::Unhealthy => health_check_response::Status::Unhealthy,
-    };
-    HealthCheckResponse {
-        status: status.into(),
-        message: health.message,
-        details: health.details.into_iter().collect(),
-    }
-}
-
-pub(super) fn metrics(metrics: Metrics) -> PluginMetrics {
-    let count = |count| i64::try_from(count).unwrap_or(i64::MAX);
-    PluginMetrics {
-        requests_total: count(metrics.requests_total),
-        requests_failed: count(metrics.requests_failed),
-        latency_ms: metrics.latency_ms,
-        connections_active: count(metrics.connections_active),
-        cache_hits: count(metrics.cache_hits),
-        cache_misses: count(metrics.cache_misses),
-        interval_start_ns: metrics.interval_start_ns,
-        connections_idle: count(metrics.connections_idle),
-        queries_executed: count(metrics.queries_executed),
-        custom_metrics: None,
-    }
 }
 
 fn typed(any: Any) -> Data {

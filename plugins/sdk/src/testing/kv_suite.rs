@@ -47,7 +47,7 @@ pub async fn kv_suite(instance: &Instance, capabilities: KvCapabilities) {
         let error = refused(kv.watch("suite/").await).await;
         assert_eq!(error.code, Code::FailedPrecondition);
     }
-    let metrics = instance.plugin.metrics(instance.id);
+    let metrics = instance.plugin.metrics(instance.id).await;
     if let Some(metrics) = metrics {
         assert!(metrics.requests_total > metrics.requests_failed && metrics.requests_failed > 0);
     }

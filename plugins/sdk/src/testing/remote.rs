@@ -205,8 +205,8 @@ impl Plugin for RemotePlugin {
         })
     }
 
-    fn metrics(&self, _: InstanceId) -> Option<Metrics> {
-        None
+    fn metrics(&self, _: InstanceId) -> Task<Option<Metrics>> {
+        Box::pin(std::future::ready(None))
     }
 
     fn shutdown(&self, instance: InstanceId) -> Task<()> {

@@ -1,11 +1,11 @@
 //! One call: its request as it arrives, the plugin's future, its answer as the client takes it.
 
 use super::inbox::Inbox;
-use crate::server::{control, outcome};
+use crate::server::{TRANSPORTS, outcome};
 use bytes::Buf;
 use prism_plugin_abi::{self as abi, CallContext, Code, Error, Opening, Payload, Plugin, ResponseStream};
 use prism_plugin_envelope::{
-    Deframer, ProtocolError, decode_message, encode_control, encode_reply, encode_stream_reply,
+    Deframer, ProtocolError, control, decode_message, encode_control, encode_reply, encode_stream_reply,
 };
 use prism_plugin_frames::{Accepted, CallId, End, Method, ServerEvent, ServerSession};
 use prism_proto::envelope::{PREFIX_LEN, Prefix};
@@ -300,10 +300,10 @@ impl Shared {
         Ok(Work::Control(Box::pin(async move {
             let plugin = &*plugin;
             match method {
-                Method::Describe => encode(&control::describe(plugin)),
+                Method::Describe => encode(&control::describe(plugin, &TRANSPORTS)),
                 Method::Initialize => encode(&control::initialize(plugin, decode(message)?).await),
                 Method::HealthCheck => encode(&control::health(plugin, &decode(message)?).await),
-                Method::GetMetrics => encode(&control::metrics(plugin, &decode(message)?)?),
+                Method::GetMetrics => encode(&control::metrics(plugin, &decode(message)?).await?),
                 Method::Shutdown => encode(&control::shutdown(plugin, &decode(message)?).await),
                 other => Err(Error::channel(
                     Code::Unimplemented,
