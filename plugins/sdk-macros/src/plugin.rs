@@ -1,7 +1,7 @@
 //! `#[plugin]`: what a plugin is, as an implementation of the SDK's `Declaration`.
 
 use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
+use quote::{format_ident, quote, quote_spanned};
 use syn::{
     Expr, Ident, LitStr, Path, Token, Type,
     parse::{Parse, ParseStream},
@@ -104,6 +104,11 @@ fn declaration(arguments: TokenStream, item: &TokenStream) -> syn::Result<TokenS
             return Err(syn::Error::new_spanned(path, message));
         }
     };
+    // One library is one plugin, of one type.
+    let library = generics.params.is_empty().then(|| {
+        let entry = format_ident!("prism_plugin_entry_{}", name);
+        quote! { #sdk::library! { #name, #entry } }
+    });
     let (impl_generics, type_generics, clause) = generics.split_for_impl();
     Ok(quote! {
         #[automatically_derived]
@@ -115,5 +120,6 @@ fn declaration(arguments: TokenStream, item: &TokenStream) -> syn::Result<TokenS
             const DESCRIPTORS: &'static [u8] = #descriptors;
             #dispatch
         }
+        #library
     })
 }

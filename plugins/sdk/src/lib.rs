@@ -6,6 +6,8 @@
 //! puts a gRPC server around any such plugin: a sidecar or remote plugin. Feature `testing` has the suites
 //! that every plugin of an interface must pass.
 //!
+//! With feature `library`, [`plugin`] makes the crate, built as a `cdylib`, a library that the proxy loads.
+//!
 //! The attributes [`plugin`] and [`macro@operations`] write the implementation of the trait from an ordinary
 //! `impl` with one method for each operation.
 
@@ -17,6 +19,9 @@ mod instances;
 mod interface;
 pub mod kv;
 #[doc(hidden)]
+#[cfg(feature = "library")]
+pub mod library;
+#[doc(hidden)]
 pub mod macros;
 mod params;
 mod requests;
@@ -24,6 +29,14 @@ mod requests;
 pub mod server;
 #[cfg(feature = "testing")]
 pub mod testing;
+
+/// Nothing: feature `library` is off. Written by [`plugin`].
+#[cfg(not(feature = "library"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! library {
+    ($($any:tt)*) => {};
+}
 
 pub use backend::{BackendPlugin, InitContext, PluginResult};
 pub use hosted::{Hosted, MAX_INSTANCES};

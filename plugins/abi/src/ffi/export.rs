@@ -20,7 +20,10 @@ use std::{
     time::Instant,
 };
 
+mod entry;
 mod source;
+
+pub use entry::{Level, Log, enter};
 
 use source::Requests;
 

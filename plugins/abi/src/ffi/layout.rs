@@ -248,9 +248,8 @@ pub struct Message {
 }
 
 /// A plugin; what it is made of is its own.
-#[repr(C)]
 pub struct Plugin {
-    opaque: [u8; 0],
+    _opaque: (),
 }
 
 /// What a plugin can do, in static memory. The calls of the first group carry the encoded messages of

@@ -83,7 +83,7 @@ fn contain<T>(run: impl FnOnce() -> T) -> Option<T> {
 }
 
 fn panicked() -> Error {
-    Error::channel(Code::Internal, "the plugin panicked; its message is in the proxy's standard error")
+    Error::channel(Code::Internal, "the plugin panicked; its message is in the proxy's log or standard error")
 }
 
 fn broken(what: &'static str) -> Error {
