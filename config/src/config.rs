@@ -26,6 +26,8 @@ pub struct Config {
     pub workers: Option<usize>,
     /// How far the receive windows of all HTTP/2 connections together may grow above their initial sizes.
     pub window_budget_bytes: ByteSize,
+    /// How many plugin libraries may be loaded while the proxy runs.
+    pub max_library_generations: usize,
     /// How the proxy goes away.
     pub drain: Drain,
     /// Every plugin that is used or defined, also those that namespaces define inline and builtins that

@@ -42,6 +42,12 @@ pub(crate) struct Document {
     #[serde(default = "default_window_budget")]
     #[schemars(extend("minimum" = 0))]
     window_budget_bytes: ByteSize,
+    /// How many plugin libraries may be loaded while the proxy runs. A library is never unloaded, so each change of
+    /// one counts; past this, a change is refused until the proxy is restarted. By default 64: weeks of changes, at
+    /// about 1.1 MB each and the library's own size.
+    #[serde(default = "default_library_generations")]
+    #[schemars(range(min = 1, max = 4096))]
+    max_library_generations: usize,
     /// How the proxy goes away.
     #[serde(default)]
     drain: Drain,
@@ -56,6 +62,10 @@ pub(crate) struct Document {
 
 fn default_window_budget() -> ByteSize {
     ByteSize::mib(256)
+}
+
+fn default_library_generations() -> usize {
+    64
 }
 
 fn default_listeners() -> Vec<Listener> {
@@ -126,6 +136,7 @@ impl Document {
             listeners,
             workers: self.workers,
             window_budget_bytes: self.window_budget_bytes,
+            max_library_generations: self.max_library_generations,
             drain: self.drain,
             plugins,
             namespaces,
@@ -139,6 +150,10 @@ fn plugin(form: PluginForm, namespace: &str, absolute: &impl Fn(PathBuf) -> Path
         PluginType::Builtin => {
             PluginSource::Builtin { builtin: form.builtin.unwrap_or_else(|| name.clone()) }
         }
+        PluginType::InProcess => PluginSource::InProcess {
+            library: absolute(form.library.unwrap_or_default()),
+            offload: form.offload,
+        },
         PluginType::Sidecar => PluginSource::Sidecar { socket: absolute(form.socket.unwrap_or_default()) },
     };
     Plugin { name, source, operations: form.operations, transport: form.transport }

@@ -33,6 +33,13 @@ pub enum PluginSource {
         /// Which of those that are linked in.
         builtin: String,
     },
+    /// In a shared library, loaded into this process.
+    InProcess {
+        /// The library, absolute.
+        library: PathBuf,
+        /// On threads of its own.
+        offload: bool,
+    },
     /// A process on this host that somebody else runs.
     Sidecar {
         /// The unix socket it listens on, absolute.
@@ -96,6 +103,15 @@ pub(crate) struct PluginForm {
     #[serde(default)]
     #[schemars(with = "String")]
     pub(crate) builtin: Option<String>,
+    /// For `in_process`: the shared library. It must belong to root or to the proxy's user, and nobody else may be
+    /// able to write it or its directories. Relative to the configuration file.
+    #[serde(default)]
+    #[schemars(with = "PathBuf")]
+    pub(crate) library: Option<PathBuf>,
+    /// For `in_process`: call it on threads of its own, so that a plugin that blocks delays nobody else. By default
+    /// it is called on the threads that serve connections, which costs a hundredth as much.
+    #[serde(default)]
+    pub(crate) offload: bool,
     /// For `sidecar`: the unix socket it listens on. Relative to the configuration file.
     #[serde(default)]
     #[schemars(with = "PathBuf")]
@@ -117,13 +133,14 @@ pub(crate) enum PluginType {
     Builtin,
     /// A process on this host, behind a unix socket.
     Sidecar,
+    /// A shared library, loaded into the proxy.
+    InProcess,
 }
 
 fn not_built_types(schema: &mut Schema) {
     add_not_built_values(
         schema,
         &[
-            ("in_process", "`in_process` plugins are not built yet"),
             ("wasm", "`wasm` plugins are not built yet"),
             ("remote", "`remote` plugins are not built yet"),
             ("grpc", "`grpc` (remote) plugins are not built yet"),
@@ -135,7 +152,6 @@ fn not_built_keys(schema: &mut Schema) {
     add_not_built(
         schema,
         json!({
-            "library": { "type": "string", "description": "For `in_process`: the shared library." },
             "module": { "type": "string", "description": "For `wasm`: the component." },
             "command": {
                 "description": "For `sidecar`: the program that the proxy starts and restarts.",

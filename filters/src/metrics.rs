@@ -36,6 +36,8 @@ pub struct Metrics {
     pub access_log_dropped: IntCounter,
     /// The version of the running configuration.
     pub config_version: IntGauge,
+    /// Plugin libraries that this process has loaded; none is ever unloaded.
+    pub library_generations: IntGauge,
     /// Configurations that were taken.
     pub config_accepted: IntCounter,
     /// Configurations that were refused.
@@ -124,6 +126,10 @@ impl Metrics {
                 "Access log lines that were not written because the log could not keep up.",
             )?,
             config_version: IntGauge::new("prism_config_version", "Version of the running configuration.")?,
+            library_generations: IntGauge::new(
+                "prism_plugin_library_generations",
+                "Plugin libraries loaded since the start; each load is one for good.",
+            )?,
             config_accepted: accepted.with_label_values(&["accepted"]),
             config_rejected: accepted.with_label_values(&["rejected"]),
             plugin_up: add.gauges(
@@ -139,6 +145,7 @@ impl Metrics {
         };
         registry.register(Box::new(metrics.access_log_dropped.clone()))?;
         registry.register(Box::new(metrics.config_version.clone()))?;
+        registry.register(Box::new(metrics.library_generations.clone()))?;
         let build = add.gauges("prism_build_info", "Always 1; the labels say what runs.", &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Ok(metrics)

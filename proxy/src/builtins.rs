@@ -1,13 +1,12 @@
 //! The plugins that are linked in, by name.
 
-use prism_platform::time::Instant;
 use prism_plugin_abi::Plugin;
-use prism_plugin_envelope::control::linked;
+use prism_plugin_host::InProcessPlugin;
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// Plugins that configuration can name with `type: builtin`. A binary that embeds the proxy adds its own.
 #[derive(Clone, Default)]
-pub struct Builtins(BTreeMap<String, Arc<dyn Plugin>>);
+pub struct Builtins(BTreeMap<String, InProcessPlugin>);
 
 impl Builtins {
     /// What comes with Prism Edge: `memory`.
@@ -20,11 +19,11 @@ impl Builtins {
     /// that what is tested with the one holds for the other.
     #[must_use]
     pub fn with(mut self, name: &str, plugin: Arc<dyn Plugin>) -> Self {
-        self.0.insert(name.to_owned(), linked(plugin, || Instant::now().into_std()));
+        self.0.insert(name.to_owned(), InProcessPlugin::linked(name, plugin));
         self
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<Arc<dyn Plugin>> {
+    pub(crate) fn get(&self, name: &str) -> Option<InProcessPlugin> {
         self.0.get(name).cloned()
     }
 

@@ -20,7 +20,9 @@ mod threads;
 mod worker;
 
 pub use builtins::Builtins;
-pub use control::{Accepted, ConfigFile, ControlHandle, Refusal, config_registry, watch};
+pub use control::{
+    Accepted, ConfigFile, ControlHandle, LibraryError, Refusal, check_libraries, config_registry, watch,
+};
 pub use listener::ListenerId;
 pub use proxy::{Options, Proxy, StartError};
 pub use snapshot::{ListenerState, Namespace, Route, RouteTable, Snapshot};

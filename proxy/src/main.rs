@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 use prism_config::Source;
 use prism_edge::{
-    Accepted, Builtins, ConfigFile, Options, Proxy, Refusal, config_registry, run_on_threads, watch,
+    Accepted, Builtins, ConfigFile, Options, Proxy, Refusal, check_libraries, config_registry,
+    run_on_threads, watch,
 };
 use prism_filters::{Registry, registry};
 use prism_platform::{Platform, avoid_huge_pages, raise_open_files};
@@ -69,7 +70,8 @@ fn check(path: &Path, filters: &Registry, builtins: &Builtins) -> ExitCode {
     let registry = config_registry(filters, builtins);
     let checked = ConfigFile::new(path)
         .read()
-        .and_then(|source| prism_config::parse(&source, &registry).map_err(Refusal::from));
+        .and_then(|source| prism_config::parse(&source, &registry).map_err(Refusal::from))
+        .and_then(|config| check_libraries(&config));
     match checked {
         Ok(_) => print(format_args!("{}: ok\n", path.display())),
         Err(refusal) => fail(format_args!("{refusal}\n")),

@@ -23,7 +23,7 @@ pub(super) fn check<'a>(document: &'a Node, context: &mut Context<'_>) -> Names<
 pub(super) fn definition(plugin: &Node, name: Option<&str>, path: &str, context: &mut Context<'_>) {
     match plugin.text("type") {
         Some("builtin") => {
-            foreign(plugin, "socket", "builtin", path, context);
+            foreign(plugin, &["socket", "library", "offload"], "builtin", path, context);
             let (builtin, at, place) = match plugin.entry("builtin") {
                 Some(entry) => (entry.value.as_str(), entry.value.at, format!("{path}.builtin")),
                 None => (name, plugin.at, path.to_owned()),
@@ -33,7 +33,7 @@ pub(super) fn definition(plugin: &Node, name: Option<&str>, path: &str, context:
             }
         }
         Some("sidecar") => {
-            foreign(plugin, "builtin", "sidecar", path, context);
+            foreign(plugin, &["builtin", "library", "offload"], "sidecar", path, context);
             match plugin.get("socket") {
                 Some(node) => {
                     if let Some(text) = node.as_str() {
@@ -47,15 +47,29 @@ pub(super) fn definition(plugin: &Node, name: Option<&str>, path: &str, context:
                 None => {}
             }
         }
+        Some("in_process") => {
+            foreign(plugin, &["builtin", "socket"], "in_process", path, context);
+            if plugin.entry("library").is_none() {
+                let hint = "add `library:` with the shared library's path".to_owned();
+                context.problems.invalid(
+                    plugin.at,
+                    path,
+                    "an `in_process` plugin needs a `library`",
+                    Some(hint),
+                );
+            }
+        }
         // The others are refused as not built, and an unknown type by the schema.
         _ => {}
     }
 }
 
-fn foreign(plugin: &Node, key: &str, kind: &str, path: &str, context: &mut Context<'_>) {
-    if let Some(entry) = plugin.entry(key) {
-        let message = format!("`{key}` has no meaning for a `{kind}` plugin");
-        context.problems.invalid(entry.at, format!("{path}.{key}"), message, Some("remove it".into()));
+fn foreign(plugin: &Node, keys: &[&str], kind: &str, path: &str, context: &mut Context<'_>) {
+    for key in keys {
+        if let Some(entry) = plugin.entry(key) {
+            let message = format!("`{key}` has no meaning for a plugin of type `{kind}`");
+            context.problems.invalid(entry.at, format!("{path}.{key}"), message, Some("remove it".into()));
+        }
     }
 }
 

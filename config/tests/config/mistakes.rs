@@ -225,8 +225,6 @@ namespaces:
             "19:52: listeners[0].routes[0].filters.auth: filter `auth` is not built yet",
             "20:24: listeners[0].routes[1].match.grpc: `grpc` is not built yet",
             "21:29: listeners[0].routes[2].match.headers.Host: matching on the request's authority is not built yet",
-            "23:22: plugins[0].type: `in_process` plugins are not built yet",
-            "23:43: plugins[0].library: `library` is not built yet",
             "24:22: plugins[1].type: `wasm` plugins are not built yet",
             "24:36: plugins[1].module: `module` is not built yet",
             "25:22: plugins[2].type: `remote` plugins are not built yet",

@@ -40,7 +40,7 @@ fn aliases_and_anchors_and_tags_are_refused() {
     let shown = problems("workers: 2\n!!int foo: namespaces\nb: c\n").to_string();
     assert!(shown.contains("2:1: ") && shown.contains("a tag is not allowed"), "{shown}");
     // A merge key is a key like any other.
-    refused("<<: {}\n", &["1:1: [\"<<\"]: unknown key `<<`"].map(|_| "1:1: [\"<<\"]: unknown key `<<` (known: `admin`, `drain`, `listeners`, `management`, `namespaces`, `plugins`, `secrets`, `window_budget_bytes`, `workers`)"));
+    refused("<<: {}\n", &["1:1: [\"<<\"]: unknown key `<<`"].map(|_| "1:1: [\"<<\"]: unknown key `<<` (known: `admin`, `drain`, `listeners`, `management`, `max_library_generations`, `namespaces`, `plugins`, `secrets`, `window_budget_bytes`, `workers`)"));
 }
 
 #[test]

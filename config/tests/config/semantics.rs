@@ -204,15 +204,22 @@ plugins:
   - { name: e, type: builtin, builtin: memry }
   - { name: f, type: sidecar, socket: '' }
   - { name: g }
+  - { name: h, type: in_process, builtin: memory, socket: x }
+  - { name: i, type: sidecar, socket: x, library: y, offload: true }
 ",
         &[
             "2:5: plugins[0]: a `sidecar` needs a `socket` (add `socket:` with the unix socket it listens on)",
-            "3:31: plugins[1].builtin: `builtin` has no meaning for a `sidecar` plugin (remove it)",
-            "4:48: plugins[2].socket: `socket` has no meaning for a `builtin` plugin (remove it)",
+            "3:31: plugins[1].builtin: `builtin` has no meaning for a plugin of type `sidecar` (remove it)",
+            "4:48: plugins[2].socket: `socket` has no meaning for a plugin of type `builtin` (remove it)",
             "5:5: plugins[3]: there is no builtin plugin `d` (built in: `memory`)",
             "6:40: plugins[4].builtin: there is no builtin plugin `memry` (did you mean `memory`?)",
             "7:39: plugins[5].socket: the path is empty",
             "8:5: plugins[6]: the key `type` is missing",
+            "9:5: plugins[7]: an `in_process` plugin needs a `library` (add `library:` with the shared library's path)",
+            "9:34: plugins[7].builtin: `builtin` has no meaning for a plugin of type `in_process` (remove it)",
+            "9:51: plugins[7].socket: `socket` has no meaning for a plugin of type `in_process` (remove it)",
+            "10:42: plugins[8].library: `library` has no meaning for a plugin of type `sidecar` (remove it)",
+            "10:54: plugins[8].offload: `offload` has no meaning for a plugin of type `sidecar` (remove it)",
         ],
     );
 }

@@ -1,5 +1,10 @@
 //! A plugin in this process: its answers are envelopes around its own bytes, made where they are needed.
 
+mod offload;
+mod plugin;
+
+pub use plugin::{InProcessPlugin, LongPolls};
+
 use crate::{
     channel::{
         BoxError, ForwardError, Forwarding, PluginChannel, ReplyBody, ReplySource, Rpc, WireBody, WireReply,
@@ -88,7 +93,7 @@ fn contain<T>(run: impl FnOnce() -> T) -> Result<T, Error> {
 }
 
 fn panicked() -> Error {
-    Error::channel(Code::Internal, "the plugin panicked; its message is in the proxy's standard error")
+    Error::channel(Code::Internal, "the plugin panicked; its message is in the proxy's log or standard error")
 }
 
 /// A plugin's answer to a unary call. Written out, because an `async fn` would hold the call several times over.

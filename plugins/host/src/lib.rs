@@ -20,7 +20,7 @@ pub use channel::{
     BoxError, ForwardError, Forwarding, PluginChannel, ReplyBody, ReplySource, Rpc, WireBody, WireReply,
     WireSource,
 };
-pub use in_process::InProcessChannel;
+pub use in_process::{InProcessChannel, InProcessPlugin, LongPolls};
 pub use instance::{
     Applied, Backend, InFlight, InstanceSpec, NamespaceSlot, OperationTable, PluginSpec, Retired, State,
     Status, SupervisionOptions, Transport,

@@ -3,11 +3,11 @@
 use crate::{Checked, Generations, LoadError, Manifest};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use prism_plugin_abi::ffi::{
-    Clock,
+    Observer,
     import::Imported,
     layout::{self, EntryFn, Host, PRISM_ABI_MINOR, Str},
 };
-use std::{ffi::c_void, mem::ManuallyDrop, ptr};
+use std::{ffi::c_void, mem::ManuallyDrop, ptr, sync::Arc};
 
 /// The longest line that a plugin may log, in bytes.
 const MAX_LOG_BYTES: usize = 16 << 10;
@@ -30,14 +30,20 @@ impl Loaded {
     }
 }
 
-/// Loads a library and has its entry function begin. Blocks: its constructors run, whatever they do.
+/// Loads a library and has its entry function begin, unless `limit` are loaded already; `observer` watches over it.
+/// Blocks: its constructors run, whatever they do.
 ///
 /// # Errors
 /// There are too many generations, the linker refuses it, or it would not begin. Except for the first, the
 /// generation counts all the same: what is loaded stays.
-pub fn load(checked: Checked, generations: &Generations, clock: Clock) -> Result<Loaded, LoadError> {
-    if !generations.begin() {
-        return Err(LoadError::TooMany { path: checked.path, limit: generations.limit() });
+pub fn load(
+    checked: Checked,
+    generations: &Generations,
+    limit: usize,
+    observer: Arc<dyn Observer>,
+) -> Result<Loaded, LoadError> {
+    if !generations.begin(limit) {
+        return Err(LoadError::TooMany { path: checked.path, limit });
     }
     // Never given back, like what it holds.
     let checked: &'static Checked = Box::leak(Box::new(checked));
@@ -64,7 +70,7 @@ pub fn load(checked: Checked, generations: &Generations, clock: Clock) -> Result
         return Err(LoadError::Entry { path: path(), code });
     }
     // SAFETY: the library, which stays, says it is built for this ABI, and filled this in.
-    let plugin = unsafe { Imported::new(&loaded, clock) }
+    let plugin = unsafe { Imported::new(&loaded, observer) }
         .map_err(|source| LoadError::Unusable { path: path(), source })?;
     let Manifest { name, version, .. } = &checked.manifest;
     tracing::info!(

@@ -1,6 +1,9 @@
 //! Building a snapshot: everything that can fail, before anything is changed.
 
-use super::{Control, Refusal};
+use super::{
+    Control, LibraryError, Refusal,
+    libraries::{Libraries, Needed, load_all},
+};
 use crate::{
     edge::Limits,
     listener::{ListenerHandle, ListenerId},
@@ -54,6 +57,9 @@ pub enum BuildError {
         /// The value.
         value: String,
     },
+    /// A plugin's library cannot be used.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
     /// A setting that is read once, at the start.
     #[error("`{0}` is read only at the start: restart the proxy to change it, or set it back")]
     NeedsRestart(&'static str),
@@ -66,6 +72,7 @@ impl BuildError {
             Self::Bind { .. } => "listeners",
             Self::Filter(error) => &error.path,
             Self::Header { path, .. } => path,
+            Self::Library(_) => "plugins",
             Self::NeedsRestart(key) => key,
         }
     }
@@ -78,6 +85,7 @@ pub(super) struct Built {
     pub(super) next_listener: u32,
     pub(super) new_sockets: Vec<(Arc<ListenerHandle>, Box<dyn Listener>)>,
     pub(super) new_limits: Vec<(Arc<ListenerHandle>, Limits, usize)>,
+    pub(super) libraries: Libraries,
     pub(super) plugins: BTreeMap<String, Arc<PluginSpec>>,
     pub(super) slots: BTreeMap<String, Arc<NamespaceSlot>>,
 }
@@ -103,6 +111,7 @@ pub(super) async fn build(
     config: &Arc<Config>,
     version: u64,
     base_dir: &Path,
+    needed: Needed,
 ) -> Result<Built, Refusal> {
     let mut errors = Vec::new();
     let mut listeners = BTreeMap::new();
@@ -149,11 +158,17 @@ pub(super) async fn build(
         return Err(Refusal::Build(errors));
     }
 
+    // Last of all, because a library cannot be unloaded when something else is wrong.
+    let loaded = load_all(needed, &control.generations, config.max_library_generations).await;
+    let generations = control.generations.loaded();
+    control.metrics.library_generations.set(i64::try_from(generations).unwrap_or(i64::MAX));
+    let libraries = loaded.map_err(Refusal::Build)?;
+    let plugins = plugins(control, config, &libraries).map_err(|error| Refusal::Build(vec![error]))?;
+
     // Only what is away can go wrong from here on, and that stops nobody's change.
-    let plugins = plugins(control, config);
     let (slots, namespaces) = namespaces(control, config, &plugins).await;
     let snapshot = Snapshot::new(version, Arc::clone(config), states, namespaces);
-    Ok(Built { snapshot, listeners, next_listener, new_sockets, new_limits, plugins, slots })
+    Ok(Built { snapshot, listeners, next_listener, new_sockets, new_limits, libraries, plugins, slots })
 }
 
 fn state(
@@ -202,13 +217,22 @@ fn state(
 }
 
 /// Every plugin's specification; one that did not change is the running one, so that its connections stay.
-fn plugins(control: &Control, config: &Config) -> BTreeMap<String, Arc<PluginSpec>> {
+fn plugins(
+    control: &Control,
+    config: &Config,
+    libraries: &Libraries,
+) -> Result<BTreeMap<String, Arc<PluginSpec>>, BuildError> {
     let mut plugins = BTreeMap::new();
     for plugin in &config.plugins {
         let transport = match &plugin.source {
             PluginSource::Builtin { builtin } => match control.builtins.get(builtin) {
-                Some(plugin) => Transport::Builtin(plugin),
+                Some(plugin) => Transport::InProcess(plugin),
                 // `parse` knows the builtins by the same list.
+                None => continue,
+            },
+            PluginSource::InProcess { library, offload } => match libraries.plugin(library, *offload)? {
+                Some(plugin) => Transport::InProcess(plugin),
+                // All that `config` names are there.
                 None => continue,
             },
             PluginSource::Sidecar { socket } => Transport::Process {
@@ -227,7 +251,7 @@ fn plugins(control: &Control, config: &Config) -> BTreeMap<String, Arc<PluginSpe
         };
         plugins.insert(plugin.name.clone(), spec);
     }
-    plugins
+    Ok(plugins)
 }
 
 type Slots = BTreeMap<String, Arc<NamespaceSlot>>;

@@ -2,10 +2,12 @@
 
 mod build;
 mod file;
+mod libraries;
 mod queue;
 mod report;
 
 pub use file::{ConfigFile, watch};
+pub use libraries::{LibraryError, check_libraries};
 pub use queue::{Accepted, ControlHandle};
 pub(crate) use queue::{ControlQueue, queue};
 pub(crate) use report::ConfigReport;
@@ -18,10 +20,12 @@ use crate::{
     worker::WorkerHandle,
 };
 use arc_swap::ArcSwap;
+use libraries::Libraries;
 use prism_config::{Config, Source};
 use prism_filters::{Registry, metrics::Metrics};
 use prism_platform::{Platform, time};
 use prism_plugin_host::{NamespaceSlot, PluginSpec, SupervisionOptions};
+use prism_plugin_loader::Generations;
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 
@@ -33,6 +37,7 @@ pub(crate) struct Control {
     pub(crate) config_registry: prism_config::Registry,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) supervision: Arc<SupervisionOptions>,
+    pub(crate) generations: Arc<Generations>,
     pub(crate) snapshots: Arc<ArcSwap<Snapshot>>,
     pub(crate) report: Arc<ArcSwap<ConfigReport>>,
     workers: Arc<[WorkerHandle]>,
@@ -50,6 +55,7 @@ pub(crate) struct Running {
     pub(crate) version: u64,
     pub(crate) listeners: BTreeMap<SocketAddr, Arc<ListenerHandle>>,
     pub(crate) next_listener: u32,
+    pub(crate) libraries: Libraries,
     pub(crate) plugins: BTreeMap<String, Arc<PluginSpec>>,
     pub(crate) slots: BTreeMap<String, Arc<NamespaceSlot>>,
 }
@@ -83,6 +89,7 @@ impl Control {
             config_registry: parts.config_registry,
             metrics: parts.metrics,
             supervision: Arc::new(SupervisionOptions::default()),
+            generations: Arc::default(),
             snapshots: parts.snapshots,
             report: Arc::default(),
             workers: parts.workers,
@@ -130,7 +137,9 @@ impl Control {
             }
             None => vec!["first configuration".to_owned()],
         };
-        if self.running.config.as_ref() == Some(&config) || dry_run {
+        // Also where the text is the same: a library may have been replaced.
+        let needed = self.running.libraries.check(&config).await.map_err(Refusal::Build)?;
+        if (self.running.config.as_ref() == Some(&config) && !needed.is_change()) || dry_run {
             if !dry_run {
                 // The same configuration, possibly from somewhere else: nothing is touched.
                 self.accept_report(source, &config);
@@ -138,7 +147,7 @@ impl Control {
             return Ok(Accepted { version: self.running.version, changes });
         }
         let version = self.running.version + 1;
-        let built = build::build(self, &config, version, &source.base_dir).await?;
+        let built = build::build(self, &config, version, &source.base_dir, needed).await?;
         self.swap(built, config.clone(), version);
         self.accept_report(source, &config);
         Ok(Accepted { version, changes })
@@ -186,6 +195,7 @@ impl Control {
         while self.retiring.try_join_next().is_some() {}
         while self.cutting.try_join_next().is_some() {}
         while self.accepting.try_join_next().is_some() {}
+        self.running.libraries = built.libraries;
         self.running.plugins = built.plugins;
         self.running.next_listener = built.next_listener;
         self.running.config = Some(config);

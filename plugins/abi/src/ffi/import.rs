@@ -1,7 +1,7 @@
 //! The proxy's side: a plugin behind the function table of the ABI, as an [`EncodedPlugin`].
 
 use super::{
-    Clock, EncodedPlugin, MAX_TEXT_BYTES, Method, broken,
+    Clock, EncodedPlugin, LONG_POLL, MAX_TEXT_BYTES, Method, Observer, broken,
     data::Incoming,
     layout::{
         Call as FfiCall, Loaded, PRISM_CHANNEL, PRISM_END, PRISM_OPERATION, PRISM_PENDING, PRISM_READY,
@@ -51,7 +51,7 @@ pub struct Imported(Arc<Inner>);
 struct Inner {
     plugin: *mut FfiPlugin,
     vtable: &'static PluginVtable,
-    clock: Clock,
+    observer: Arc<dyn Observer>,
 }
 
 // SAFETY: the ABI has every function of a plugin called on any thread, and many at a time.
@@ -60,12 +60,12 @@ unsafe impl Send for Inner {}
 unsafe impl Sync for Inner {}
 
 impl Imported {
-    /// Takes what an entry function gave. `clock` turns deadlines into the time that is left.
+    /// Takes what an entry function gave, to be watched over by `observer`.
     ///
     /// # Safety
     /// `loaded.vtable` is null or points to a table that begins with its size and lives as long as the process; its
     /// functions keep to what [`super::layout`] says, and `loaded.plugin` is theirs.
-    pub unsafe fn new(loaded: &Loaded, clock: Clock) -> Result<Self, Unusable> {
+    pub unsafe fn new(loaded: &Loaded, observer: Arc<dyn Observer>) -> Result<Self, Unusable> {
         // SAFETY: the caller's promise; the size comes first, and is all that is looked at before it is checked.
         let got = unsafe { loaded.vtable.cast::<usize>().as_ref() }.copied().ok_or(Unusable::NoTable)?;
         let needed = size_of::<PluginVtable>();
@@ -84,7 +84,7 @@ impl Imported {
                 return Err(Unusable::NoFunction(name));
             }
         }
-        Ok(Self(Arc::new(Inner { plugin: loaded.plugin, vtable, clock })))
+        Ok(Self(Arc::new(Inner { plugin: loaded.plugin, vtable, observer })))
     }
 
     fn call(&self, call: *mut FfiCall) -> ForeignCall {
@@ -98,11 +98,24 @@ impl fmt::Debug for Imported {
     }
 }
 
+impl Inner {
+    /// Enters the plugin, and says so when that took too long.
+    fn watch<T>(&self, enter: impl FnOnce() -> T) -> T {
+        let began = self.observer.tick();
+        let value = enter();
+        let took = self.observer.tick().saturating_sub(began);
+        if took > LONG_POLL {
+            self.observer.long_poll(took);
+        }
+        value
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
         if let Some(destroy) = self.vtable.destroy {
             // SAFETY: calls and streams hold this, so the last of them is gone.
-            unsafe { destroy(self.plugin) };
+            self.watch(|| unsafe { destroy(self.plugin) });
         }
     }
 }
@@ -122,7 +135,7 @@ impl EncodedPlugin for Imported {
             return Box::pin(std::future::ready(Err(Error::channel(Code::Unimplemented, message))));
         };
         // SAFETY: `self` keeps the plugin; the message outlives the call of the function.
-        let call = self.call(unsafe { function(self.0.plugin, Str::of(&message)) });
+        let call = self.call(self.0.watch(|| unsafe { function(self.0.plugin, Str::of(&message)) }));
         Box::pin(Unary(call, |answer| match answer {
             Data::Raw(payload) => Ok(payload.into_bytes()),
             Data::Empty => Ok(Bytes::new()),
@@ -134,9 +147,9 @@ impl EncodedPlugin for Imported {
         let Some(execute) = self.0.vtable.execute else { return Box::pin(std::future::ready(Err(absent()))) };
         let mut outgoing = OutgoingRequest::new();
         let mut lent = outgoing.lend(request);
-        let context = lend_context(&context, self.0.clock);
+        let context = lend_context(&context, self.0.observer.now());
         // SAFETY: `self` keeps the plugin; the others outlive the call of the function.
-        let call = unsafe { execute(self.0.plugin, &raw const context, &raw mut lent) };
+        let call = self.0.watch(|| unsafe { execute(self.0.plugin, &raw const context, &raw mut lent) });
         Box::pin(Unary(self.call(call), Ok))
     }
 
@@ -147,9 +160,11 @@ impl EncodedPlugin for Imported {
         let mut outgoing = OutgoingRequest::new();
         let mut lent = outgoing.lend(first);
         let source = source::give(rest);
-        let context = lend_context(&context, self.0.clock);
+        let context = lend_context(&context, self.0.observer.now());
         // SAFETY: as in `execute`; the source is the plugin's from now on.
-        let call = unsafe { execute_stream(self.0.plugin, &raw const context, &raw mut lent, source) };
+        let call = self
+            .0
+            .watch(|| unsafe { execute_stream(self.0.plugin, &raw const context, &raw mut lent, source) });
         Box::pin(Starting(self.call(call)))
     }
 }
@@ -178,7 +193,8 @@ impl ForeignCall {
         let lent = waker::Lent::new(cx.waker());
         let mut reply = Reply::unwritten();
         // SAFETY: the call is alive and this thread's alone; the others are lent for the poll.
-        let outcome = match unsafe { poll(self.call, lent.as_ffi(), &raw mut reply) } {
+        let polled = self.plugin.watch(|| unsafe { poll(self.call, lent.as_ffi(), &raw mut reply) });
+        let outcome = match polled {
             PRISM_PENDING => return Poll::Pending,
             // SAFETY: written by the poll above, and read before anything else is done with the call.
             PRISM_READY => unsafe { read(&reply, &self.plugin) },
@@ -304,7 +320,9 @@ impl Stream for ForeignStream {
                 let lent = waker::Lent::new(cx.waker());
                 let mut reply = Reply::unwritten();
                 // SAFETY: the stream is alive and this thread's alone; the others are lent for the poll.
-                match unsafe { poll_next(self.stream, lent.as_ffi(), &raw mut reply) } {
+                let polled =
+                    self.plugin.watch(|| unsafe { poll_next(self.stream, lent.as_ffi(), &raw mut reply) });
+                match polled {
                     PRISM_PENDING => return Poll::Pending,
                     PRISM_END => None,
                     // SAFETY: written by the poll above, and read before anything else is done with the stream.
@@ -331,10 +349,10 @@ impl Drop for ForeignStream {
 }
 
 /// A plugin that is linked in, over the same boundary as one that is loaded.
-pub fn linked(plugin: impl EncodedPlugin, clock: Clock) -> Imported {
+pub fn linked(plugin: impl EncodedPlugin, clock: Clock, observer: Arc<dyn Observer>) -> Imported {
     let loaded = super::export::export(plugin, super::export::Plain(clock));
     // SAFETY: `export` gives a whole table and the plugin that belongs to it.
-    match unsafe { Imported::new(&loaded, clock) } {
+    match unsafe { Imported::new(&loaded, observer) } {
         Ok(imported) => imported,
         Err(error) => unreachable!("our own table: {error}"),
     }

@@ -1,7 +1,7 @@
 //! Requests and contexts over the boundary.
 
 use super::{
-    Clock, MAX_PIECES,
+    MAX_PIECES,
     data::{Incoming, Outgoing},
     layout::{Context, Entry, PRISM_NO_DEADLINE, Request as Ffi, Str},
     text::{Broken, Texts},
@@ -52,7 +52,7 @@ impl OutgoingRequest {
 }
 
 /// Lends a context.
-pub(super) fn lend_context(context: &CallContext, clock: Clock) -> Context {
+pub(super) fn lend_context(context: &CallContext, now: Instant) -> Context {
     Context {
         size: size_of::<Context>(),
         instance: context.instance.0,
@@ -61,7 +61,7 @@ pub(super) fn lend_context(context: &CallContext, clock: Clock) -> Context {
         request_id: Str::of(context.request_id.as_bytes()),
         traceparent: Str::of(context.traceparent.as_bytes()),
         deadline_ns: context.deadline.map_or(PRISM_NO_DEADLINE, |deadline| {
-            let left = deadline.saturating_duration_since(clock()).as_nanos();
+            let left = deadline.saturating_duration_since(now).as_nanos();
             u64::try_from(left).unwrap_or(PRISM_NO_DEADLINE - 1).min(PRISM_NO_DEADLINE - 1)
         }),
     }

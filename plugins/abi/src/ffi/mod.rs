@@ -25,7 +25,7 @@ use crate::{Call, CallContext, Code, Error, Opening, Request, RequestStream, Tas
 use bytes::Bytes;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// The longest message, in bytes: what gRPC's length prefix can say.
@@ -40,6 +40,21 @@ pub const MAX_TEXT_BYTES: usize = 1 << 20;
 
 /// Tells the time; the proxy's may be a simulated one.
 pub type Clock = fn() -> Instant;
+
+/// Whoever watches over a plugin in this process.
+pub trait Observer: Send + Sync + 'static {
+    /// What deadlines are counted from.
+    fn now(&self) -> Instant;
+
+    /// A clock that is read around each entry into the plugin: cheap, and exact to a few milliseconds.
+    fn tick(&self) -> Duration;
+
+    /// The plugin kept a thread for longer than [`LONG_POLL`].
+    fn long_poll(&self, took: Duration);
+}
+
+/// What an entry into a plugin may take: beyond that, every other call on the thread is late because of it.
+pub const LONG_POLL: Duration = Duration::from_millis(10);
 
 /// The calls that carry an encoded message of `prism.plugin.BackendPlugin` each way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ mod wicked;
 
 use crate::{
     Call, CallContext, Error, Opening, Request, RequestStream, Task,
-    ffi::{EncodedPlugin, Method},
+    ffi::{EncodedPlugin, Method, Observer},
 };
 use bytes::Bytes;
 use std::{
@@ -16,12 +16,39 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 #[allow(clippy::disallowed_methods)] // nothing here depends on it
 fn clock() -> Instant {
     Instant::now()
+}
+
+/// Reads the real clock, and counts.
+#[derive(Default)]
+struct Watching {
+    long: AtomicUsize,
+    skew: AtomicUsize,
+}
+
+impl Observer for Watching {
+    fn now(&self) -> Instant {
+        clock()
+    }
+
+    /// Moves as far as the test says, each time it is read.
+    fn tick(&self) -> Duration {
+        let step = self.skew.load(Ordering::SeqCst);
+        Duration::from_millis(self.skew.fetch_add(step, Ordering::SeqCst) as u64)
+    }
+
+    fn long_poll(&self, _: Duration) {
+        self.long.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn watching() -> Arc<Watching> {
+    Arc::default()
 }
 
 type OnControl = fn(Method, Bytes) -> Task<Result<Bytes, Error>>;

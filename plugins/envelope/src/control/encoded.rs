@@ -5,7 +5,7 @@ use bytes::Bytes;
 use prism_plugin_abi::{
     Call, CallContext, Code, Description, Error, Health, Initialize, Initialized, InstanceId, Metrics,
     Opening, Plugin, Request, RequestStream, Task,
-    ffi::{Clock, EncodedPlugin, Method, import},
+    ffi::{Clock, EncodedPlugin, Method, Observer, import},
 };
 use prism_proto::plugin::{
     DescribeRequest, DescribeResponse, GetMetricsRequest, HealthCheckRequest, HealthCheckResponse,
@@ -163,8 +163,8 @@ impl<P: EncodedPlugin> Plugin for Decoded<P> {
 /// # Panics
 /// When `plugin.describe()` does: that is a mistake in the binary it is linked into.
 #[must_use]
-pub fn linked(plugin: Arc<dyn Plugin>, clock: Clock) -> Arc<dyn Plugin> {
-    let decoding = std::pin::pin!(Decoded::new(import::linked(Encoded(plugin), clock)));
+pub fn linked(plugin: Arc<dyn Plugin>, clock: Clock, observer: Arc<dyn Observer>) -> Arc<dyn Plugin> {
+    let decoding = std::pin::pin!(Decoded::new(import::linked(Encoded(plugin), clock, observer)));
     match decoding.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Ok(decoded)) => Arc::new(decoded),
         Poll::Ready(Err(error)) => panic!("a plugin that is linked in: {error}"),

@@ -1,15 +1,18 @@
 //! What an instance is built from.
 
-use crate::upstream::{Endpoint, ProtocolChoice};
+use crate::{
+    InProcessPlugin,
+    upstream::{Endpoint, ProtocolChoice},
+};
 use prism_platform::Address;
-use prism_plugin_abi::{Credentials, Kind, Plugin};
+use prism_plugin_abi::{Credentials, Kind};
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 /// How a plugin is reached.
 #[derive(Clone)]
 pub enum Transport {
     /// It lives in this process.
-    Builtin(Arc<dyn Plugin>),
+    InProcess(InProcessPlugin),
     /// It is another process, which listens somewhere.
     Process {
         /// Where.
@@ -22,12 +25,12 @@ pub enum Transport {
 impl PartialEq for Transport {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Builtin(one), Self::Builtin(another)) => Arc::ptr_eq(one, another),
+            (Self::InProcess(one), Self::InProcess(another)) => one == another,
             (
                 Self::Process { address, protocol },
                 Self::Process { address: other_address, protocol: other_protocol },
             ) => address == other_address && protocol == other_protocol,
-            (Self::Builtin(_) | Self::Process { .. }, _) => false,
+            (Self::InProcess(_) | Self::Process { .. }, _) => false,
         }
     }
 }
@@ -35,7 +38,7 @@ impl PartialEq for Transport {
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Builtin(_) => f.write_str("Builtin"),
+            Self::InProcess(plugin) => plugin.fmt(f),
             Self::Process { address, protocol } => write!(f, "Process({address}, {protocol:?})"),
         }
     }
@@ -57,7 +60,7 @@ impl PluginSpec {
     #[must_use]
     pub fn new(name: String, transport: Transport, operation_kinds: BTreeMap<String, Kind>) -> Self {
         let endpoint = match &transport {
-            Transport::Builtin(_) => None,
+            Transport::InProcess(_) => None,
             Transport::Process { address, .. } => Some(Arc::new(Endpoint::new(address.clone()))),
         };
         Self { name, transport, operation_kinds, endpoint }
@@ -87,6 +90,15 @@ impl PluginSpec {
         self.endpoint.as_ref().map_or(0, |endpoint| endpoint.violations())
     }
 
+    /// How often it kept a thread of the proxy's for too long; `None` for one in another process.
+    #[must_use]
+    pub fn long_polls(&self) -> Option<u64> {
+        match &self.transport {
+            Transport::InProcess(plugin) => Some(plugin.long_polls()),
+            Transport::Process { .. } => None,
+        }
+    }
+
     pub(crate) fn endpoint(&self) -> Option<&Arc<Endpoint>> {
         self.endpoint.as_ref()
     }
@@ -94,7 +106,7 @@ impl PluginSpec {
     /// On this host, where trying again costs next to nothing.
     pub(crate) fn is_local(&self) -> bool {
         match &self.transport {
-            Transport::Builtin(_) | Transport::Process { address: Address::Unix(_), .. } => true,
+            Transport::InProcess(_) | Transport::Process { address: Address::Unix(_), .. } => true,
             Transport::Process { address: Address::Tcp(address), .. } => address.ip().is_loopback(),
         }
     }

@@ -23,7 +23,7 @@ use std::{
 };
 
 pub(super) enum Session {
-    Builtin(Arc<dyn Plugin>),
+    InProcess(Arc<dyn Plugin>),
     /// Control calls always travel over gRPC: every plugin speaks it, and `Describe` is what tells whether
     /// it speaks anything else.
     Process {
@@ -49,7 +49,7 @@ impl Session {
     /// Why not, with the address.
     pub(super) async fn open(platform: &Platform, spec: &InstanceSpec) -> Result<Self, String> {
         match spec.plugin.transport() {
-            Transport::Builtin(plugin) => Ok(Self::Builtin(Arc::clone(plugin))),
+            Transport::InProcess(plugin) => Ok(Self::InProcess(Arc::clone(plugin.plugin()))),
             Transport::Process { address, protocol } => {
                 let control = Control::connect(platform, address).await?;
                 Ok(Self::Process { control, protocol: *protocol, echoed: AtomicBool::new(false) })
@@ -60,7 +60,7 @@ impl Session {
     /// The process at the other end, where that can be known.
     pub(super) fn peer(&self) -> Option<PeerIdentity> {
         match self {
-            Self::Builtin(_) => None,
+            Self::InProcess(_) => None,
             Self::Process { control, .. } => control.peer(),
         }
     }
@@ -68,7 +68,7 @@ impl Session {
     /// Resolves when the way is gone.
     pub(super) async fn lost(&self) -> Lost {
         match self {
-            Self::Builtin(_) => std::future::pending().await,
+            Self::InProcess(_) => std::future::pending().await,
             Self::Process { control, .. } => control.lost().await,
         }
     }
@@ -76,7 +76,9 @@ impl Session {
     /// What the plugin is, and what it speaks.
     pub(super) async fn describe(&self, deadline: Duration) -> Result<Described, Error> {
         match self {
-            Self::Builtin(plugin) => Ok(Described { description: Some(plugin.describe()), transports: None }),
+            Self::InProcess(plugin) => {
+                Ok(Described { description: Some(plugin.describe()), transports: None })
+            }
             Self::Process { control, .. } => Ok(match control.describe(deadline).await? {
                 None => Described { description: None, transports: None },
                 Some(mut description) => Described {
@@ -93,7 +95,7 @@ impl Session {
     /// The configuration insists on what the plugin does not list.
     pub(super) fn choose(&self, described: &Described) -> Result<Option<Protocol>, String> {
         match self {
-            Self::Builtin(_) => Ok(None),
+            Self::InProcess(_) => Ok(None),
             Self::Process { protocol, .. } => protocol.choose(described.transports.as_deref()).map(Some),
         }
     }
@@ -104,7 +106,7 @@ impl Session {
         deadline: Duration,
     ) -> Result<Initialized, Error> {
         match self {
-            Self::Builtin(plugin) => within(deadline, "Initialize", || plugin.initialize(request)).await?,
+            Self::InProcess(plugin) => within(deadline, "Initialize", || plugin.initialize(request)).await?,
             Self::Process { control, echoed, .. } => {
                 let instance = request.instance;
                 let request = write_initialize(request, env!("CARGO_PKG_VERSION"));
@@ -120,7 +122,7 @@ impl Session {
 
     pub(super) async fn health(&self, instance: InstanceId, deadline: Duration) -> Result<Health, Error> {
         match self {
-            Self::Builtin(plugin) => within(deadline, "HealthCheck", || plugin.health(instance)).await,
+            Self::InProcess(plugin) => within(deadline, "HealthCheck", || plugin.health(instance)).await,
             Self::Process { control, .. } => control.health(instance.0, deadline).await.map(read_health),
         }
     }
@@ -132,7 +134,7 @@ impl Session {
         deadline: Duration,
     ) -> Result<Option<Metrics>, Error> {
         match self {
-            Self::Builtin(plugin) => within(deadline, "GetMetrics", || plugin.metrics(instance)).await,
+            Self::InProcess(plugin) => within(deadline, "GetMetrics", || plugin.metrics(instance)).await,
             // Without an instance to name, asking would reset what others count.
             Self::Process { echoed, .. } if !echoed.load(Ordering::Relaxed) => Ok(None),
             Self::Process { control, .. } => {
@@ -143,7 +145,7 @@ impl Session {
 
     pub(super) async fn shutdown(&self, instance: InstanceId, deadline: Duration) -> Result<(), Error> {
         match self {
-            Self::Builtin(plugin) => within(deadline, "Shutdown", || plugin.shutdown(instance)).await,
+            Self::InProcess(plugin) => within(deadline, "Shutdown", || plugin.shutdown(instance)).await,
             // A plugin that knows no instances would end altogether, and with it every other namespace's.
             Self::Process { echoed, .. } if !echoed.load(Ordering::Relaxed) => Ok(()),
             Self::Process { control, .. } => control.shutdown(instance.0, deadline).await,

@@ -1,6 +1,6 @@
 //! Our two sides against each other: what goes in comes out, where it was, and no panic crosses.
 
-use super::{Functions, Woken, clock, next, now, poll};
+use super::{Functions, Woken, clock, next, now, poll, watching};
 use crate::{
     CallContext, Code, Data, Error, InstanceId, Payload, Request, RequestStream, ResponseStream, Scope,
     ffi::{EncodedPlugin, Method, export, import},
@@ -19,7 +19,7 @@ use std::{
 };
 
 fn imported(functions: Functions) -> import::Imported {
-    import::linked(functions, clock)
+    import::linked(functions, clock, watching())
 }
 
 fn ready<T: Send + 'static>(value: T) -> Pin<Box<dyn Future<Output = T> + Send>> {
@@ -451,7 +451,7 @@ fn every_entry_is_in_the_plugins_runtime_and_it_ends_after_its_last_call() {
     let ambience = Counted { inside: Arc::clone(&inside), entries: Arc::clone(&entries) };
     let loaded = export::export(plugin, ambience);
     // SAFETY: `export` gives a whole table.
-    let plugin = unsafe { import::Imported::new(&loaded, clock) }.unwrap();
+    let plugin = unsafe { import::Imported::new(&loaded, watching()) }.unwrap();
     now(plugin.control(Method::Health, Bytes::new())).unwrap();
     let mut call = plugin.execute(CallContext::default(), Request::default());
     assert!(poll(&mut call).is_pending());
@@ -467,4 +467,17 @@ fn every_entry_is_in_the_plugins_runtime_and_it_ends_after_its_last_call() {
     assert_eq!(dropped.load(Ordering::SeqCst), 3, "the stream and then the plugin, and inside");
     assert_eq!(inside.load(Ordering::SeqCst), 0);
     assert!(entries.load(Ordering::SeqCst) >= 8);
+}
+
+#[test]
+fn an_entry_that_takes_long_is_told() {
+    let observer = watching();
+    let functions = Functions { execute: |_, _| ready(Ok(Data::Empty)), ..Functions::default() };
+    let plugin = import::linked(functions, clock, Arc::clone(&observer) as _);
+    now(plugin.execute(CallContext::default(), Request::default())).unwrap();
+    assert_eq!(observer.long.load(Ordering::SeqCst), 0);
+    // From here on every reading of the clock is twice the one before.
+    observer.skew.store(20, Ordering::SeqCst);
+    now(plugin.execute(CallContext::default(), Request::default())).unwrap();
+    assert_eq!(observer.long.load(Ordering::SeqCst), 2, "the entry and the poll");
 }

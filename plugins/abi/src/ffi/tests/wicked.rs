@@ -1,6 +1,6 @@
 //! The proxy's side against function tables that no plugin should have: each harms its own call and nothing else.
 
-use super::{clock, next, now, poll};
+use super::{next, now, poll, watching};
 use crate::{
     CallContext, Code, Data, Error, Request, RequestStream, ResponseStream, Scope,
     ffi::{
@@ -119,7 +119,7 @@ fn import(table: PluginVtable) -> Result<Imported, Unusable> {
     let vtable = Box::leak(Box::new(table));
     let loaded = Loaded { size: size_of::<Loaded>(), plugin: ptr::null_mut(), vtable };
     // SAFETY: the functions do what the tests are about, none of which is beyond what is contained.
-    unsafe { Imported::new(&loaded, clock) }
+    unsafe { Imported::new(&loaded, watching()) }
 }
 
 fn ask(answer: Answer) -> Result<Data, Error> {
@@ -150,7 +150,7 @@ fn assert_broken(outcome: Result<Data, Error>, words: &str) {
 fn tables_that_cannot_be_used_are_refused() {
     let loaded = Loaded { size: size_of::<Loaded>(), plugin: ptr::null_mut(), vtable: ptr::null() };
     // SAFETY: null is allowed.
-    assert_eq!(unsafe { Imported::new(&loaded, clock) }.unwrap_err(), Unusable::NoTable);
+    assert_eq!(unsafe { Imported::new(&loaded, watching()) }.unwrap_err(), Unusable::NoTable);
     let short = PluginVtable { size: 16, ..table() };
     assert!(matches!(import(short).unwrap_err(), Unusable::ShortTable { got: 16, .. }));
     for (name, table) in [

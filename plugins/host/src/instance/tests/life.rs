@@ -8,8 +8,10 @@ fn a_builtin_is_ready_at_once() {
         let echo = Arc::new(Echo::default());
         let slot = slot();
         assert!(slot.active().is_none() && slot.enter().is_none());
-        let plugin: Arc<dyn prism_plugin_abi::Plugin> = echo.clone();
-        assert_eq!(slot.apply(spec(Transport::Builtin(plugin), serde_json::Value::Null)), Applied::Started);
+        assert_eq!(
+            slot.apply(spec(Transport::InProcess(echo.clone().into()), serde_json::Value::Null)),
+            Applied::Started
+        );
         assert_eq!(slot.first_verdict(soon()).await.unwrap().state, State::Ready);
         let backend = slot.active().unwrap();
         assert!(backend.is_ready() && backend.was_ready() && backend.instance() != InstanceId(0));
@@ -25,7 +27,7 @@ fn a_builtin_is_ready_at_once() {
 fn a_plugin_that_panics_while_it_starts_is_a_failed_plugin() {
     local(async {
         let slot = slot();
-        let mut spec = spec(Transport::Builtin(Arc::new(Echo::default())), serde_json::Value::Null);
+        let mut spec = spec(Transport::InProcess(Arc::new(Echo::default()).into()), serde_json::Value::Null);
         spec.namespace = "panic".to_owned();
         slot.apply(spec);
         let status = slot.first_verdict(soon()).await.unwrap();

@@ -57,7 +57,7 @@ fn calls_travel_over_what_was_chosen() {
 fn a_builtin_has_none() {
     local(async {
         let slot = slot();
-        slot.apply(spec(Transport::Builtin(Arc::new(Echo::default())), serde_json::Value::Null));
+        slot.apply(spec(Transport::InProcess(Arc::new(Echo::default()).into()), serde_json::Value::Null));
         assert_eq!(slot.first_verdict(soon()).await.unwrap().protocol, None);
     });
 }

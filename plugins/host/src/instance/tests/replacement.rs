@@ -53,7 +53,7 @@ fn every_part_of_a_specification_counts() {
             spec.plugin = Arc::new(PluginSpec::new("script".into(), transport, BTreeMap::new()));
         },
         |spec| {
-            let transport = Transport::Builtin(Arc::new(Echo::default()));
+            let transport = Transport::InProcess(Arc::new(Echo::default()).into());
             spec.plugin = Arc::new(PluginSpec::new("script".into(), transport, BTreeMap::new()));
         },
     ];
