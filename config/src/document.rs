@@ -156,7 +156,13 @@ fn plugin(form: PluginForm, namespace: &str, absolute: &impl Fn(PathBuf) -> Path
         },
         PluginType::Sidecar => PluginSource::Sidecar { socket: absolute(form.socket.unwrap_or_default()) },
     };
-    Plugin { name, source, operations: form.operations, transport: form.transport }
+    Plugin {
+        name,
+        source,
+        operations: form.operations,
+        transport: form.transport,
+        metrics_interval: form.metrics_interval,
+    }
 }
 
 /// A path relative to the configuration's folder, without `.` in it. `..` stays: what it means depends

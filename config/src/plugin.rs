@@ -6,7 +6,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::schema::{Name, add_not_built, add_not_built_values};
+use crate::{
+    schema::{Name, add_not_built, add_not_built_values},
+    units::Duration,
+};
 
 /// A plugin, ready to be started or connected to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -22,7 +25,12 @@ pub struct Plugin {
     pub operations: BTreeMap<String, OperationKind>,
     /// How calls reach it when it runs in another process.
     pub transport: Transport,
+    /// How often each of its instances is asked what it counted.
+    pub metrics_interval: Duration,
 }
+
+/// The reason is at the key of that name below, for those who set it.
+const METRICS_INTERVAL: Duration = Duration::seconds(10);
 
 /// Where a plugin runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -57,6 +65,7 @@ impl Plugin {
             name,
             operations: BTreeMap::new(),
             transport: Transport::Auto,
+            metrics_interval: METRICS_INTERVAL,
         }
     }
 }
@@ -122,6 +131,16 @@ pub(crate) struct PluginForm {
     /// How calls reach it when it runs in another process.
     #[serde(default)]
     pub(crate) transport: Transport,
+    /// How often each of its instances is asked what it counted (`GetMetrics`). 10 s is what the RFC has, and
+    /// below the scrape intervals in use: a scrape is at most one interval behind. At least 100 ms, as each
+    /// time is a call.
+    #[serde(default = "metrics_interval")]
+    #[schemars(extend("minimum" = 0.1))]
+    pub(crate) metrics_interval: Duration,
+}
+
+fn metrics_interval() -> Duration {
+    METRICS_INTERVAL
 }
 
 /// Where a plugin runs.

@@ -4,6 +4,10 @@
 //! One registry per proxy, not per process: two proxies in one test must not see each other's numbers.
 //! Histograms have fixed buckets, so they take the same memory after a day as after a minute.
 
+mod plugins;
+
+pub use plugins::{PluginCounts, PluginReport};
+
 use crate::{Code, Reason};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -42,7 +46,6 @@ pub struct Metrics {
     pub config_accepted: IntCounter,
     /// Configurations that were refused.
     pub config_rejected: IntCounter,
-    plugin_up: IntGaugeVec,
 }
 
 /// What is counted of the calls to one namespace.
@@ -132,11 +135,6 @@ impl Metrics {
             )?,
             config_accepted: accepted.with_label_values(&["accepted"]),
             config_rejected: accepted.with_label_values(&["rejected"]),
-            plugin_up: add.gauges(
-                "prism_plugin_up",
-                "1 when the namespace's plugin instance serves, else 0.",
-                &["namespace", "plugin"],
-            )?,
             requests,
             durations,
             in_flight,
@@ -189,20 +187,14 @@ impl Metrics {
         self.rejections[reason.index()].inc();
     }
 
-    /// Replaces what is said of plugin instances: namespace, plugin, whether it serves.
-    pub fn set_plugins<'a>(&self, plugins: impl Iterator<Item = (&'a str, &'a str, bool)>) {
-        self.plugin_up.reset();
-        for (namespace, plugin, up) in plugins {
-            self.plugin_up.with_label_values(&[namespace, plugin]).set(i64::from(up));
-        }
-    }
-
-    /// Everything, in Prometheus's text format.
+    /// Everything, in Prometheus's text format, with what there is to say of plugin instances now.
     ///
     /// # Errors
     /// A metric that the format cannot express: a bug.
-    pub fn render(&self) -> Result<String, prometheus::Error> {
-        TextEncoder::new().encode_to_string(&self.registry.gather())
+    pub fn render(&self, plugins: &[PluginReport<'_>]) -> Result<String, prometheus::Error> {
+        let mut families = self.registry.gather();
+        families.extend(plugins::families(plugins));
+        TextEncoder::new().encode_to_string(&families)
     }
 }
 
@@ -260,7 +252,7 @@ mod tests {
         calls.begin();
         calls.end(Code::NotFound, 0.002, 7);
         metrics.rejected(Reason::UnknownNamespace);
-        let text = metrics.render().unwrap();
+        let text = metrics.render(&[]).unwrap();
         for line in [
             r#"prism_requests_total{code="NOT_FOUND",namespace="demo"} 1"#,
             r#"prism_request_duration_seconds_bucket{namespace="demo",le="0.0025"} 1"#,
@@ -271,6 +263,6 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} is missing from\n{text}");
         }
         metrics.forget_namespace("demo");
-        assert!(!metrics.render().unwrap().contains("demo"));
+        assert!(!metrics.render(&[]).unwrap().contains("demo"));
     }
 }

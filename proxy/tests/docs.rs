@@ -17,10 +17,15 @@ use maintenance::Maintenance;
 use numbers::Numbers;
 use prism_config::Source;
 use prism_edge::{Builtins, Options, config_registry, run_on_threads};
-use prism_filters::{Reason, Registry, Rejection, metrics::Metrics, registry};
+use prism_filters::{
+    Reason, Registry, Rejection,
+    metrics::{Metrics, PluginCounts, PluginReport},
+    registry,
+};
 use prism_platform::Platform;
 use prism_plugin_sdk::{
     Hosted,
+    abi::{self, CustomMetrics},
     server::{Address, ServeOptions, serve},
 };
 use std::{
@@ -124,8 +129,12 @@ fn every_metric_is_described() {
     // Families without a series are not rendered.
     let _ = metrics.listener("edge");
     let _ = metrics.namespace("demo");
-    metrics.set_plugins([("demo", "memory", true)].into_iter());
-    let text = metrics.render().unwrap();
+    let custom = CustomMetrics::new().counter("evictions", 1.0).gauge("depth", 1.0);
+    let said = abi::Metrics { custom, interval_start_ns: 1, ..Default::default() };
+    let counts = PluginCounts { metrics: &said, cache_hit_ratio: Some(0.5), left_out: 0 };
+    let demo =
+        PluginReport { namespace: "demo", plugin: "memory", up: true, failed_polls: 0, counts: Some(counts) };
+    let text = metrics.render(&[demo]).unwrap();
     let names: Vec<&str> = text
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))

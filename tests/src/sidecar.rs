@@ -35,6 +35,12 @@ impl Sidecar {
         Self::start("sdk-plugin", socket)
     }
 
+    /// The project's memory plugin, in a process of its own.
+    #[must_use]
+    pub fn memory(socket: &Path) -> Self {
+        Self::start("memory-plugin", socket)
+    }
+
     fn start(program: &'static str, socket: &Path) -> Self {
         let process = launch(program, socket);
         let mut sidecar = Self { process, program, socket: socket.to_path_buf() };

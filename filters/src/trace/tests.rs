@@ -125,7 +125,7 @@ async fn every_way_to_end_is_one_line_and_one_count() {
         assert_eq!(line["peer"], "192.0.2.1:5");
         assert_eq!(line["request_id"].as_str().unwrap().len(), 16);
         assert_eq!(line["trace_id"].as_str().unwrap().len(), 32);
-        let text = scene.metrics.render().unwrap();
+        let text = scene.metrics.render(&[]).unwrap();
         let counted = format!(r#"prism_requests_total{{code="{code}",namespace="(none)"}} 1"#);
         assert!(text.contains(&counted), "{counted} is missing from\n{text}");
         assert!(text.contains(r#"prism_requests_in_flight{namespace="(none)"} 0"#));

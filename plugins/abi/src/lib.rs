@@ -6,19 +6,23 @@
 
 mod call;
 mod context;
+mod custom;
 mod describe;
 mod error;
 pub mod ffi;
+mod metrics;
 mod payload;
 mod plugin;
 
 pub use call::{Call, Data, Opening, Request, RequestStream, ResponseStream};
 pub use context::{CallContext, InstanceId};
+pub use custom::{CustomMetrics, Figure, MetricKind};
 pub use describe::{Description, Kind, OperationInfo};
 pub use error::{Code, Error, Scope};
+pub use metrics::Metrics;
 pub use payload::Payload;
 pub use plugin::{
-    Credentials, Health, HealthStatus, Initialize, Initialized, Metrics, Plugin, Task, unknown_instance,
+    Credentials, Health, HealthStatus, Initialize, Initialized, Plugin, Task, unknown_instance,
 };
 
 pub use bytestring::ByteString;

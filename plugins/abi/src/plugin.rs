@@ -1,6 +1,8 @@
 //! A plugin, as the proxy sees it.
 
-use crate::{Call, CallContext, Code, Description, Error, InstanceId, Opening, Request, RequestStream};
+use crate::{
+    Call, CallContext, Code, Description, Error, InstanceId, Metrics, Opening, Request, RequestStream,
+};
 use bytes::Bytes;
 use std::{collections::BTreeMap, fmt, future::Future, pin::Pin, sync::Arc};
 
@@ -113,29 +115,6 @@ impl Health {
     pub fn unhealthy(message: impl Into<String>) -> Self {
         Self { status: HealthStatus::Unhealthy, message: message.into(), details: BTreeMap::new() }
     }
-}
-
-/// What an instance counted since it began.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Metrics {
-    /// Operations asked for.
-    pub requests_total: u64,
-    /// Of these, failed.
-    pub requests_failed: u64,
-    /// Mean time per operation, in milliseconds.
-    pub latency_ms: f64,
-    /// Backend connections in use.
-    pub connections_active: u64,
-    /// Backend connections kept for later.
-    pub connections_idle: u64,
-    /// Queries sent to the backend.
-    pub queries_executed: u64,
-    /// Answers found in a cache.
-    pub cache_hits: u64,
-    /// Answers not found in a cache.
-    pub cache_misses: u64,
-    /// When counting began, nanoseconds since 1970 (UTC).
-    pub interval_start_ns: i64,
 }
 
 /// The error of a call that names an instance which the plugin does not know (any more).

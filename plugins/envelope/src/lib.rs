@@ -6,6 +6,7 @@
 //! Only the envelope is read and written; the payload inside stays in the pieces that it came in.
 
 pub mod control;
+mod custom;
 mod framing;
 mod reply;
 mod request;
@@ -13,6 +14,7 @@ mod request;
 mod tests;
 mod wire;
 
+pub use custom::{read_custom, write_custom};
 pub use framing::{Deframer, encode_control};
 pub use reply::{StreamReply, decode_reply, decode_stream_reply, encode_reply, encode_stream_reply};
 pub use request::{decode_message, decode_request, encode_request, raw_request_head};

@@ -23,7 +23,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -137,6 +137,8 @@ pub(crate) async fn all(mut reply: WireReply) -> Result<(Payload, HeaderMap), Fo
 pub(crate) struct Echo {
     pub(crate) initialized: AtomicUsize,
     pub(crate) shut_down: AtomicUsize,
+    /// It panics when it is asked what it counted.
+    pub(crate) panics_counting: AtomicBool,
 }
 
 impl Plugin for Echo {
@@ -192,6 +194,7 @@ impl Plugin for Echo {
     }
 
     fn metrics(&self, _: InstanceId) -> Task<Option<Metrics>> {
+        assert!(!self.panics_counting.load(Ordering::Relaxed), "asked for by the test");
         Box::pin(std::future::ready(None))
     }
 

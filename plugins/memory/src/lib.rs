@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use prism_plugin_sdk::{
     Hosted, InitContext, PluginResult,
-    abi::{Health, Plugin},
+    abi::{CustomMetrics, Health, Metrics, Plugin},
     kv::{self, Condition, Found, KeyValue, Page, WatchEvent},
     operations, plugin,
 };
@@ -93,6 +93,18 @@ impl Memory {
         health.details.insert("keys".into(), keys.to_string());
         health.details.insert("bytes".into(), bytes.to_string());
         health
+    }
+
+    #[metrics]
+    #[allow(clippy::cast_precision_loss)] // a double is what a figure is
+    fn metrics(&self) -> Metrics {
+        let store = self.shared.lock();
+        let (keys, bytes) = store.usage();
+        let custom = CustomMetrics::new()
+            .gauge("keys", keys as f64)
+            .gauge("stored_bytes", bytes as f64)
+            .gauge("watchers", store.watchers() as f64);
+        Metrics { custom, ..Metrics::default() }
     }
 
     /// Watchers learn that their instance is gone; what they have not read yet still comes first.

@@ -55,6 +55,10 @@ impl Store {
         (self.items.len(), self.bytes)
     }
 
+    pub(crate) fn watchers(&self) -> usize {
+        self.watchers.len()
+    }
+
     pub(crate) fn get(&mut self, key: &str, now: Instant) -> Option<Found> {
         self.expire(key, now);
         let item = self.items.get(key)?;

@@ -42,6 +42,23 @@ async fn configuration_is_checked() {
     }
 }
 
+#[tokio::test]
+async fn it_counts_what_it_holds() {
+    let instance = instance(json!({})).await.unwrap();
+    let _ = set(&instance, "k", vec![0; 100], None).await;
+    let watching = instance.open("watch", &WatchRequest::default()).await.unwrap();
+    let holds = |watchers| {
+        let bytes = u32::try_from(101 + Config::OVERHEAD).unwrap();
+        CustomMetrics::new()
+            .gauge("keys", 1.0)
+            .gauge("stored_bytes", bytes.into())
+            .gauge("watchers", watchers)
+    };
+    assert_eq!(instance.plugin.metrics(instance.id).unwrap().custom, holds(1.0));
+    drop(watching);
+    assert_eq!(instance.plugin.metrics(instance.id).unwrap().custom, holds(0.0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_full_store_refuses_and_says_what_to_raise() {
     let instance = instance(json!({ "max_bytes": 10_000 })).await.unwrap();

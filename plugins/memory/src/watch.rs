@@ -60,6 +60,11 @@ impl Watchers {
         Ok(Watcher(buffer))
     }
 
+    /// Those that are still there.
+    pub(crate) fn len(&self) -> usize {
+        self.0.iter().filter(|buffer| !lock(buffer).gone).count()
+    }
+
     pub(crate) fn tell(&mut self, kind: EventKind, key: &str, value: &Bytes) {
         self.0.retain(|buffer| {
             let mut buffer = lock(buffer);

@@ -16,7 +16,7 @@ use deadpool_redis::{Connection, Manager, Pool, Runtime};
 use futures_core::Stream;
 use prism_plugin_sdk::{
     Hosted, InitContext, PluginResult,
-    abi::{Error, Health, Metrics, Plugin},
+    abi::{CustomMetrics, Error, Health, Metrics, Plugin},
     kv::{self, Condition, Found, KeyValue, Page, WatchEvent},
     operations, plugin,
 };
@@ -105,12 +105,21 @@ impl Redis {
     }
 
     #[metrics]
+    #[allow(clippy::cast_precision_loss)] // a double is what a figure is
     fn metrics(&self) -> Metrics {
         let status = self.backend.pool.status();
+        let watchers =
+            self.backend.config.max_watchers.saturating_sub(self.backend.watchers.available_permits());
+        let custom = CustomMetrics::new()
+            .gauge("pool_max_connections", status.max_size as f64)
+            // Above 0 for long: `pool_size` is too small, or Redis too slow.
+            .gauge("pool_waiting_calls", status.waiting as f64)
+            .gauge("watchers", watchers as f64);
         Metrics {
             connections_active: status.size.saturating_sub(status.available) as u64,
             connections_idle: status.available as u64,
             queries_executed: self.backend.queries.load(Relaxed),
+            custom,
             ..Metrics::default()
         }
     }

@@ -8,6 +8,8 @@ use prism_plugin_sdk::{
     testing::{Instance, KvCapabilities, RemotePlugin, Transport, kv_suite},
 };
 use prism_proto::kv::v1::{GetRequest, GetResponse, SetRequest, SetResponse, WatchRequest};
+use prism_proto::plugin::CustomMetrics;
+use prost::Message;
 use serde_json::{Value, json};
 use std::{net::TcpListener, path::Path, process::Stdio, sync::Arc, time::Duration};
 use tokio::process::{Child, Command};
@@ -160,6 +162,9 @@ async fn as_a_sidecar(transport: Transport) {
     kv_suite(&instance, KvCapabilities { watch: true }).await;
     let metrics = plugin.fetch_metrics(instance.id).await.unwrap();
     assert!(metrics.requests_total > 0 && metrics.queries_executed > 0 && metrics.connections_idle > 0);
+    let custom = CustomMetrics::decode(metrics.custom_metrics.unwrap().value).unwrap();
+    let names: Vec<_> = custom.metrics.iter().map(|metric| &*metric.name).collect();
+    assert_eq!(names, ["pool_max_connections", "pool_waiting_calls", "watchers"]);
 
     let pid = process.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());

@@ -89,20 +89,23 @@ impl Counters {
     pub(crate) fn interval(&self, backend: Metrics) -> Metrics {
         let now = self.totals();
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *reported, Reported { totals: now, backend, at: wall_clock() });
+        let before = &*reported;
         let added = Totals {
             requests: now.requests - before.totals.requests,
             failed: now.failed - before.totals.failed,
             finished: now.finished - before.totals.finished,
             nanoseconds: now.nanoseconds - before.totals.nanoseconds,
         };
-        let backend = Metrics {
+        let since = Metrics {
             queries_executed: backend.queries_executed.saturating_sub(before.backend.queries_executed),
             cache_hits: backend.cache_hits.saturating_sub(before.backend.cache_hits),
             cache_misses: backend.cache_misses.saturating_sub(before.backend.cache_misses),
+            custom: backend.custom.since(&before.backend.custom),
             ..backend
         };
-        fill(backend, added, before.at)
+        let began = before.at;
+        *reported = Reported { totals: now, backend, at: wall_clock() };
+        fill(since, added, began)
     }
 }
 
@@ -128,12 +131,18 @@ fn wall_clock() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prism_plugin_abi::CustomMetrics;
 
     #[test]
+    #[allow(clippy::cast_precision_loss)] // of small numbers
     fn intervals_do_not_disturb_totals() {
         let counters = Counters::new();
-        let backend =
-            |queries_executed| Metrics { queries_executed, connections_active: 3, ..Metrics::default() };
+        let backend = |queries_executed| Metrics {
+            queries_executed,
+            connections_active: 3,
+            custom: CustomMetrics::new().counter("evictions", queries_executed as f64),
+            ..Metrics::default()
+        };
         counters.began();
         counters.ended(Duration::from_millis(4), true);
         counters.began();
@@ -144,6 +153,7 @@ mod tests {
         let second = counters.interval(backend(11));
         assert_eq!((second.requests_total, second.requests_failed, second.queries_executed), (1, 0, 1));
         assert_eq!((second.latency_ms, second.connections_active), (2.0, 3));
+        assert_eq!(second.custom, CustomMetrics::new().counter("evictions", 1.0));
         assert!(second.interval_start_ns >= first.interval_start_ns);
         let total = counters.cumulative(backend(11));
         assert_eq!((total.requests_total, total.latency_ms, total.queries_executed), (3, 3.0, 11));

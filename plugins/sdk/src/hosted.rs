@@ -239,6 +239,7 @@ fn sum(a: Metrics, b: Metrics) -> Metrics {
         cache_hits: a.cache_hits + b.cache_hits,
         cache_misses: a.cache_misses + b.cache_misses,
         interval_start_ns: a.interval_start_ns.min(b.interval_start_ns),
+        custom: a.custom.plus(b.custom),
     }
 }
 

@@ -7,8 +7,8 @@ use futures_util::{Stream, StreamExt, stream};
 use prism_plugin_sdk::{
     Hosted, InitContext, PluginResult, Requests,
     abi::{
-        CallContext, Code, Data, Error, Health, HealthStatus, InstanceId, Kind, Metrics, Payload, Plugin,
-        Request,
+        CallContext, Code, CustomMetrics, Data, Error, Health, HealthStatus, InstanceId, Kind, Metrics,
+        Payload, Plugin, Request,
     },
     kv::{self, Condition, Found, KeyValue, Page, WatchEvent},
     operations, plugin,
@@ -58,7 +58,7 @@ impl Own {
 
     #[metrics]
     fn metrics(&self) -> Metrics {
-        Metrics { cache_hits: 5, ..Metrics::default() }
+        Metrics { cache_hits: 5, custom: CustomMetrics::new().gauge("depth", 2.0), ..Metrics::default() }
     }
 
     #[shutdown]
@@ -235,7 +235,8 @@ async fn a_panic_is_its_calls_alone() {
 async fn the_rest_of_the_trait_is_passed_on() {
     let own = own().await;
     assert_eq!(own.plugin.health(own.id).await.status, HealthStatus::Healthy);
-    assert_eq!(own.plugin.metrics(own.id).await.unwrap().cache_hits, 5);
+    let metrics = own.plugin.metrics(own.id).await.unwrap();
+    assert_eq!((metrics.cache_hits, metrics.custom), (5, CustomMetrics::new().gauge("depth", 2.0)));
     for (config, words) in
         [(json!({ "greeting": "" }), "is empty"), (json!({ "greting": "" }), "unknown field")]
     {

@@ -1,5 +1,6 @@
 //! The admin endpoints. No GET changes anything.
 
+use super::plugins::Observed;
 use crate::{
     control::{ConfigFile, ConfigReport, ControlHandle},
     snapshot::{Namespace, Snapshot},
@@ -119,15 +120,11 @@ fn ready(state: &AdminState) -> Response<Full<Bytes>> {
 
 fn metrics(state: &AdminState) -> Response<Full<Bytes>> {
     let snapshot = state.snapshots.load();
-    let mut plugins = Vec::new();
-    for namespace in snapshot.namespaces() {
-        let up = namespace.slot().active().is_some_and(|backend| backend.status().state.serves());
-        plugins.push((Arc::clone(namespace), up));
-    }
-    state
-        .metrics
-        .set_plugins(plugins.iter().map(|(namespace, up)| (&**namespace.name(), &**namespace.plugin(), *up)));
-    match state.metrics.render() {
+    let mut namespaces: Vec<_> = snapshot.namespaces().collect();
+    namespaces.sort_unstable_by(|one, other| one.name().cmp(other.name()));
+    let instances: Vec<_> = namespaces.into_iter().map(|namespace| Observed::new(namespace)).collect();
+    let reports: Vec<_> = instances.iter().map(Observed::report).collect();
+    match state.metrics.render(&reports) {
         Ok(body) => {
             let mut answer = text(StatusCode::OK, body);
             let prometheus = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");

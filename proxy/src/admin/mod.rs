@@ -2,6 +2,7 @@
 //! may open, also what changes it.
 
 mod endpoints;
+mod plugins;
 mod server;
 mod socket;
 

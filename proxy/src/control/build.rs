@@ -249,6 +249,7 @@ fn plugins(
             Some(running) if **running == *spec => Arc::clone(running),
             _ => spec,
         };
+        spec.poll_metrics_every(plugin.metrics_interval.get());
         plugins.insert(plugin.name.clone(), spec);
     }
     Ok(plugins)

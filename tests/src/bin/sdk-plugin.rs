@@ -1,13 +1,14 @@
 //! A plugin on the project's own SDK, for tests of what every plugin built on it gets.
 //!
 //! Operations, on raw bytes: `echo`, `sleep` (until it is given up), `alive` (how many calls of `sleep` and
-//! `echo_stream` are under way), `echo_stream` (both ways).
+//! `echo_stream` are under way), `echo_stream` (both ways). Configured with `figures`, an instance says so many of
+//! its own when it is asked what it counted, beside cache hits and misses.
 
 use clap::Parser;
 use futures_util::StreamExt;
 use prism_plugin_abi::{
-    CallContext, Code, Data, Description, Error, Health, Kind, OperationInfo, Request, RequestStream,
-    ResponseStream,
+    CallContext, Code, CustomMetrics, Data, Description, Error, Health, Kind, MetricKind, Metrics,
+    OperationInfo, Request, RequestStream, ResponseStream,
 };
 use prism_plugin_sdk::{
     BackendPlugin, Hosted, InitContext,
@@ -18,7 +19,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering::SeqCst},
+        atomic::{AtomicI64, AtomicU64, Ordering::SeqCst},
     },
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,6 +33,8 @@ struct Options {
 
 struct Echo {
     alive: Arc<AtomicI64>,
+    figures: u64,
+    asked: AtomicU64,
 }
 
 /// A call under way.
@@ -71,12 +74,26 @@ impl BackendPlugin for Echo {
         }
     }
 
-    async fn initialize(_: InitContext<Self::Config>) -> Result<Self, Error> {
-        Ok(Self { alive: Arc::default() })
+    async fn initialize(context: InitContext<Self::Config>) -> Result<Self, Error> {
+        let figures = context.config.get("figures").map_or(Ok(0), |number| number.parse());
+        let figures = figures.map_err(|_| Error::invalid("config.figures: not a number"))?;
+        Ok(Self { alive: Arc::default(), figures, asked: AtomicU64::new(0) })
     }
 
     async fn health(&self) -> Health {
         Health::healthy()
+    }
+
+    /// Three of four look-ups are hits, however often it is asked. The last figures are none at all.
+    fn metrics(&self) -> Metrics {
+        let asked = self.asked.fetch_add(1, SeqCst) + 1;
+        let mut custom = CustomMetrics::new();
+        for number in 0..self.figures {
+            custom.add(MetricKind::Counter, &format!("Odd\"name}}\n {number}"), [("namespace", "x\"")], 2.0);
+        }
+        custom.add(MetricKind::Gauge, "nan", [], f64::NAN);
+        custom.add(MetricKind::Counter, "fell", [], -1.0);
+        Metrics { cache_hits: 3 * asked, cache_misses: asked, custom, ..Metrics::default() }
     }
 
     async fn execute(self: &Arc<Self>, _: &CallContext, request: Request) -> Result<Data, Error> {

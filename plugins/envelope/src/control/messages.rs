@@ -1,5 +1,6 @@
 //! The control calls' types as messages, and back.
 
+use crate::custom::{read_custom, write_custom};
 use prism_plugin_abi::{
     Credentials, Description, Health, HealthStatus, Initialize, InstanceId, Kind, Metrics, OperationInfo,
 };
@@ -71,7 +72,7 @@ pub fn write_health(health: Health) -> wire::HealthCheckResponse {
 
 /// The answer to `GetMetrics`.
 #[must_use]
-pub fn write_metrics(metrics: Metrics) -> wire::PluginMetrics {
+pub fn write_metrics(metrics: &Metrics) -> wire::PluginMetrics {
     let count = |count| i64::try_from(count).unwrap_or(i64::MAX);
     wire::PluginMetrics {
         requests_total: count(metrics.requests_total),
@@ -83,7 +84,7 @@ pub fn write_metrics(metrics: Metrics) -> wire::PluginMetrics {
         interval_start_ns: metrics.interval_start_ns,
         connections_idle: count(metrics.connections_idle),
         queries_executed: count(metrics.queries_executed),
-        custom_metrics: None,
+        custom_metrics: write_custom(&metrics.custom),
     }
 }
 
@@ -167,5 +168,6 @@ pub fn read_metrics(metrics: &wire::PluginMetrics) -> Metrics {
         cache_hits: count(metrics.cache_hits),
         cache_misses: count(metrics.cache_misses),
         interval_start_ns: metrics.interval_start_ns,
+        custom: read_custom(metrics.custom_metrics.as_ref()),
     }
 }

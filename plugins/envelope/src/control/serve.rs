@@ -71,7 +71,7 @@ pub async fn health(plugin: &dyn Plugin, request: &HealthCheckRequest) -> Health
 pub async fn metrics(plugin: &dyn Plugin, request: &GetMetricsRequest) -> Result<PluginMetrics, Error> {
     let instance = InstanceId(request.instance);
     let metrics = plugin.metrics(instance).await.ok_or_else(|| unknown_instance(instance))?;
-    Ok(messages::write_metrics(metrics))
+    Ok(messages::write_metrics(&metrics))
 }
 
 /// `Shutdown`.

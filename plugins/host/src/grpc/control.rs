@@ -25,6 +25,9 @@ use tokio::{sync::watch, task::JoinHandle};
 /// Descriptors of a large plugin are a few hundred KiB; nothing else here comes near.
 const ANSWER_LIMIT: usize = 16 << 20;
 
+/// An instance's counts are asked for again and again, and few bytes. What gRPC libraries take by default.
+const METRICS_LIMIT: usize = 4 << 20;
+
 /// A connection for control calls. Dropping it closes it.
 pub(crate) struct Control {
     send: SendRequest<Bytes>,
@@ -119,7 +122,7 @@ impl Control {
 
     /// What an instance counted.
     pub(crate) async fn metrics(&self, instance: u64, deadline: Duration) -> Result<PluginMetrics, Error> {
-        self.unary("GetMetrics", &GetMetricsRequest { instance }, deadline).await
+        self.limited("GetMetrics", &GetMetricsRequest { instance }, deadline, METRICS_LIMIT).await
     }
 
     /// Retires an instance.
@@ -133,7 +136,17 @@ impl Control {
         message: &impl Message,
         deadline: Duration,
     ) -> Result<R, Error> {
-        let call = self.call(method, frame(message)?);
+        self.limited(method, message, deadline, ANSWER_LIMIT).await
+    }
+
+    async fn limited<R: Message + Default>(
+        &self,
+        method: &str,
+        message: &impl Message,
+        deadline: Duration,
+        limit: usize,
+    ) -> Result<R, Error> {
+        let call = self.call(method, frame(message)?, limit);
         let answer = time::timeout(deadline, call).await.map_err(|_| {
             Error::channel(
                 Code::DeadlineExceeded,
@@ -143,7 +156,7 @@ impl Control {
         R::decode(answer).map_err(|error| protocol(method, &error.to_string()))
     }
 
-    async fn call(&self, method: &str, mut body: Bytes) -> Result<Bytes, Error> {
+    async fn call(&self, method: &str, mut body: Bytes, limit: usize) -> Result<Bytes, Error> {
         let lost = |error: h2::Error| Error::channel(Code::Unavailable, broken(&error).to_string());
         let path = format!("http://{}/prism.plugin.BackendPlugin/{method}", self.authority);
         let request = Request::builder()
@@ -180,8 +193,8 @@ impl Control {
         while let Some(piece) = receive.data().await {
             let piece = piece.map_err(lost)?;
             length += piece.len();
-            if length > ANSWER_LIMIT {
-                return Err(protocol(method, &format!("its answer is above {} MiB", ANSWER_LIMIT >> 20)));
+            if length > limit {
+                return Err(protocol(method, &format!("its answer is above {} MiB", limit >> 20)));
             }
             receive.flow_control().release_capacity(piece.len()).map_err(lost)?;
             messages.push(piece);

@@ -1,6 +1,6 @@
 //! One instance of a plugin for one namespace, as requests and the control plane see it.
 
-use super::{InstanceSpec, Status};
+use super::{Counted, InstanceSpec, Status};
 use crate::{
     channel::PluginChannel,
     in_process::InProcessChannel,
@@ -9,13 +9,13 @@ use crate::{
 };
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use prism_platform::{Platform, time, time::Instant};
-use prism_plugin_abi::{InstanceId, Metrics};
+use prism_plugin_abi::InstanceId;
 use std::{
     fmt,
     ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 use tokio::sync::{Notify, watch};
@@ -28,7 +28,8 @@ pub struct Backend {
     status: ArcSwap<Status>,
     /// Counts status changes.
     changed: watch::Sender<u64>,
-    metrics: ArcSwapOption<Metrics>,
+    counted: ArcSwapOption<Counted>,
+    failed_polls: AtomicU64,
     channel: Arc<dyn PluginChannel>,
     link: Arc<Link>,
     was_ready: AtomicBool,
@@ -61,7 +62,8 @@ impl Backend {
             instance,
             status: ArcSwap::from_pointee(Status::new()),
             changed: watch::Sender::new(0),
-            metrics: ArcSwapOption::empty(),
+            counted: ArcSwapOption::empty(),
+            failed_polls: AtomicU64::new(0),
             channel,
             link,
             was_ready: AtomicBool::new(false),
@@ -103,14 +105,24 @@ impl Backend {
         self.was_ready.load(Ordering::Relaxed)
     }
 
-    /// What it counted since it began, as of the last health check; `None` when the plugin does not count.
+    /// What it counted, as it last said; `None` while it does not serve, and when it does not count.
     #[must_use]
-    pub fn metrics(&self) -> Option<Arc<Metrics>> {
-        self.metrics.load_full()
+    pub fn counted(&self) -> Option<Arc<Counted>> {
+        self.counted.load_full()
     }
 
-    pub(crate) fn set_metrics(&self, metrics: Option<Metrics>) {
-        self.metrics.store(metrics.map(Arc::new));
+    pub(crate) fn set_counted(&self, counted: Option<Counted>) {
+        self.counted.store(counted.map(Arc::new));
+    }
+
+    /// How often it was asked for that and gave no answer that could be read in time.
+    #[must_use]
+    pub fn failed_polls(&self) -> u64 {
+        self.failed_polls.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn poll_failed(&self) {
+        self.failed_polls.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The way to it.

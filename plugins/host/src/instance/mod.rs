@@ -2,6 +2,7 @@
 //! them across configuration changes.
 
 mod backend;
+mod counted;
 mod operations;
 mod slot;
 mod spec;
@@ -10,6 +11,8 @@ mod status;
 mod tests;
 
 pub use backend::{Backend, InFlight};
+pub(crate) use counted::Tally;
+pub use counted::{Counted, SeriesBudget};
 pub use operations::OperationTable;
 pub(crate) use operations::check_interfaces;
 pub use slot::{Applied, NamespaceSlot, Retired};

@@ -1,5 +1,6 @@
 //! What an instance is built from.
 
+use super::SeriesBudget;
 use crate::{
     InProcessPlugin,
     upstream::{Endpoint, ProtocolChoice},
@@ -7,6 +8,7 @@ use crate::{
 use prism_platform::Address;
 use prism_plugin_abi::{Credentials, Kind};
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use tokio::sync::watch;
 
 /// How a plugin is reached.
 #[derive(Clone)]
@@ -52,7 +54,11 @@ pub struct PluginSpec {
     transport: Transport,
     operation_kinds: BTreeMap<String, Kind>,
     endpoint: Option<Arc<Endpoint>>,
+    metrics_interval: watch::Sender<Duration>,
 }
+
+/// Until somebody says otherwise; the reason is at the configuration's key of that name.
+const METRICS_INTERVAL: Duration = Duration::from_secs(10);
 
 impl PluginSpec {
     /// A plugin by its configured name. `operation_kinds` says what its operations do where the plugin
@@ -63,7 +69,18 @@ impl PluginSpec {
             Transport::InProcess(_) => None,
             Transport::Process { address, .. } => Some(Arc::new(Endpoint::new(address.clone()))),
         };
-        Self { name, transport, operation_kinds, endpoint }
+        let metrics_interval = watch::Sender::new(METRICS_INTERVAL);
+        Self { name, transport, operation_kinds, endpoint, metrics_interval }
+    }
+
+    /// Has its instances asked what they counted this often. Holds at once, for those that run too: none has
+    /// to be built anew, so two specifications that differ in nothing else are equal.
+    pub fn poll_metrics_every(&self, interval: Duration) {
+        self.metrics_interval.send_if_modified(|known| std::mem::replace(known, interval) != interval);
+    }
+
+    pub(crate) fn metrics_interval(&self) -> watch::Receiver<Duration> {
+        self.metrics_interval.subscribe()
     }
 
     /// Its configured name.
@@ -158,6 +175,12 @@ pub struct SupervisionOptions {
     pub health_deadline: Duration,
     /// Checks that fail in a row before an instance counts as failed. Default 3: one may be chance.
     pub health_misses: u32,
+    /// `GetMetrics`. Default 2 s: it reads counters and asks nobody. How often is the plugin's
+    /// ([`PluginSpec::poll_metrics_every`]).
+    pub metrics_deadline: Duration,
+    /// Figures of their own that all instances together may have exported. Default 10,000: the full hundred of
+    /// a hundred instances, a scrape of little more than a megabyte.
+    pub custom_series: SeriesBudget,
     /// `Describe`. Default 5 s: it does no I/O, but a process may just be starting.
     pub describe_deadline: Duration,
     /// `Initialize`. Default 15 s: it may fill a connection pool to a far database.
@@ -183,6 +206,8 @@ impl Default for SupervisionOptions {
             health_interval: Duration::from_secs(5),
             health_deadline: Duration::from_secs(2),
             health_misses: 3,
+            metrics_deadline: Duration::from_secs(2),
+            custom_series: SeriesBudget::new(10_000),
             describe_deadline: Duration::from_secs(5),
             initialize_deadline: Duration::from_secs(15),
             first_pause: Duration::from_millis(50),

@@ -18,7 +18,7 @@ use prism_platform::{
     time::{self, Instant},
 };
 use prism_plugin_abi::{CallContext, Code, Description, InstanceId, Kind, OperationInfo, Payload};
-use prism_proto::plugin as wire;
+use prism_proto::{google::protobuf::Any, plugin as wire};
 use prost::Message;
 use std::{
     cell::RefCell,
@@ -30,6 +30,7 @@ use std::{
 
 mod interfaces;
 mod life;
+mod metrics;
 mod protocols;
 mod replacement;
 
@@ -47,9 +48,24 @@ struct Script {
     /// It accepts configurations without this.
     poison: Option<&'static str>,
     health: wire::health_check_response::Status,
+    counts: Counts,
     /// Calls that came over each transport.
     over_grpc: usize,
     over_frames: usize,
+}
+
+/// How the plugin will answer `GetMetrics`.
+#[derive(Default)]
+enum Counts {
+    #[default]
+    Nothing,
+    Requests(i64),
+    Custom(wire::CustomMetrics),
+    Fails(Code),
+    /// It holds the call and never answers.
+    Never(Vec<SendResponse<Bytes>>),
+    /// It answers with these bytes.
+    Bytes(Bytes),
 }
 
 type Shared = Rc<RefCell<Script>>;
@@ -143,7 +159,10 @@ async fn respond_to(script: Shared, request: Request<RecvStream>, respond: SendR
                 &wire::HealthCheckResponse { status, message: "so so".to_owned(), ..Default::default() },
             );
         }
-        "GetMetrics" => reply(respond, &wire::PluginMetrics { requests_total: 7, ..Default::default() }),
+        "GetMetrics" => {
+            script.asked.push(method);
+            count(&mut script.counts, respond);
+        }
         "Shutdown" => {
             let request = wire::ShutdownRequest::decode(body).unwrap();
             script.asked.push(format!("Shutdown {}", request.instance));
@@ -158,6 +177,26 @@ async fn respond_to(script: Shared, request: Request<RecvStream>, respond: SendR
                 false => refuse(respond, Code::FailedPrecondition, "unknown instance"),
             }
         }
+    }
+}
+
+fn count(counts: &mut Counts, respond: SendResponse<Bytes>) {
+    let metrics = wire::PluginMetrics::default();
+    match counts {
+        Counts::Nothing => reply(respond, &metrics),
+        Counts::Requests(requests_total) => {
+            reply(respond, &wire::PluginMetrics { requests_total: *requests_total, ..metrics });
+        }
+        Counts::Custom(custom) => {
+            let custom_metrics = Some(Any {
+                type_url: "type.googleapis.com/prism.plugin.CustomMetrics".to_owned(),
+                value: custom.encode_to_vec().into(),
+            });
+            reply(respond, &wire::PluginMetrics { custom_metrics, ..metrics });
+        }
+        Counts::Fails(code) => refuse(respond, *code, "not now"),
+        Counts::Never(held) => held.push(respond),
+        Counts::Bytes(bytes) => answer(respond, Payload::from(bytes.clone())),
     }
 }
 

@@ -2,11 +2,12 @@
 //! it down when it is retired.
 
 mod config;
+mod metrics;
 mod session;
 
 use crate::{
     grpc::Lost,
-    instance::{Backend, OperationTable, State, SupervisionOptions},
+    instance::{Backend, OperationTable, State, SupervisionOptions, Tally},
     upstream::Protocol,
 };
 use prism_platform::{
@@ -65,6 +66,7 @@ struct Supervisor<'a> {
 impl Supervisor<'_> {
     async fn keep_alive(&self, session: &mut Option<Session>) {
         let mut failures = 0;
+        let mut tally = Tally::new(self.options.custom_series.clone());
         loop {
             *session = None;
             let failure = match self.start(session).await {
@@ -73,7 +75,11 @@ impl Supervisor<'_> {
                     failures = 0;
                     let Some(current) = session.as_ref() else { continue };
                     let began = Instant::now();
-                    match self.watch(current).await {
+                    let ended = tokio::select! {
+                        ended = self.watch(current) => ended,
+                        never = self.poll_metrics(current, &mut tally) => match never {},
+                    };
+                    match ended {
                         // It said goodbye in good order, as servers do that limit a connection's age. Where it
                         // takes a new one, nobody should notice; where it does not, the next round says so.
                         ControlFlow::Continue(()) if began.elapsed() >= SHORT_LIVED => continue,
@@ -84,6 +90,7 @@ impl Supervisor<'_> {
                     }
                 }
             };
+            self.backend.set_counted(None);
             let pause = self.pause(&failure, failures);
             failures = failures.saturating_add(1);
             let before = self.backend.status();
@@ -263,8 +270,6 @@ impl Supervisor<'_> {
 
     async fn check(&self, session: &Session) -> Result<Health, String> {
         let (instance, deadline) = (self.backend.instance(), self.options.health_deadline);
-        // A plugin that does not count serves all the same.
-        self.backend.set_metrics(session.metrics(instance, deadline).await.unwrap_or_default());
         match session.health(instance, deadline).await {
             Ok(health) if health.status == HealthStatus::Unhealthy => Err(unhealthy(&health)),
             Ok(health) => Ok(health),

@@ -1,0 +1,40 @@
+//! What the metrics say of plugin instances.
+
+use crate::snapshot::Namespace;
+use prism_filters::metrics::{PluginCounts, PluginReport};
+use prism_plugin_host::Counted;
+use std::sync::Arc;
+
+/// A namespace's plugin instance as it is now.
+pub(super) struct Observed<'a> {
+    namespace: &'a Namespace,
+    up: bool,
+    failed_polls: u64,
+    counted: Option<Arc<Counted>>,
+}
+
+impl<'a> Observed<'a> {
+    pub(super) fn new(namespace: &'a Namespace) -> Self {
+        let active = namespace.slot().active();
+        Self {
+            namespace,
+            up: active.as_ref().is_some_and(|backend| backend.is_ready()),
+            failed_polls: active.as_ref().map_or(0, |backend| backend.failed_polls()),
+            counted: active.and_then(|backend| backend.counted()),
+        }
+    }
+
+    pub(super) fn report(&self) -> PluginReport<'_> {
+        PluginReport {
+            namespace: self.namespace.name(),
+            plugin: self.namespace.plugin(),
+            up: self.up,
+            failed_polls: self.failed_polls,
+            counts: self.counted.as_ref().map(|counted| PluginCounts {
+                metrics: &counted.metrics,
+                cache_hit_ratio: counted.cache_hit_ratio,
+                left_out: counted.left_out,
+            }),
+        }
+    }
+}
