@@ -171,7 +171,7 @@ fn a_builtin_that_panics_is_up_all_the_same() {
         let echo = Arc::new(Echo::default());
         echo.panics_counting.store(true, Ordering::Relaxed);
         let slot = slot();
-        let spec = spec(Transport::Builtin(echo), serde_json::Value::Null);
+        let spec = spec(Transport::InProcess(echo.into()), serde_json::Value::Null);
         spec.plugin.poll_metrics_every(OFTEN);
         slot.apply(spec);
         slot.first_verdict(soon()).await.unwrap();
