@@ -12,7 +12,7 @@ mod manifest;
 mod open;
 mod sealed;
 
-pub use error::{LoadError, Unsafe};
+pub use error::{LoadError, Problem, Unsafe};
 pub use generations::Generations;
 pub use load::{Loaded, load};
 pub use manifest::Manifest;
