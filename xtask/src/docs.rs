@@ -5,12 +5,15 @@ use crate::{
     test::cargo,
 };
 
-/// Writes docs/configuration.md. The proxy's own test knows what belongs into it, so that this program
-/// need not be built with the proxy.
+/// Writes docs/configuration.md and the C header. The tests that compare them know what belongs into them, so that
+/// this program need not be built with the proxy.
 pub(crate) fn run() -> Result<(), Failure> {
     let arguments = ["test", "-p", "prism-edge", "--test", "reference"];
     announce(&format!("PRISM_WRITE_DOCS=1 cargo {}", arguments.join(" ")));
     step::run(cargo().args(arguments).env("PRISM_WRITE_DOCS", "1"))?;
-    announce("docs/configuration.md is written");
+    let arguments = ["test", "-p", "prism-plugin-abi", "--test", "header"];
+    announce(&format!("PRISM_WRITE_HEADER=1 cargo {}", arguments.join(" ")));
+    step::run(cargo().args(arguments).env("PRISM_WRITE_HEADER", "1"))?;
+    announce("docs/configuration.md and plugins/abi/include/prism_plugin.h are written");
     Ok(())
 }

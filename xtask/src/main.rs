@@ -29,7 +29,7 @@ enum Chore {
     Test(test::Options),
     /// Build what ships, with profile-guided optimization, into target/dist.
     Dist(dist::Options),
-    /// Write docs/configuration.md from the configuration's schema.
+    /// Write docs/configuration.md from the configuration's schema, and the C header from the ABI.
     Docs,
     /// Install what the tests need, and stop there.
     Tools,
