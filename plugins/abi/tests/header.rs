@@ -67,8 +67,13 @@ fn generate(source: &Path) -> String {
     config.export.rename = names.map(|name| (name.to_owned(), c_name(name))).into();
     config.export.include = names.map(String::from).into();
     let mut header = Vec::new();
-    Builder::new().with_config(config).with_src(source).generate().unwrap().write(&mut header);
-    String::from_utf8(header).unwrap()
+    Builder::new()
+        .with_config(config)
+        .with_src(source)
+        .generate()
+        .expect("the layout is read")
+        .write(&mut header);
+    String::from_utf8(header).expect("text")
 }
 
 #[test]

@@ -5,6 +5,8 @@
 //!
 //! Only the envelope is read and written; the payload inside stays in the pieces that it came in.
 
+#[cfg(feature = "config")]
+mod config;
 pub mod control;
 mod custom;
 mod framing;
@@ -14,6 +16,8 @@ mod request;
 mod tests;
 mod wire;
 
+#[cfg(feature = "config")]
+pub use config::{ConfigError, encode_config};
 pub use custom::{read_custom, write_custom};
 pub use framing::{Deframer, encode_control};
 pub use reply::{StreamReply, decode_reply, decode_stream_reply, encode_reply, encode_stream_reply};

@@ -34,7 +34,7 @@ struct Fixture(tempfile::TempDir);
 
 impl Fixture {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self(tempfile::tempdir().expect("a temporary directory"))
     }
 
     fn path(&self) -> PathBuf {

@@ -54,9 +54,9 @@ async fn it_counts_what_it_holds() {
             .gauge("stored_bytes", bytes.into())
             .gauge("watchers", watchers)
     };
-    assert_eq!(instance.plugin.metrics(instance.id).unwrap().custom, holds(1.0));
+    assert_eq!(instance.plugin.metrics(instance.id).await.unwrap().custom, holds(1.0));
     drop(watching);
-    assert_eq!(instance.plugin.metrics(instance.id).unwrap().custom, holds(0.0));
+    assert_eq!(instance.plugin.metrics(instance.id).await.unwrap().custom, holds(0.0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,10 @@
 //! What the author of a backend writes.
 
+use crate::PluginConfig;
 use prism_plugin_abi::{
     CallContext, Code, Credentials, Data, Description, Error, Health, InstanceId, Metrics, Request,
     RequestStream, ResponseStream,
 };
-use serde::de::DeserializeOwned;
 use std::{future::Future, sync::Arc};
 
 /// What a plugin's methods return.
@@ -15,9 +15,10 @@ pub type PluginResult<T> = Result<T, Error>;
 /// Futures must not block. They are dropped when the caller gives up. A panic in one is contained: its
 /// call fails with `INTERNAL`, others go on.
 pub trait BackendPlugin: Send + Sync + Sized + 'static {
-    /// The namespace's `config` mapping. Use `#[serde(deny_unknown_fields)]`, so that a misspelt key is
-    /// an error that names it. Integers written without a fraction are integers here.
-    type Config: DeserializeOwned + Send;
+    /// The namespace's `config` mapping. Of a type of serde's: use `#[serde(deny_unknown_fields)]`, so that a
+    /// misspelt key is an error that names it; integers written without a fraction are integers here. Of a
+    /// protobuf message: [`Proto`](crate::Proto).
+    type Config: PluginConfig;
 
     /// What the plugin is. Asked once, before any configuration.
     fn descriptor() -> Description;

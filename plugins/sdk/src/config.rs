@@ -1,4 +1,4 @@
-//! A namespace's configuration: from `google.protobuf.Struct` to the plugin's own type.
+//! A namespace's configuration, from what the proxy sends to the plugin's own type.
 
 use bytes::Bytes;
 use prism_plugin_abi::Error;
@@ -6,28 +6,84 @@ use prism_proto::google::protobuf::{ListValue, Struct, Value, value::Kind};
 use prost::{Message, Name};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Number};
+use std::ops::{Deref, DerefMut};
+
+/// What a namespace's `config` mapping is decoded to: any type of serde's, or a protobuf message in [`Proto`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a plugin's configuration",
+    label = "neither a type of serde's nor a `Proto<…>`",
+    note = "derive `serde::Deserialize` for it, or write `Proto<{Self}>` where it is a protobuf message"
+)]
+pub trait PluginConfig: Sized + Send {
+    /// Full name of the message that the proxy has to send; empty: a `google.protobuf.Struct`.
+    fn message_name() -> String;
+
+    /// Reads what the proxy sent.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT, with the field where it is one's fault.
+    fn decode(type_url: &str, config: Bytes) -> Result<Self, Error>;
+}
+
+impl<C: DeserializeOwned + Send> PluginConfig for C {
+    fn message_name() -> String {
+        String::new()
+    }
+
+    fn decode(type_url: &str, config: Bytes) -> Result<Self, Error> {
+        let config: Struct = message(type_url, config)?;
+        serde_path_to_error::deserialize(object(config)?).map_err(|error| {
+            let path = error.path().to_string();
+            let at = if path == "." { "config".to_owned() } else { format!("config.{path}") };
+            Error::invalid(format!("{at}: {}", error.into_inner()))
+        })
+    }
+}
+
+/// A configuration that is a protobuf message: the proxy makes it of the YAML mapping, by protobuf's JSON mapping
+/// and the descriptors that the plugin gives (`#[plugin(descriptors = …)]`), and refuses what does not fit before
+/// the plugin sees it. 64-bit integers arrive as they were written.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Proto<M>(pub M);
+
+impl<M> Deref for Proto<M> {
+    type Target = M;
+
+    fn deref(&self) -> &M {
+        &self.0
+    }
+}
+
+impl<M> DerefMut for Proto<M> {
+    fn deref_mut(&mut self) -> &mut M {
+        &mut self.0
+    }
+}
+
+impl<M: Message + Name + Default> PluginConfig for Proto<M> {
+    fn message_name() -> String {
+        M::full_name()
+    }
+
+    fn decode(type_url: &str, config: Bytes) -> Result<Self, Error> {
+        message(type_url, config).map(Self)
+    }
+}
+
+/// The message, of this type. Nothing at all is a message without fields.
+fn message<M: Message + Name + Default>(type_url: &str, config: Bytes) -> Result<M, Error> {
+    let (name, wanted) = (type_url.rsplit('/').next().unwrap_or_default(), M::full_name());
+    if name != wanted && !(name.is_empty() && config.is_empty()) {
+        return Err(Error::invalid(format!(
+            "the configuration is a `{name}`; this plugin takes a `{wanted}`"
+        )));
+    }
+    M::decode(config).map_err(|error| Error::invalid(format!("the configuration cannot be decoded: {error}")))
+}
 
 /// Doubles hold every integer up to here exactly; beyond it, an integral double need not be the integer
 /// that was written.
 const EXACT: f64 = 9_007_199_254_740_992.0; // 2^53
-
-/// Decodes the configuration of an `Initialize`.
-pub(crate) fn decode<C: DeserializeOwned>(type_url: &str, config: Bytes) -> Result<C, Error> {
-    let name = type_url.rsplit('/').next().unwrap_or_default();
-    if !name.is_empty() && name != Struct::full_name() {
-        return Err(Error::invalid(format!(
-            "the configuration is a `{name}`; this plugin takes a `{}`",
-            Struct::full_name()
-        )));
-    }
-    let config = Struct::decode(config)
-        .map_err(|error| Error::invalid(format!("the configuration cannot be decoded: {error}")))?;
-    serde_path_to_error::deserialize(object(config)?).map_err(|error| {
-        let path = error.path().to_string();
-        let at = if path == "." { "config".to_owned() } else { format!("config.{path}") };
-        Error::invalid(format!("{at}: {}", error.into_inner()))
-    })
-}
 
 fn object(message: Struct) -> Result<serde_json::Value, Error> {
     let fields: Result<Map<_, _>, Error> =
@@ -99,7 +155,7 @@ mod tests {
 
     fn config<const N: usize>(fields: [(&str, Value); N]) -> Result<Config, Error> {
         let fields = fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        decode(&Struct::type_url(), Struct { fields }.encode_to_vec().into())
+        Config::decode(&Struct::type_url(), Struct { fields }.encode_to_vec().into())
     }
 
     #[test]
@@ -123,6 +179,24 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_taken_as_it_is() {
+        use prism_proto::kv::v1::ScanRequest as Settings;
+        let sent = Settings { prefix: "p".into(), page_size: 7, ..Default::default() };
+        let url = Settings::type_url();
+        let got = Proto::<Settings>::decode(&url, sent.encode_to_vec().into()).unwrap();
+        assert_eq!((&*got.prefix, got.page_size), ("p", 7));
+        assert_eq!(Proto::<Settings>::message_name(), "prism.kv.v1.ScanRequest");
+        assert_eq!(Proto::<Settings>::decode("", Bytes::new()).unwrap().0, Settings::default());
+        for (url, bytes, words) in [
+            (Struct::type_url(), Bytes::new(), "takes a `prism.kv.v1.ScanRequest`"),
+            (url, Bytes::from_static(&[0xff]), "cannot be decoded"),
+        ] {
+            let error = Proto::<Settings>::decode(&url, bytes).unwrap_err();
+            assert!(error.code == Code::InvalidArgument && error.message.contains(words), "{error}");
+        }
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let url = || ("url", text("u"));
         for (got, words) in [
@@ -136,8 +210,9 @@ mod tests {
                 config([url(), ("names", of(Kind::ListValue(ListValue { values: vec![number(1.0)] })))]),
                 "names[0]",
             ),
-            (decode("type.googleapis.com/other.Config", Bytes::new()), "`other.Config`"),
-            (decode("", Bytes::from_static(&[0xff])), "cannot be decoded"),
+            (Config::decode("type.googleapis.com/other.Config", Bytes::new()), "`other.Config`"),
+            (Config::decode(&Struct::type_url(), Bytes::from_static(&[0xff])), "cannot be decoded"),
+            (Config::decode("", Bytes::from_static(&[10, 0])), "takes a `google.protobuf.Struct`"),
         ] {
             let error = got.unwrap_err();
             assert_eq!(error.code, Code::InvalidArgument);

@@ -1,7 +1,7 @@
 //! A backend as a plugin: instances, declared operations, counting, and a wall around panics.
 
 use crate::{
-    BackendPlugin, InitContext, config,
+    BackendPlugin, InitContext, PluginConfig,
     instances::{Instance, Instances},
 };
 use futures_util::{FutureExt, Stream, StreamExt};
@@ -42,7 +42,9 @@ impl<P: BackendPlugin> Hosted<P> {
     /// Without any instance yet.
     #[must_use]
     pub fn new() -> Self {
-        let description = Arc::new(P::descriptor());
+        let description = P::descriptor();
+        // Here, so that no author can forget it: it follows from the type.
+        let description = Arc::new(Description { config_type: P::Config::message_name(), ..description });
         let operations =
             description.operations.iter().map(|info| (info.name.clone(), info.clone())).collect();
         Self { shared: Arc::new(Shared { description, operations, instances: Instances::new() }) }
@@ -77,7 +79,7 @@ impl<P: BackendPlugin> Shared<P> {
     async fn initialize(&self, request: Initialize) -> Result<Initialized, Error> {
         let reservation = self.instances.reserve(&request)?;
         let build = contained(async {
-            let config = config::decode(&request.config_type_url, request.config.clone())?;
+            let config = P::Config::decode(&request.config_type_url, request.config.clone())?;
             P::initialize(InitContext {
                 instance: request.instance,
                 namespace: request.namespace.clone(),

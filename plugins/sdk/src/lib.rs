@@ -39,6 +39,7 @@ macro_rules! library {
 }
 
 pub use backend::{BackendPlugin, InitContext, PluginResult};
+pub use config::{PluginConfig, Proto};
 pub use hosted::{Hosted, MAX_INSTANCES};
 pub use interface::{implements, operations};
 pub use params::{Params, typed_reply, typed_reply_ending_in};

@@ -1,11 +1,15 @@
-//! For tests: request builders, a gRPC client side of a plugin, and the suites that every plugin of an
-//! interface must pass.
+//! For tests: a proxy's side of a plugin in memory, request builders, a client side of a plugin's server, and
+//! the suites that every plugin of an interface must pass.
 
 mod calls;
+mod host;
 mod kv_suite;
+mod request;
 
-pub use calls::{Instance, struct_config};
+pub use calls::Instance;
+pub use host::{Host, Namespace};
 pub use kv_suite::{KvCapabilities, kv_suite};
+pub use request::RequestBuilder;
 
 #[cfg(feature = "server")]
 mod remote;

@@ -1,7 +1,6 @@
 //! Keeps one instance alive: connect, describe, initialize, check; watch; begin again when it fails; and shut
 //! it down when it is retired.
 
-mod config;
 mod metrics;
 mod session;
 
@@ -14,7 +13,8 @@ use prism_platform::{
     Platform,
     time::{self, Instant},
 };
-use prism_plugin_abi::{Code, Error, Health, HealthStatus, Initialize, Initialized};
+use prism_plugin_abi::{Code, Description, Error, Health, HealthStatus, Initialize, Initialized};
+use prism_plugin_envelope::encode_config;
 use session::Session;
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
@@ -148,7 +148,7 @@ impl Supervisor<'_> {
         // Before it is given any configuration or secret, which it might never be called with.
         let protocol = session.choose(&described).map_err(refused)?;
         let description = described.description;
-        let initialized = self.initialize(session).await?;
+        let initialized = self.initialize(session, description.as_deref()).await?;
         let health = session
             .health(self.backend.instance(), options.health_deadline)
             .await
@@ -183,10 +183,14 @@ impl Supervisor<'_> {
         }
     }
 
-    async fn initialize(&self, session: &Session) -> Result<Initialized, Failure> {
+    async fn initialize(
+        &self,
+        session: &Session,
+        description: Option<&Description>,
+    ) -> Result<Initialized, Failure> {
         let spec = self.backend.spec();
-        let (config_type_url, config) = config::encode(&spec.config)
-            .map_err(|reason| Failure { reason: format!("the configuration: {reason}"), rejected: true })?;
+        let (config_type_url, config) = encode_config(&spec.config, description)
+            .map_err(|error| Failure { reason: error.to_string(), rejected: true })?;
         let request = Initialize {
             instance: self.backend.instance(),
             namespace: spec.namespace.clone(),
@@ -238,7 +242,8 @@ impl Supervisor<'_> {
                     };
                 }
                 () = self.nudged(next_nudge) => {
-                    if let Err(failure) = self.initialize(session).await {
+                    let description = self.backend.load_status().description.clone();
+                    if let Err(failure) = self.initialize(session, description.as_deref()).await {
                         return ControlFlow::Break(failure);
                     }
                     self.open_the_way(session, self.backend.load_status().protocol);

@@ -1,12 +1,11 @@
 //! Calling an instance in a line.
 
+use super::{Host, RequestBuilder};
 use bytes::Bytes;
 use bytestring::ByteString;
 use prism_plugin_abi::{
-    CallContext, Code, Credentials, Data, Error, Initialize, InstanceId, Payload, Plugin, Request,
-    ResponseStream,
+    CallContext, Code, Data, Error, Health, InstanceId, Metrics, Payload, Plugin, Request, ResponseStream,
 };
-use prism_proto::google::protobuf::{ListValue, Struct, Value, value::Kind};
 use prost::{Message, Name};
 use std::sync::Arc;
 
@@ -32,19 +31,30 @@ impl Instance {
         config: &serde_json::Value,
         credentials: &[(&str, &str)],
     ) -> Result<Self, Error> {
-        let (id, namespace) = (InstanceId(id), "test".to_owned());
-        let credentials =
-            credentials.iter().map(|(name, secret)| ((*name).to_owned(), (*secret).to_owned())).collect();
-        let request = Initialize {
-            instance: id,
-            namespace: namespace.clone(),
-            backend_type: "test".to_owned(),
-            config_type_url: Struct::type_url(),
-            config: struct_config(config),
-            credentials: Credentials(credentials),
-        };
-        plugin.initialize(request).await?;
-        Ok(Self { plugin, id, namespace })
+        let host = Host::new(plugin);
+        let namespace = host.namespace("test").config(config);
+        let all = credentials.iter().fold(namespace, |all, (name, secret)| all.credential(name, secret));
+        all.initialize_as(InstanceId(id)).await
+    }
+
+    /// A call of an operation, to be put together.
+    pub fn request(&self, operation: &str) -> RequestBuilder<'_> {
+        RequestBuilder::new(self, self.context(), operation)
+    }
+
+    /// How the instance is, by its own word.
+    pub async fn health(&self) -> Health {
+        self.plugin.health(self.id).await
+    }
+
+    /// What the instance counted; `None` when it is unknown.
+    pub async fn metrics(&self) -> Option<Metrics> {
+        self.plugin.metrics(self.id).await
+    }
+
+    /// Retires the instance: what the proxy does after its last call.
+    pub async fn shutdown(&self) {
+        self.plugin.shutdown(self.id).await;
     }
 
     fn context(&self) -> CallContext {
@@ -60,7 +70,7 @@ impl Instance {
         operation: &str,
         message: &M,
     ) -> Result<R, Error> {
-        reply(self.send(operation, typed(message), &[]).await?)
+        self.request(operation).params(message).call().await
     }
 
     /// A raw unary call.
@@ -73,10 +83,8 @@ impl Instance {
         params: impl Into<Bytes>,
         metadata: &[(&str, &str)],
     ) -> Result<Bytes, Error> {
-        match self.send(operation, Data::Raw(params.into().into()), metadata).await? {
-            Data::Raw(payload) => Ok(payload.into_bytes()),
-            other => Err(Error::operation(Code::Internal, format!("a raw result was expected: {other:?}"))),
-        }
+        let call = self.request(operation).bytes(params);
+        metadata.iter().fold(call, |call, (key, value)| call.metadata(key, value)).raw().await
     }
 
     /// Any unary call.
@@ -103,8 +111,7 @@ impl Instance {
         operation: &str,
         message: &M,
     ) -> Result<ResponseStream, Error> {
-        let first = Request { operation: operation.into(), params: typed(message), metadata: Vec::new() };
-        self.plugin.execute_stream(self.context(), first, Box::pin(futures_util::stream::empty())).await
+        self.request(operation).params(message).stream().await
     }
 }
 
@@ -121,31 +128,4 @@ pub(super) fn reply<R: Message + Name + Default>(data: Data) -> Result<R, Error>
         }
         other => Err(internal(format!("a {} was expected: {other:?}", R::full_name()))),
     }
-}
-
-/// A `config` mapping as the encoded `google.protobuf.Struct` that a proxy sends.
-///
-/// # Panics
-/// When it is no mapping.
-#[must_use]
-pub fn struct_config(config: &serde_json::Value) -> Bytes {
-    match value(config).kind {
-        Some(Kind::StructValue(fields)) => fields.encode_to_vec().into(),
-        _ => panic!("a configuration is a mapping, not {config}"),
-    }
-}
-
-fn value(json: &serde_json::Value) -> Value {
-    use serde_json::Value as Json;
-    let kind = match json {
-        Json::Null => Kind::NullValue(0),
-        Json::Bool(flag) => Kind::BoolValue(*flag),
-        Json::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or(f64::NAN)),
-        Json::String(text) => Kind::StringValue(text.clone()),
-        Json::Array(items) => Kind::ListValue(ListValue { values: items.iter().map(value).collect() }),
-        Json::Object(fields) => Kind::StructValue(Struct {
-            fields: fields.iter().map(|(key, field)| (key.clone(), value(field))).collect(),
-        }),
-    };
-    Value { kind: Some(kind) }
 }
