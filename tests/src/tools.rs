@@ -31,6 +31,17 @@ pub fn own(name: &str) -> PathBuf {
     path
 }
 
+/// One of the project's own plugins as a shared library, built in the profile of the program that is running.
+///
+/// # Panics
+/// When it was not built.
+#[must_use]
+pub fn library(name: &str) -> PathBuf {
+    let path = profile().join(format!("lib{name}.so"));
+    assert!(path.exists(), "{} is not built: run `cargo xtask test`", path.display());
+    path
+}
+
 /// A program that `cargo xtask test` installs, or one of the system's.
 ///
 /// # Panics

@@ -22,6 +22,12 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     // dependencies are then settled once and nothing is compiled twice.
     announce("cargo build --workspace --bins --tests");
     step::run(cargo().args(["build", "--workspace", "--bins", "--tests"]))?;
+    // The same plugins as libraries. One by one, because only so `--crate-type` can be said.
+    for plugin in ["prism-plugin-memory", "prism-plugin-redis"] {
+        let arguments = ["rustc", "-p", plugin, "--lib", "--crate-type", "cdylib", "--features", "library"];
+        announce(&format!("cargo {}", arguments.join(" ")));
+        step::run(cargo().args(arguments))?;
+    }
     let chosen: Vec<&str> = if options.cargo.is_empty() {
         vec!["--workspace", "--no-fail-fast"]
     } else {

@@ -23,7 +23,7 @@ async fn set(instance: &Instance, key: &str, value: Vec<u8>, ttl_ms: Option<i64>
 
 #[tokio::test(start_paused = true)]
 async fn the_interface() {
-    kv_suite(&instance(json!({})).await.unwrap(), KvCapabilities { watch: true }).await;
+    kv_suite(&instance(json!({})).await.unwrap(), KvCapabilities { watch: true, proxied: false }).await;
 }
 
 #[tokio::test]

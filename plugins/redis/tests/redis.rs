@@ -105,7 +105,8 @@ const WATCH: [&str; 2] = ["--notify-keyspace-events", "Kg$x"];
 #[tokio::test]
 async fn the_interface_in_memory() {
     let server = Server::start(&WATCH).await;
-    kv_suite(&server.instance(json!({})).await.unwrap(), KvCapabilities { watch: true }).await;
+    kv_suite(&server.instance(json!({})).await.unwrap(), KvCapabilities { watch: true, proxied: false })
+        .await;
 }
 
 #[tokio::test]
@@ -113,7 +114,7 @@ async fn the_interface_with_a_prefix_and_keyevent_channels() {
     let server = Server::start(&["--notify-keyspace-events", "AE"]).await;
     server.cli(&["SET", "suite/other", "not ours"]).await;
     let instance = server.instance(json!({ "key_prefix": "te*nant:", "pool_size": 2 })).await.unwrap();
-    kv_suite(&instance, KvCapabilities { watch: true }).await;
+    kv_suite(&instance, KvCapabilities { watch: true, proxied: false }).await;
     set(&instance, "k", "v").await.unwrap();
     assert_eq!(server.cli(&["GET", "te*nant:k"]).await.1, "v");
 }
@@ -122,7 +123,7 @@ async fn the_interface_with_a_prefix_and_keyevent_channels() {
 async fn the_interface_without_notifications() {
     let server = Server::start(&[]).await;
     let instance = server.instance(json!({})).await.unwrap();
-    kv_suite(&instance, KvCapabilities { watch: false }).await;
+    kv_suite(&instance, KvCapabilities { watch: false, proxied: false }).await;
     let refused = instance.open("watch", &WatchRequest::default()).await.err().unwrap();
     assert!(refused.message.contains("notify-keyspace-events"), "{refused}");
 }
@@ -159,7 +160,7 @@ async fn as_a_sidecar(transport: Transport) {
     let (mut process, plugin) = sidecar(dir.path(), transport).await;
     let config = json!({ "url": server.url() });
     let instance = Instance::initialize(plugin.clone(), u64::MAX, &config, &[]).await.unwrap();
-    kv_suite(&instance, KvCapabilities { watch: true }).await;
+    kv_suite(&instance, KvCapabilities { watch: true, proxied: false }).await;
     let metrics = plugin.fetch_metrics(instance.id).await.unwrap();
     assert!(metrics.requests_total > 0 && metrics.queries_executed > 0 && metrics.connections_idle > 0);
     let custom = CustomMetrics::decode(metrics.custom_metrics.unwrap().value).unwrap();

@@ -18,6 +18,8 @@ use tokio::time::{sleep, timeout};
 pub struct KvCapabilities {
     /// It can watch as it is configured. Where not, `watch` must be FAILED_PRECONDITION.
     pub watch: bool,
+    /// A proxy stands before it, which answers itself for operations without a name, and chooses the instance.
+    pub proxied: bool,
 }
 
 /// Only against hanging: no answer takes this long.
@@ -39,7 +41,7 @@ pub async fn kv_suite(instance: &Instance, capabilities: KvCapabilities) {
     scans(kv).await;
     foreign_tokens(kv).await;
     bad_keys_are_refused(kv).await;
-    bad_params_are_refused(kv).await;
+    bad_params_are_refused(kv, capabilities.proxied).await;
     if capabilities.watch {
         watches(kv).await;
         watches_expiry(kv).await;
@@ -408,7 +410,7 @@ async fn bad_keys_are_refused(kv: Kv<'_>) {
     }
 }
 
-async fn bad_params_are_refused(kv: Kv<'_>) {
+async fn bad_params_are_refused(kv: Kv<'_>, proxied: bool) {
     for operation in ["get", "set", "delete", "exists", "multi_get", "scan"] {
         let other = typed(&prism_proto::plugin::DescribeRequest {});
         invalid(kv.0.send(operation, other, &[]).await, operation);
@@ -424,12 +426,17 @@ async fn bad_params_are_refused(kv: Kv<'_>) {
     for operation in ["", "Get", "incr", "watch", "get "] {
         let error =
             kv.0.call::<_, GetResponse>(operation, &GetRequest::default()).await.map_err(|error| error.code);
-        assert_eq!(error, Err(Code::Unimplemented), "`{operation}`");
+        let by_the_proxy = proxied && operation.is_empty();
+        let code = if by_the_proxy { Code::InvalidArgument } else { Code::Unimplemented };
+        assert_eq!(error, Err(code), "`{operation}`");
     }
     let error = refused(kv.0.open("watch", &GetRequest::default()).await).await;
     assert_eq!(error.code, Code::InvalidArgument);
     let error = refused(kv.0.open("get", &GetRequest::default()).await).await;
     assert_eq!(error.code, Code::Unimplemented);
+    if proxied {
+        return;
+    }
     let stranger = Instance { id: prism_plugin_abi::InstanceId(kv.0.id.0 ^ 1), ..kv.0.clone() };
     let error = Kv(&stranger).get("suite/any").await.map_err(|error| error.code);
     assert_eq!(error, Err(Code::FailedPrecondition), "an instance that nobody initialized");

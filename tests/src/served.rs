@@ -1,0 +1,155 @@
+//! A namespace of a running proxy as a plugin, so that a suite for plugins runs through the whole of it.
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use prism_plugin_abi::{
+    ByteString, Call, CallContext, Code, Data, Description, Error, Health, Initialize, Initialized,
+    InstanceId, Metrics, Opening, Payload, Plugin, Request, RequestStream, ResponseStream, Task,
+};
+use prism_plugin_sdk::implements;
+use prism_proto::{
+    data::v1::data_service_client::DataServiceClient,
+    google::protobuf::Any,
+    plugin::{
+        ExecuteRequest, StreamRequest, execute_request, execute_response, stream_request, stream_response,
+    },
+};
+use std::{collections::HashMap, sync::Arc};
+use tonic::{
+    Status,
+    metadata::MetadataValue,
+    transport::{Channel, Endpoint},
+};
+
+/// One namespace, reached over gRPC.
+#[derive(Debug, Clone)]
+pub struct Served {
+    client: DataServiceClient<Channel>,
+    namespace: MetadataValue<tonic::metadata::Ascii>,
+}
+
+impl Served {
+    /// The namespace of the proxy that listens on this port.
+    ///
+    /// # Panics
+    /// When the name is no header value.
+    #[must_use]
+    pub fn new(port: u16, namespace: &str) -> Self {
+        let channel = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap().connect_lazy();
+        Self { client: DataServiceClient::new(channel), namespace: namespace.parse().unwrap() }
+    }
+
+    fn request<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        request.metadata_mut().insert("x-prism-namespace", self.namespace.clone());
+        request
+    }
+}
+
+#[allow(clippy::needless_pass_by_value)] // as `map_err` gives it
+fn refused(status: Status) -> Error {
+    Error::channel(Code::from_number(status.code() as i32), status.message().to_owned())
+}
+
+fn typed(type_url: &str, value: Payload) -> Any {
+    Any { type_url: type_url.to_owned(), value: value.into_bytes() }
+}
+
+fn pairs(metadata: Vec<(ByteString, ByteString)>) -> HashMap<String, String> {
+    metadata.into_iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+}
+
+fn result(typed: Option<Any>, raw: Option<Bytes>) -> Data {
+    match (typed, raw) {
+        (Some(Any { type_url, value }), _) => Data::Typed { type_url: type_url.into(), value: value.into() },
+        (None, Some(raw)) => Data::Raw(raw.into()),
+        (None, None) => Data::Empty,
+    }
+}
+
+fn message(request: Request) -> StreamRequest {
+    StreamRequest {
+        operation: request.operation.to_string(),
+        params: match request.params {
+            Data::Empty => None,
+            Data::Typed { type_url, value } => {
+                Some(stream_request::Params::TypedParams(typed(&type_url, value)))
+            }
+            Data::Raw(payload) => Some(stream_request::Params::RawParams(payload.into_bytes())),
+        },
+        metadata: pairs(request.metadata),
+        ..Default::default()
+    }
+}
+
+impl Plugin for Served {
+    fn describe(&self) -> Arc<Description> {
+        Arc::new(implements("served", "1", &["prism.kv.v1"]))
+    }
+
+    fn initialize(&self, _: Initialize) -> Task<Result<Initialized, Error>> {
+        Box::pin(std::future::ready(Ok(Initialized::default())))
+    }
+
+    fn health(&self, _: InstanceId) -> Task<Health> {
+        Box::pin(std::future::ready(Health::healthy()))
+    }
+
+    fn execute(&self, _: CallContext, request: Request) -> Call {
+        let params = match request.params {
+            Data::Empty => None,
+            Data::Typed { type_url, value } => {
+                Some(execute_request::Params::TypedParams(typed(&type_url, value)))
+            }
+            Data::Raw(payload) => Some(execute_request::Params::RawParams(payload.into_bytes())),
+        };
+        let message = ExecuteRequest {
+            operation: request.operation.to_string(),
+            params,
+            metadata: pairs(request.metadata),
+            ..Default::default()
+        };
+        let (mut client, request) = (self.client.clone(), self.request(message));
+        Box::pin(async move {
+            let answer = client.execute(request).await.map_err(refused)?.into_inner();
+            if !answer.success {
+                return Err(Error::operation(Code::from_number(answer.error_code), answer.error));
+            }
+            Ok(match answer.result {
+                None => Data::Empty,
+                Some(execute_response::Result::TypedResult(any)) => result(Some(any), None),
+                Some(execute_response::Result::RawResult(raw)) => result(None, Some(raw)),
+            })
+        })
+    }
+
+    fn execute_stream(&self, _: CallContext, first: Request, rest: RequestStream) -> Opening {
+        // The interface's streams have one message of the client's.
+        drop(rest);
+        let messages = tokio_stream::once(message(first));
+        let (mut client, request) = (self.client.clone(), self.request(messages));
+        Box::pin(async move {
+            let answers = client.execute_stream(request).await.map_err(refused)?.into_inner();
+            let answers = answers.map(|answer| {
+                let answer = answer.map_err(refused)?;
+                if answer.error_code != 0 {
+                    return Err(Error::operation(Code::from_number(answer.error_code), answer.error));
+                }
+                Ok(match answer.result {
+                    None => Data::Empty,
+                    Some(stream_response::Result::TypedResult(any)) => result(Some(any), None),
+                    Some(stream_response::Result::RawResult(raw)) => result(None, Some(raw)),
+                })
+            });
+            Ok(Box::pin(answers) as ResponseStream)
+        })
+    }
+
+    fn metrics(&self, _: InstanceId) -> Task<Option<Metrics>> {
+        Box::pin(std::future::ready(None))
+    }
+
+    fn shutdown(&self, _: InstanceId) -> Task<()> {
+        Box::pin(std::future::ready(()))
+    }
+}

@@ -1,0 +1,77 @@
+//! One plugin, every way to run it: the suite of its interface passes through a running proxy with each.
+
+use prism_plugin_abi::InstanceId;
+use prism_plugin_sdk::testing::{Instance, KvCapabilities, kv_suite};
+use prism_tests::{Proxy, Redis, Served, Sidecar, tools};
+use std::{path::Path, sync::Arc};
+
+/// A proxy in whose namespace `kv` the plugin `subject`, defined as `plugin`, serves.
+fn proxy(plugin: &str, config: &str) -> Proxy {
+    Proxy::start(&format!(
+        "
+admin: {{ address: '127.0.0.1:@admin@', socket: '@dir@/admin.sock' }}
+listeners: [{{ name: edge, address: '127.0.0.1:@listen@' }}]
+plugins: [{{ name: subject, {plugin} }}]
+namespaces: [{{ name: kv, backend: kv, plugin: subject, config: {config} }}]
+"
+    ))
+}
+
+async fn suite(plugin: &str, config: &str) {
+    let proxy = proxy(plugin, config);
+    let plugin = Arc::new(Served::new(proxy.port(), "kv"));
+    let instance = Instance { plugin, id: InstanceId(1), namespace: "kv".into() };
+    kv_suite(&instance, KvCapabilities { watch: true, proxied: true }).await;
+}
+
+fn library(name: &str, offload: bool) -> String {
+    format!("type: in_process, library: '{}', offload: {offload}", tools::library(name).display())
+}
+
+fn sidecar(socket: &Path, transport: &str) -> String {
+    format!("type: sidecar, socket: '{}', transport: {transport}", socket.display())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_as_a_builtin() {
+    suite("type: builtin, builtin: memory", "{}").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_as_a_library() {
+    suite(&library("prism_plugin_memory", false), "{}").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_as_a_library_on_threads_of_its_own() {
+    suite(&library("prism_plugin_memory", true), "{}").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_as_a_sidecar() {
+    for transport in ["grpc", "frames"] {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("memory.sock");
+        let _running = Sidecar::memory(&socket);
+        suite(&sidecar(&socket, transport), "{}").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_as_a_library() {
+    for offload in [false, true] {
+        let redis = Redis::start();
+        suite(&library("prism_plugin_redis", offload), &format!("{{ url: '{}' }}", redis.url())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_as_a_sidecar() {
+    for transport in ["grpc", "frames"] {
+        let redis = Redis::start();
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("redis.sock");
+        let _running = Sidecar::redis(&socket);
+        suite(&sidecar(&socket, transport), &format!("{{ url: '{}' }}", redis.url())).await;
+    }
+}
