@@ -132,8 +132,14 @@ fn every_metric_is_described() {
     let custom = CustomMetrics::new().counter("evictions", 1.0).gauge("depth", 1.0);
     let said = abi::Metrics { custom, interval_start_ns: 1, ..Default::default() };
     let counts = PluginCounts { metrics: &said, cache_hit_ratio: Some(0.5), left_out: 0 };
-    let demo =
-        PluginReport { namespace: "demo", plugin: "memory", up: true, failed_polls: 0, counts: Some(counts) };
+    let demo = PluginReport {
+        namespace: "demo",
+        plugin: "memory",
+        up: true,
+        failed_polls: 0,
+        long_polls: Some(0),
+        counts: Some(counts),
+    };
     let text = metrics.render(&[demo]).unwrap();
     let names: Vec<&str> = text
         .lines()

@@ -78,7 +78,6 @@ fn message(request: Request) -> StreamRequest {
             Data::Raw(payload) => Some(stream_request::Params::RawParams(payload.into_bytes())),
         },
         metadata: pairs(request.metadata),
-        ..Default::default()
     }
 }
 
@@ -107,7 +106,6 @@ impl Plugin for Served {
             operation: request.operation.to_string(),
             params,
             metadata: pairs(request.metadata),
-            ..Default::default()
         };
         let (mut client, request) = (self.client.clone(), self.request(message));
         Box::pin(async move {

@@ -19,6 +19,8 @@ pub struct PluginReport<'a> {
     pub up: bool,
     /// How often it was asked what it counted, and did not answer.
     pub failed_polls: u64,
+    /// How often it kept one of the proxy's threads for too long; `None` for one in another process.
+    pub long_polls: Option<u64>,
     /// What it counted, where it says so.
     pub counts: Option<PluginCounts<'a>>,
 }
@@ -38,7 +40,7 @@ pub struct PluginCounts<'a> {
 type Value = fn(&PluginReport<'_>) -> Option<f64>;
 
 /// Every metric of a plugin instance except its own figures.
-const FAMILIES: [(&str, MetricType, &str, Value); 13] = {
+const FAMILIES: [(&str, MetricType, &str, Value); 14] = {
     use MetricType::{COUNTER, GAUGE};
     [
         ("prism_plugin_up", GAUGE, "1 when the namespace's plugin instance serves, else 0.", |report| {
@@ -49,6 +51,12 @@ const FAMILIES: [(&str, MetricType, &str, Value); 13] = {
             COUNTER,
             "GetMetrics calls that failed or were not answered in time.",
             |report| Some(count(report.failed_polls)),
+        ),
+        (
+            "prism_plugin_long_polls_total",
+            COUNTER,
+            "Times the plugin kept a thread of the proxy's for more than 10 ms.",
+            |report| report.long_polls.map(count),
         ),
         ("prism_plugin_requests_total", COUNTER, "Operations that the instance was asked for.", |report| {
             report.metrics().map(|metrics| count(metrics.requests_total))
@@ -207,6 +215,7 @@ mod tests {
             plugin: "cache",
             up: true,
             failed_polls: 2,
+            long_polls: Some(8),
             counts: Some(PluginCounts { metrics, cache_hit_ratio, left_out: 9 }),
         }
     }
@@ -239,6 +248,7 @@ mod tests {
         for line in [
             r#"prism_plugin_up{namespace="demo",plugin="cache"} 1"#,
             r#"prism_plugin_metrics_failures_total{namespace="demo",plugin="cache"} 2"#,
+            r#"prism_plugin_long_polls_total{namespace="demo",plugin="cache"} 8"#,
             r#"prism_plugin_requests_total{namespace="demo",plugin="cache"} 10"#,
             r#"prism_plugin_requests_failed_total{namespace="demo",plugin="cache"} 1"#,
             r#"prism_plugin_latency_seconds{namespace="demo",plugin="cache"} 0.0025"#,
@@ -274,12 +284,18 @@ mod tests {
 
     #[test]
     fn an_instance_that_does_not_count_is_up_all_the_same() {
-        let silent =
-            PluginReport { namespace: "demo", plugin: "cache", up: false, failed_polls: 0, counts: None };
+        let silent = PluginReport {
+            namespace: "demo",
+            plugin: "cache",
+            up: false,
+            failed_polls: 0,
+            long_polls: None,
+            counts: None,
+        };
         let text = rendered(&[silent]);
-        let lines: Vec<_> = text.lines().filter(|line| line.starts_with("prism_plugin")).collect();
-        assert_eq!(lines.len(), 2, "{text}");
-        assert!(!rendered(&[]).contains("prism_plugin"));
+        let of_plugins = |line: &&str| line.starts_with("prism_plugin_") && line.contains("namespace=");
+        assert_eq!(text.lines().filter(of_plugins).count(), 2, "{text}");
+        assert_eq!(rendered(&[]).lines().filter(of_plugins).count(), 0);
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub(super) struct Observed<'a> {
     namespace: &'a Namespace,
     up: bool,
     failed_polls: u64,
+    long_polls: Option<u64>,
     counted: Option<Arc<Counted>>,
 }
 
@@ -20,6 +21,7 @@ impl<'a> Observed<'a> {
             namespace,
             up: active.as_ref().is_some_and(|backend| backend.is_ready()),
             failed_polls: active.as_ref().map_or(0, |backend| backend.failed_polls()),
+            long_polls: active.as_ref().and_then(|backend| backend.spec().plugin.long_polls()),
             counted: active.and_then(|backend| backend.counted()),
         }
     }
@@ -30,6 +32,7 @@ impl<'a> Observed<'a> {
             plugin: self.namespace.plugin(),
             up: self.up,
             failed_polls: self.failed_polls,
+            long_polls: self.long_polls,
             counts: self.counted.as_ref().map(|counted| PluginCounts {
                 metrics: &counted.metrics,
                 cache_hit_ratio: counted.cache_hit_ratio,
