@@ -12,7 +12,7 @@ use std::ops::{Deref, DerefMut};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a plugin's configuration",
     label = "neither a type of serde's nor a `Proto<…>`",
-    note = "derive `serde::Deserialize` for it, or write `Proto<{Self}>` where it is a protobuf message"
+    note = "derive `serde::Deserialize` for it; a protobuf message (with `prost::Name`) is written `Proto<Message>`"
 )]
 pub trait PluginConfig: Sized + Send {
     /// Full name of the message that the proxy has to send; empty: a `google.protobuf.Struct`.

@@ -5,14 +5,14 @@
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use prism_plugin_sdk::{
-    Hosted, InitContext, PluginResult, Requests,
+    Hosted, InitContext, PluginResult, Proto, Requests,
     abi::{
         CallContext, Code, CustomMetrics, Data, Error, Health, HealthStatus, InstanceId, Kind, Metrics,
         Payload, Plugin, Request,
     },
     kv::{self, Condition, Found, KeyValue, Page, WatchEvent},
     operations, plugin,
-    testing::Instance,
+    testing::{Host, Instance},
 };
 use prism_proto::kv::v1::{
     DeleteRequest, ExistsRequest, ExistsResponse, GetRequest, GetResponse, ScanRequest,
@@ -244,6 +244,94 @@ async fn the_rest_of_the_trait_is_passed_on() {
         let error = Instance::initialize(plugin, 1, &config, &[]).await.err().unwrap();
         assert!(error.message.contains(words), "{error}");
     }
+}
+
+/// Configured with a message of the project's own, in place of one that a plugin's author would write.
+#[plugin(name = "typed", config = Proto<ScanRequest>, descriptors = prism_proto::FILE_DESCRIPTOR_SET)]
+struct Typed {
+    config: ScanRequest,
+    secret: Option<String>,
+}
+
+#[operations]
+impl Typed {
+    #[init]
+    async fn init(context: InitContext<Proto<ScanRequest>>) -> PluginResult<Self> {
+        let secret = context.credentials.get("password").map(str::to_owned);
+        Ok(Self { config: context.config.0, secret })
+    }
+
+    #[health]
+    async fn health(&self) -> Health {
+        Health::unhealthy("told to")
+    }
+
+    #[operation("config", read)]
+    async fn config(&self, _: GetRequest) -> PluginResult<ScanRequest> {
+        Ok(self.config.clone())
+    }
+
+    #[operation("whoami", read, raw)]
+    async fn whoami(&self, context: &CallContext, _: Bytes) -> PluginResult<Bytes> {
+        let CallContext { namespace, principal, request_id, traceparent, deadline, .. } = context;
+        let principal = principal.as_deref().unwrap_or("nobody");
+        let deadline = deadline.is_some();
+        Ok(format!("{namespace} {principal} {request_id} {traceparent} {deadline} {:?}", self.secret).into())
+    }
+
+    #[operation("never", read, raw)]
+    async fn never(&self, _: Bytes) -> PluginResult<Bytes> {
+        std::future::pending().await
+    }
+
+    #[operation("keys", read, bidi)]
+    async fn keys(
+        &self,
+        messages: Requests<GetRequest>,
+    ) -> PluginResult<impl Stream<Item = PluginResult<ExistsRequest>> + Send + 'static> {
+        Ok(messages.map(|message| message.map(|message| ExistsRequest { key: message.key })))
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_may_be_a_message() {
+    let host = Host::new(Arc::new(Hosted::<Typed>::new()));
+    assert_eq!(host.plugin().describe().config_type, "prism.kv.v1.ScanRequest");
+    assert_eq!(Hosted::<Own>::new().describe().config_type, "");
+    let config = json!({ "prefix": "p", "page_size": 7 });
+    let typed = host.namespace("a").config(&config).initialize().await.unwrap();
+    let got: ScanRequest = typed.call("config", &GetRequest::default()).await.unwrap();
+    assert_eq!((&*got.prefix, got.page_size), ("p", 7));
+    let none = host.namespace("b").initialize().await.unwrap();
+    let got: ScanRequest = none.call("config", &GetRequest::default()).await.unwrap();
+    assert_eq!(got, ScanRequest::default());
+    for (config, words) in
+        [(json!({ "page_size": "many" }), "config.page_size"), (json!({ "prefx": "" }), "'prefx'")]
+    {
+        let error = host.namespace("c").config(&config).initialize().await.err().unwrap();
+        assert!(error.code == Code::InvalidArgument && error.message.contains(words), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_are_put_together_as_the_proxy_does() {
+    let host = Host::new(Arc::new(Hosted::<Typed>::new()));
+    let one = host.namespace("one").credential("password", "x").initialize().await.unwrap();
+    let other = host.namespace("other").initialize().await.unwrap();
+    assert_ne!(one.id, other.id);
+    let call = one.request("whoami").bytes("").principal("me").request_id("7").traceparent("00-1");
+    assert_eq!(call.within(Duration::from_secs(1)).raw().await.unwrap(), "one me 7 00-1 true Some(\"x\")");
+    assert_eq!(other.raw("whoami", "", &[]).await.unwrap(), "other nobody   false None");
+    let late = one.request("never").bytes("").within(Duration::from_secs(1)).raw().await.unwrap_err();
+    assert_eq!(late.code, Code::DeadlineExceeded);
+    let key = |key: &str| GetRequest { key: key.into(), with_ttl: false };
+    let keys = one.request("keys").params(&key("a")).params(&key("b")).stream().await.unwrap();
+    assert_eq!(keys.map(Result::unwrap).count().await, 2);
+    assert_eq!(one.health().await.message, "told to");
+    assert_eq!(one.metrics().await.unwrap().requests_total, 3);
+    one.shutdown().await;
+    assert_eq!(one.raw("whoami", "", &[]).await.unwrap_err().code, Code::FailedPrecondition);
+    other.raw("whoami", "", &[]).await.unwrap();
 }
 
 /// An interface and an operation of its own; its descriptors are in the interface's already.

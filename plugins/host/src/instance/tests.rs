@@ -49,6 +49,8 @@ struct Script {
     poison: Option<&'static str>,
     health: wire::health_check_response::Status,
     counts: Counts,
+    /// Of the configurations that it was given.
+    config_types: Vec<String>,
     /// Calls that came over each transport.
     over_grpc: usize,
     over_frames: usize,
@@ -131,7 +133,7 @@ async fn respond_to(script: Shared, request: Request<RecvStream>, respond: SendR
             let request = wire::InitializeRequest::decode(body).unwrap();
             script.asked.push(format!("Initialize {}", request.instance));
             let config = request.config.unwrap_or_default();
-            assert_eq!(config.type_url, "type.googleapis.com/google.protobuf.Struct");
+            script.config_types.push(config.type_url.clone());
             let poisoned = script.poison.is_some_and(|poison| {
                 config.value.windows(poison.len()).any(|window| window == poison.as_bytes())
             });

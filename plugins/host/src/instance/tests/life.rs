@@ -293,3 +293,47 @@ fn a_goodbye_in_good_order_is_no_failure() {
         server.abort();
     });
 }
+
+#[test]
+fn a_configuration_is_the_message_that_the_plugin_names() {
+    local(async {
+        let (_directory, address) = socket();
+        let script = shared();
+        {
+            let mut script = script.borrow_mut();
+            let description = script.description.as_mut().unwrap();
+            description.config_type = "prism.kv.v1.ScanRequest".to_owned();
+            description.file_descriptor_set = prism_proto::FILE_DESCRIPTOR_SET.into();
+        }
+        let _server = serve(&address, &script).await;
+        let slot = slot();
+        slot.apply(sidecar(&address, serde_json::json!({ "page_size": "many" })));
+        let status = slot.first_verdict(soon()).await.unwrap();
+        assert_eq!(status.state, State::Failed);
+        assert!(status.reason.as_ref().unwrap().starts_with("config.page_size: "), "{status:?}");
+        // It never came to the plugin.
+        assert_eq!(script.borrow().count("Initialize"), 0);
+        slot.apply(sidecar(&address, serde_json::json!({ "page_size": 7 })));
+        assert_eq!(slot.first_verdict(soon()).await.unwrap().state, State::Ready);
+        let backend = slot.active().unwrap();
+        // The same one where the instance is built again.
+        script.borrow_mut().known.clear();
+        while grpc_status(&backend, &worker()).await != "0" {
+            time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(script.borrow().config_types, ["type.googleapis.com/prism.kv.v1.ScanRequest"; 2]);
+    });
+}
+
+#[test]
+fn a_plugin_that_names_no_message_gets_a_struct() {
+    local(async {
+        let (_directory, address) = socket();
+        let script = shared();
+        let _server = serve(&address, &script).await;
+        let slot = slot();
+        slot.apply(sidecar(&address, serde_json::json!({ "any": 1 })));
+        assert_eq!(slot.first_verdict(soon()).await.unwrap().state, State::Ready);
+        assert_eq!(script.borrow().config_types, ["type.googleapis.com/google.protobuf.Struct"]);
+    });
+}
