@@ -1,7 +1,8 @@
 //! A plugin as a process of its own: a server on a unix socket or a TCP port.
 //!
 //! It speaks `prism.plugin.BackendPlugin` over gRPC and over Prism frames (docs/frames.md), told apart by a
-//! connection's first bytes; over gRPC server reflection too, so that grpcurl works on it without any file. It
+//! connection's first bytes; over gRPC server reflection too, so that grpcurl works on it without any file, and
+//! `grpc.health.v1`, which says of the process what `HealthCheck` says of an instance: it serves until it drains. It
 //! authenticates nobody: the socket's mode and directory, or the loopback address, are what keeps
 //! others away.
 
@@ -25,6 +26,11 @@ use prism_proto::plugin::backend_plugin_server::BackendPluginServer;
 use std::{env, ffi::OsString, future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic_health::{
+    ServingStatus,
+    pb::health_server::HealthServer,
+    server::{HealthReporter, HealthService},
+};
 
 /// What calls may travel over here, as `Describe` lists it.
 const TRANSPORTS: [&str; 2] = ["grpc", "frames/1"];
@@ -78,6 +84,9 @@ impl ServeOptions {
     }
 }
 
+/// The service, as health and reflection name it.
+const SERVICE: &str = "prism.plugin.BackendPlugin";
+
 /// Streams of one connection.
 const MAX_STREAMS: u32 = 10_000;
 
@@ -126,7 +135,9 @@ pub async fn serve_on(
     let reflection = || {
         let mut builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(prism_proto::FILE_DESCRIPTOR_SET)
-            .with_service_name("prism.plugin.BackendPlugin");
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .with_service_name(SERVICE)
+            .with_service_name("grpc.health.v1.Health");
         if !descriptors.is_empty() && descriptors != prism_proto::FILE_DESCRIPTOR_SET {
             builder = builder.register_encoded_file_descriptor_set(&descriptors);
         }
@@ -136,6 +147,8 @@ pub async fn serve_on(
     let service = BackendPluginServer::new(Adapter::until(plugin.clone(), phases.clone()))
         .max_decoding_message_size(options.max_message_bytes)
         .max_encoding_message_size(options.max_message_bytes);
+    let health = HealthReporter::new();
+    health.set_service_status(SERVICE, ServingStatus::Serving).await;
     let router = tonic::transport::Server::builder()
         // A proxy multiplexes all its calls over a few connections: a large body must not wait for the
         // window at every 64 KiB, and must not use up the window of the calls beside it.
@@ -148,6 +161,7 @@ pub async fn serve_on(
         // the default of 20 is made), and must not cost a connection that all other calls share.
         .http2_max_pending_accept_reset_streams(Some(MAX_STREAMS as usize))
         .add_service(service)
+        .add_service(HealthServer::new(HealthService::from_health_reporter(health.clone())))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
 
@@ -159,6 +173,9 @@ pub async fn serve_on(
         router.serve_with_incoming_shutdown(ReceiverStream::new(grpc), reached(&phases, Phase::Draining));
     let ending = async {
         shutdown.await;
+        for service in ["", SERVICE] {
+            health.set_service_status(service, ServingStatus::NotServing).await;
+        }
         phase.send_replace(Phase::Draining);
         tokio::time::sleep(options.drain_timeout).await;
         // Calls end now with UNAVAILABLE; what is left after that is a peer that does not read.

@@ -14,11 +14,13 @@ use prism_plugin_abi::{
     Request, RequestStream, ResponseStream, Scope,
 };
 use prism_proto::plugin::{ExecuteRequest, InitializeRequest, backend_plugin_client::BackendPluginClient};
-use std::{os::unix::fs::PermissionsExt, time::Instant};
+use std::{os::unix::fs::PermissionsExt, path::Path, time::Instant};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::oneshot,
 };
+
+mod standalone;
 
 /// Makes a test of each function for each transport.
 macro_rules! over_every_transport {
