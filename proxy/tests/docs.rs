@@ -1,17 +1,14 @@
 //! The guides in docs/ say what is so: their code is compiled and run, their configurations are valid, and no
 //! metric, refusal, log field or endpoint is missing from docs/operate.md.
 //!
-//! The two guides for authors show pieces of `proxy/examples/`, which this test includes; the examples' own
-//! tests run here too.
+//! The guide for filter authors shows pieces of `proxy/examples/`, which this test includes with its own tests; the
+//! one for plugin authors pieces of the crate `plugins/numbers`.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 #[allow(dead_code, unreachable_pub, reason = "a program of its own, of which only parts are used here")]
 #[path = "../examples/maintenance.rs"]
 mod maintenance;
-#[allow(dead_code, unreachable_pub, reason = "a program of its own, of which only parts are used here")]
-#[path = "../examples/numbers.rs"]
-mod numbers;
 
 use maintenance::Maintenance;
 use numbers::Numbers;
@@ -39,7 +36,7 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-const GUIDES: [&str; 4] = ["operate.md", "redis.md", "write-a-filter.md", "write-a-plugin.md"];
+const GUIDES: [&str; 4] = ["operate.md", "redis.md", "write-a-filter.md", "plugins.md"];
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -71,16 +68,22 @@ fn filters() -> Registry {
 
 #[test]
 fn the_code_of_the_guides_is_that_of_the_examples() {
-    for (guide, example) in [("write-a-filter.md", "maintenance.rs"), ("write-a-plugin.md", "numbers.rs")] {
-        let source = read(Path::new("proxy/examples").join(example));
-        let blocks = blocks(guide, "rust");
-        assert!(blocks.len() > 3, "{guide} has only {} blocks of Rust", blocks.len());
-        for block in blocks {
-            assert!(
-                source.contains(&block),
-                "docs/{guide} has what proxy/examples/{example} has not:\n{block}"
-            );
-        }
+    let filter = ["proxy/examples/maintenance.rs"];
+    let plugin = ["src/lib.rs", "src/main.rs", "build.rs", "tests/numbers.rs", "tests/settings.rs"]
+        .map(|file| format!("plugins/numbers/{file}"));
+    shows("write-a-filter.md", "rust", &filter);
+    shows("plugins.md", "rust", &plugin);
+    shows("plugins.md", "protobuf", &["plugins/numbers/proto/numbers/v1/numbers.proto"]);
+}
+
+/// Every block of that language stands in one of these files.
+fn shows(guide: &str, language: &str, files: &[impl AsRef<Path>]) {
+    let sources: Vec<String> = files.iter().map(read).collect();
+    let blocks = blocks(guide, language);
+    assert!(blocks.len() >= files.len(), "{guide} has only {} blocks of {language}", blocks.len());
+    for block in blocks {
+        let found = sources.iter().any(|source| source.contains(&block));
+        assert!(found, "docs/{guide} has what its example has not:\n{block}");
     }
 }
 
@@ -103,7 +106,7 @@ fn the_configurations_of_the_guides_are_valid() {
 #[test]
 fn the_plugins_manifest_names_the_versions_that_are_built_here() {
     let workspace = read("Cargo.toml");
-    let manifests = blocks("write-a-plugin.md", "toml");
+    let manifests = blocks("plugins.md", "toml");
     let dependencies =
         manifests.iter().flat_map(|text| text.split("dependencies]").skip(1)).flat_map(str::lines);
     let mut seen = 0;

@@ -1,0 +1,72 @@
+//! What docs/plugins.md shows of a plugin without the proxy: its commands, run, and what they print.
+
+use numbers::Numbers;
+use prism_plugin_sdk::{
+    Hosted,
+    server::{Address, ServeOptions, serve},
+};
+use prism_tests::tools;
+use serde_json::Value;
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+    process::Command,
+    sync::Arc,
+};
+use tokio::sync::oneshot;
+
+/// The address that the guide's commands go to.
+const SHOWN: &str = "127.0.0.1:50100";
+
+/// A command of the guide, and what it says comes of it.
+struct Shown {
+    command: String,
+    answer: Value,
+}
+
+/// The guide's calls to the plugin itself, in their order.
+fn shown(guide: &str) -> Vec<Shown> {
+    let blocks = guide.split("```console\n").skip(1).filter_map(|rest| rest.split_once("```"));
+    let transcripts = blocks.map(|(block, _)| format!("\n{block}"));
+    transcripts
+        .flat_map(|block| block.split("\n$ ").skip(1).map(str::to_owned).collect::<Vec<_>>())
+        .filter(|call| call.contains(SHOWN))
+        .map(|call| {
+            // A command ends with its first line that does not go on.
+            let end = call.match_indices('\n').find(|(at, _)| !call[..*at].ends_with('\\')).unwrap().0;
+            let answer = serde_json::from_str(&call[end..]).unwrap_or_else(|error| panic!("{call}: {error}"));
+            Shown { command: call[..end].to_owned(), answer }
+        })
+        .collect()
+}
+
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_is_tried_without_the_proxy_as_the_guide_says() {
+    let guide = fs::read_to_string(tools::repository().join("docs/plugins.md")).unwrap();
+    let calls = shown(&guide);
+    assert!(calls.len() >= 5, "only {} calls", calls.len());
+    let address = free_port();
+    let options = ServeOptions { address: Address::Tcp(address), ..ServeOptions::default() };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(serve(Arc::new(Hosted::<Numbers>::new()), options, async {
+        drop(stopped.await);
+    }));
+    let grpcurl = tools::tool("grpcurl");
+    let ran = tokio::task::spawn_blocking(move || {
+        for Shown { command, answer } in calls {
+            let arguments = command.strip_prefix("grpcurl ").expect("the guide calls with grpcurl");
+            let line = format!("'{}' -connect-timeout 30 -max-time 30 {arguments}", grpcurl.display())
+                .replace(SHOWN, &address.to_string());
+            let printed = tools::succeed(Command::new("sh").args(["-c", &line]));
+            let printed: Value = serde_json::from_str(&printed).unwrap_or_else(|_| panic!("{printed}"));
+            assert_eq!(printed, answer, "{command}");
+        }
+    });
+    ran.await.unwrap();
+    stop.send(()).unwrap();
+    server.await.unwrap().unwrap();
+}
