@@ -1,6 +1,5 @@
 //! What Redis says, as codes that clients know.
 
-use deadpool_redis::PoolError;
 use prism_plugin_sdk::abi::{Code, Error};
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
@@ -54,25 +53,5 @@ fn response(detail: &str) -> Code {
         Code::Unavailable
     } else {
         Code::Unknown
-    }
-}
-
-/// No connection to run a command on.
-pub(crate) fn pool(error: PoolError, pool_size: usize) -> Error {
-    use deadpool_redis::TimeoutType;
-    match error {
-        PoolError::Backend(error) => match redis(&error) {
-            // Whoever does not answer while being connected to is away, not slow.
-            late if late.code == Code::DeadlineExceeded => Error { code: Code::Unavailable, ..late },
-            other => other,
-        },
-        PoolError::Timeout(TimeoutType::Wait) => Error::operation(
-            Code::ResourceExhausted,
-            format!("redis: all {pool_size} connections are busy; raise `pool_size`, or send less at a time"),
-        ),
-        PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle) => {
-            Error::operation(Code::Unavailable, "redis: does not answer while being connected to")
-        }
-        other => Error::operation(Code::Internal, format!("redis: {other}")),
     }
 }

@@ -12,13 +12,14 @@ mod watch;
 pub use config::Config;
 
 use bytes::Bytes;
-use deadpool_redis::{Connection, Manager, Pool, Runtime};
+use deadpool_redis::{Connection, Manager};
 use futures_core::Stream;
 use prism_plugin_sdk::{
     Hosted, InitContext, PluginResult,
     abi::{CustomMetrics, Error, Health, Metrics, Plugin},
     kv::{self, Condition, Found, KeyValue, Page, WatchEvent},
     operations, plugin,
+    pool::{Pool, PoolOptions},
 };
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, cmd};
 use std::{
@@ -45,7 +46,7 @@ pub struct Redis {
 /// What calls and watchers share.
 struct Backend {
     config: Config,
-    pool: Pool,
+    pool: Pool<Manager, Connection>,
     client: Client,
     database: i64,
     queries: AtomicU64,
@@ -68,14 +69,9 @@ impl Redis {
         let options = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(connect))
             .set_response_timeout(Some(command));
-        let pool = Pool::builder(Manager::new_with_config(info, options).map_err(invalid)?)
-            .max_size(config.pool_size)
-            .wait_timeout(Some(command))
-            .create_timeout(Some(connect))
-            .recycle_timeout(Some(command))
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|error| Error::invalid(format!("the pool cannot be built: {error}")))?;
+        let manager = Manager::new_with_config(info, options).map_err(invalid)?;
+        let waits = PoolOptions { size: config.pool_size, wait: command, connect, check: command };
+        let pool = Pool::new(manager, waits)?;
         let watchers = Arc::new(Semaphore::new(config.max_watchers));
         let backend = Backend {
             config,
@@ -107,21 +103,13 @@ impl Redis {
     #[metrics]
     #[allow(clippy::cast_precision_loss)] // a double is what a figure is
     fn metrics(&self) -> Metrics {
-        let status = self.backend.pool.status();
         let watchers =
             self.backend.config.max_watchers.saturating_sub(self.backend.watchers.available_permits());
-        let custom = CustomMetrics::new()
-            .gauge("pool_max_connections", status.max_size as f64)
-            // Above 0 for long: `pool_size` is too small, or Redis too slow.
-            .gauge("pool_waiting_calls", status.waiting as f64)
-            .gauge("watchers", watchers as f64);
-        Metrics {
-            connections_active: status.size.saturating_sub(status.available) as u64,
-            connections_idle: status.available as u64,
+        self.backend.pool.measured(Metrics {
             queries_executed: self.backend.queries.load(Relaxed),
-            custom,
+            custom: CustomMetrics::new().gauge("watchers", watchers as f64),
             ..Metrics::default()
-        }
+        })
     }
 
     #[shutdown]
@@ -134,7 +122,7 @@ impl Redis {
 impl Backend {
     async fn connection(&self) -> PluginResult<Connection> {
         self.queries.fetch_add(1, Relaxed);
-        self.pool.get().await.map_err(|error| error::pool(error, self.config.pool_size))
+        self.pool.get(|error| error::redis(&error)).await
     }
 
     async fn query<T: FromRedisValue>(&self, command: &Cmd) -> PluginResult<T> {

@@ -24,6 +24,8 @@ pub mod library;
 #[doc(hidden)]
 pub mod macros;
 mod params;
+#[cfg(feature = "pool")]
+pub mod pool;
 mod requests;
 #[cfg(feature = "server")]
 pub mod server;
