@@ -16,7 +16,7 @@ use deadpool_redis::{Connection, Manager};
 use futures_core::Stream;
 use prism_plugin_sdk::{
     Hosted, InitContext, PluginResult,
-    abi::{CustomMetrics, Error, Health, Metrics, Plugin},
+    abi::{CustomMetrics, Health, Metrics, Plugin},
     kv::{self, Condition, Found, KeyValue, Page, WatchEvent},
     operations, plugin,
     pool::{Pool, PoolOptions},
