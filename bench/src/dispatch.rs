@@ -4,7 +4,9 @@ use crate::echo;
 use bytes::Bytes;
 use prism_platform::Platform;
 use prism_plugin_abi::{CallContext, Initialize, InstanceId};
-use prism_plugin_host::{InProcessChannel, PluginChannel, ReplyBody, Rpc, WireBody, WorkerLocal};
+use prism_plugin_host::{
+    InProcessChannel, InProcessPlugin, PluginChannel, ReplyBody, Rpc, WireBody, WorkerLocal,
+};
 
 /// The echo, initialized.
 pub struct Builtin {
@@ -34,7 +36,11 @@ impl Builtin {
             traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
             ..Default::default()
         };
-        Self { channel: InProcessChannel::new(plugin), worker: WorkerLocal::new(platform), context }
+        Self {
+            channel: InProcessChannel::new(InProcessPlugin::linked("echo", plugin)),
+            worker: WorkerLocal::new(platform),
+            context,
+        }
     }
 
     /// One echo of `message` (a framed `ExecuteRequest`). The length of the framed answer.

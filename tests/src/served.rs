@@ -143,8 +143,8 @@ impl Plugin for Served {
         })
     }
 
-    fn metrics(&self, _: InstanceId) -> Task<Option<Metrics>> {
-        Box::pin(std::future::ready(None))
+    fn metrics(&self, _: InstanceId) -> Task<Result<Metrics, Error>> {
+        Box::pin(std::future::ready(Err(Error::channel(Code::Unimplemented, "it counts nothing"))))
     }
 
     fn shutdown(&self, _: InstanceId) -> Task<()> {

@@ -30,7 +30,7 @@ pub trait Plugin: Send + Sync {
     fn execute_stream(&self, context: CallContext, first: Request, rest: RequestStream) -> Opening;
 
     /// What an instance counted since it began; `None` when it is unknown.
-    fn metrics(&self, instance: InstanceId) -> Task<Option<Metrics>>;
+    fn metrics(&self, instance: InstanceId) -> Task<Result<Metrics, Error>>;
 
     /// Retires an instance. Calls that began on it may finish; an unknown one is no error.
     fn shutdown(&self, instance: InstanceId) -> Task<()>;

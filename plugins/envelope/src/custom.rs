@@ -20,7 +20,7 @@ const LONGEST: usize = 4 << 10;
 /// Figure by figure, so that a message of any length takes no more memory than [`CustomMetrics`] does. What
 /// is no figure is counted as left out; a message of another type is a plugin's own business and says nothing.
 #[must_use]
-pub fn read_custom(any: Option<&Any>) -> CustomMetrics {
+pub(crate) fn read_custom(any: Option<&Any>) -> CustomMetrics {
     let mut metrics = CustomMetrics::new();
     let Some(any) = any else { return metrics };
     if any.type_url.rsplit('/').next() != Some(&*Wire::full_name()) {
@@ -61,7 +61,7 @@ fn read_figure(metrics: &mut CustomMetrics, figure: Payload) {
 
 /// What a plugin says in `PluginMetrics.custom_metrics`; `None` when it has nothing to say.
 #[must_use]
-pub fn write_custom(metrics: &CustomMetrics) -> Option<Any> {
+pub(crate) fn write_custom(metrics: &CustomMetrics) -> Option<Any> {
     if metrics.is_empty() {
         return None;
     }

@@ -18,7 +18,6 @@ mod wire;
 
 #[cfg(feature = "config")]
 pub use config::{ConfigError, encode_config};
-pub use custom::{read_custom, write_custom};
 pub use framing::{Deframer, encode_control};
 pub use reply::{StreamReply, decode_reply, decode_stream_reply, encode_reply, encode_stream_reply};
 pub use request::{decode_message, decode_request, encode_request, raw_request_head};

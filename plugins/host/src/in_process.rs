@@ -15,7 +15,6 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_core::Stream;
-use futures_util::FutureExt;
 use http::HeaderMap;
 use http_body::Frame;
 use prism_plugin_abi::{
@@ -23,30 +22,23 @@ use prism_plugin_abi::{
 };
 use prism_plugin_envelope::{self as envelope, Deframer};
 use std::{
-    fmt,
     future::poll_fn,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
 };
 
-/// Calls a plugin that lives in this process.
+/// Calls a plugin that lives in this process. Its panics end at the boundary that every [`InProcessPlugin`] is behind.
+#[derive(Debug)]
 pub struct InProcessChannel {
-    plugin: Arc<dyn Plugin>,
+    plugin: InProcessPlugin,
 }
 
 impl InProcessChannel {
     /// A way to `plugin`.
     #[must_use]
-    pub fn new(plugin: Arc<dyn Plugin>) -> Self {
+    pub fn new(plugin: InProcessPlugin) -> Self {
         Self { plugin }
-    }
-}
-
-impl fmt::Debug for InProcessChannel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("InProcessChannel")
     }
 }
 
@@ -54,23 +46,19 @@ impl PluginChannel for InProcessChannel {
     fn forward(&self, _: &WorkerLocal, rpc: Rpc, context: CallContext, body: WireBody) -> Forwarding {
         match (rpc, body) {
             // The common case: all of the message is here, so the plugin is called at once.
-            (Rpc::Execute, WireBody::Whole(body)) => {
-                let call = envelope::decode_request(body)
-                    .and_then(|request| contain(|| self.plugin.execute(context, request)));
-                match call {
-                    Ok(call) => Forwarding::InProcess(Answer(call)),
-                    Err(error) => Forwarding::new(std::future::ready(Err(ForwardError::Refused(error)))),
-                }
-            }
+            (Rpc::Execute, WireBody::Whole(body)) => match envelope::decode_request(body) {
+                Ok(request) => Forwarding::InProcess(Answer(self.plugin.plugin().execute(context, request))),
+                Err(error) => Forwarding::new(std::future::ready(Err(ForwardError::Refused(error)))),
+            },
             (Rpc::Execute, WireBody::Stream(source)) => {
-                let plugin = Arc::clone(&self.plugin);
+                let plugin = Arc::clone(self.plugin.plugin());
                 Forwarding::new(async move {
                     let request = envelope::decode_request(collect(source).await?)?;
-                    Answer(contain(|| plugin.execute(context, request))?).await
+                    Answer(plugin.execute(context, request)).await
                 })
             }
             (Rpc::ExecuteStream, body) => {
-                let plugin = Arc::clone(&self.plugin);
+                let plugin = Arc::clone(self.plugin.plugin());
                 Forwarding::new(open(plugin, context, body))
             }
         }
@@ -87,15 +75,6 @@ async fn collect(mut source: Box<dyn WireSource>) -> Result<Payload, ForwardErro
     Ok(body)
 }
 
-/// A panic of the plugin is the failure of one call, not of the connection that it came on.
-fn contain<T>(run: impl FnOnce() -> T) -> Result<T, Error> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|_| panicked())
-}
-
-fn panicked() -> Error {
-    Error::channel(Code::Internal, "the plugin panicked; its message is in the proxy's log or standard error")
-}
-
 /// A plugin's answer to a unary call. Written out, because an `async fn` would hold the call several times over.
 pub struct Answer(Call);
 
@@ -103,9 +82,7 @@ impl Future for Answer {
     type Output = Result<WireReply, ForwardError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let polled =
-            contain(|| self.0.as_mut().poll(cx)).unwrap_or_else(|panicked| Poll::Ready(Err(panicked)));
-        Poll::Ready(match ready!(polled) {
+        Poll::Ready(match ready!(self.0.as_mut().poll(cx)) {
             Err(error) if error.scope == Scope::Channel => Err(ForwardError::Refused(error)),
             outcome => envelope::encode_reply(outcome).map(WireReply::succeeded).map_err(Into::into),
         })
@@ -128,8 +105,7 @@ async fn open(
         Err(Error::channel(Code::InvalidArgument, message))
     })?;
     let rest: RequestStream = Box::pin(requests);
-    let opening = contain(|| plugin.execute_stream(context, first, rest))?;
-    let opened = AssertUnwindSafe(opening).catch_unwind().await.unwrap_or_else(|_| Err(panicked()));
+    let opened = plugin.execute_stream(context, first, rest).await;
     if let Some(error) = failure.take() {
         return Err(ForwardError::Source(error));
     }
@@ -255,8 +231,7 @@ impl ReplySource for Replies {
                 return Poll::Ready(Some(Ok(Frame::data(piece))));
             }
             let Some(responses) = &mut self.responses else { return Poll::Ready(None) };
-            let next = contain(|| responses.as_mut().poll_next(cx))
-                .unwrap_or_else(|panicked| Poll::Ready(Some(Err(panicked))));
+            let next = responses.as_mut().poll_next(cx);
             if let Some(error) = self.failure.take() {
                 self.responses = None;
                 return Poll::Ready(Some(Err(ForwardError::Source(error))));

@@ -193,9 +193,9 @@ impl Plugin for Echo {
         .boxed()
     }
 
-    fn metrics(&self, _: InstanceId) -> Task<Option<Metrics>> {
+    fn metrics(&self, _: InstanceId) -> Task<Result<Metrics, Error>> {
         assert!(!self.panics_counting.load(Ordering::Relaxed), "asked for by the test");
-        Box::pin(std::future::ready(None))
+        Box::pin(std::future::ready(Err(Error::channel(Code::Unimplemented, "it counts nothing"))))
     }
 
     fn shutdown(&self, _: InstanceId) -> Task<()> {

@@ -1,35 +1,17 @@
 //! A plugin in C, built with the system's compiler against the header alone: what a plugin is does not depend on a
 //! Rust compiler.
 
+mod common;
+
 use bytes::Bytes;
+use common::Unwatched;
 use futures_util::{StreamExt, stream};
 use prism_plugin_abi::{
     CallContext, Code, Data, HealthStatus, Initialize, InstanceId, Kind, Payload, Plugin, Request, Scope,
-    ffi::Observer,
 };
 use prism_plugin_envelope::control::Decoded;
 use prism_plugin_loader::{Generations, check, load};
-use std::{
-    path::Path,
-    process::Command,
-    sync::Arc,
-    time::{Duration, Instant},
-};
-
-struct Unwatched;
-
-impl Observer for Unwatched {
-    #[allow(clippy::disallowed_methods)] // nothing here depends on it
-    fn now(&self) -> Instant {
-        Instant::now()
-    }
-
-    fn tick(&self) -> Duration {
-        Duration::ZERO
-    }
-
-    fn long_poll(&self, _: Duration) {}
-}
+use std::{path::Path, process::Command, sync::Arc};
 
 async fn plugin() -> impl Plugin {
     let abi = Path::new(env!("CARGO_MANIFEST_DIR")).join("../abi");
@@ -110,7 +92,7 @@ async fn it_follows_the_protocol() {
     let refused = plugin.execute(context(1), typed).await.unwrap_err();
     assert_eq!((refused.code, refused.scope), (Code::InvalidArgument, Scope::Operation));
     // It counts nothing, and says so.
-    assert!(plugin.metrics(InstanceId(1)).await.is_none());
+    assert_eq!(plugin.metrics(InstanceId(1)).await.unwrap_err().code, Code::Unimplemented);
 
     plugin.shutdown(InstanceId(1)).await;
     assert_eq!(plugin.health(InstanceId(1)).await.status, HealthStatus::Unhealthy);

@@ -1,6 +1,9 @@
 //! Libraries that must not be loaded, built with the system's C compiler: each is refused for its own reason, and
 //! nothing of it has run. Another shows that a library that is loaded does run.
 
+mod common;
+
+use common::Unwatched;
 use prism_plugin_abi::ffi::Observer;
 use prism_plugin_loader::{Generations, LoadError, Problem, Unsafe, check, load};
 use std::{
@@ -9,25 +12,9 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
-    time::{Duration, Instant},
 };
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/plugin.c");
-
-struct Unwatched;
-
-impl Observer for Unwatched {
-    #[allow(clippy::disallowed_methods)] // nothing here depends on it
-    fn now(&self) -> Instant {
-        Instant::now()
-    }
-
-    fn tick(&self) -> Duration {
-        Duration::ZERO
-    }
-
-    fn long_poll(&self, _: Duration) {}
-}
 
 /// A directory of its own for each library.
 struct Fixture(tempfile::TempDir);

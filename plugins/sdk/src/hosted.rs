@@ -203,7 +203,7 @@ impl<P: BackendPlugin> Plugin for Hosted<P> {
         })
     }
 
-    fn metrics(&self, id: InstanceId) -> Task<Option<Metrics>> {
+    fn metrics(&self, id: InstanceId) -> Task<Result<Metrics, Error>> {
         let instances = self.shared.instances.named(id);
         let of = |instance: &Instance<P>| {
             let backend = instance.backend.metrics();
@@ -214,7 +214,7 @@ impl<P: BackendPlugin> Plugin for Hosted<P> {
             }
         };
         let metrics = instances.values().map(|instance| of(instance)).reduce(sum);
-        Box::pin(std::future::ready(metrics))
+        Box::pin(std::future::ready(metrics.ok_or_else(|| unknown_instance(id))))
     }
 
     fn shutdown(&self, id: InstanceId) -> Task<()> {

@@ -65,24 +65,11 @@ impl Drop for Inside {
 #[macro_export]
 macro_rules! library {
     ($plugin:ty, $entry:ident) => {
-        const _: () = {
-            use $crate::abi::ffi::{export, layout};
-
-            // Read by the proxy before it runs anything of the library.
-            #[used]
-            #[unsafe(link_section = ".note.prism.plugin")]
-            static NOTE: layout::Note = layout::Note::new(
-                ::core::stringify!($entry),
-                <$plugin as $crate::macros::Declaration>::NAME,
-                <$plugin as $crate::macros::Declaration>::VERSION,
-                if ::core::cfg!(panic = "abort") { layout::PRISM_ABORTS } else { layout::PRISM_UNWINDS },
-            );
-
-            #[unsafe(no_mangle)]
-            unsafe extern "C" fn $entry(host: *const layout::Host, loaded: *mut layout::Loaded) -> i32 {
-                // SAFETY: the proxy calls this as the note says, with what the ABI says.
-                unsafe { export::enter(host, loaded, $crate::library::begin::<$plugin>) }
-            }
-        };
+        $crate::abi::plugin_library! {
+            $entry,
+            <$plugin as $crate::macros::Declaration>::NAME,
+            <$plugin as $crate::macros::Declaration>::VERSION,
+            $crate::library::begin::<$plugin>
+        }
     };
 }

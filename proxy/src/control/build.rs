@@ -159,7 +159,8 @@ pub(super) async fn build(
     }
 
     // Last of all, because a library cannot be unloaded when something else is wrong.
-    let loaded = load_all(needed, &control.generations, config.max_library_generations).await;
+    let (limit, deadline) = (config.max_library_generations, control.supervision.describe_deadline);
+    let loaded = load_all(needed, &control.generations, limit, deadline).await;
     let generations = control.generations.loaded();
     control.metrics.library_generations.set(i64::try_from(generations).unwrap_or(i64::MAX));
     let libraries = loaded.map_err(Refusal::Build)?;

@@ -18,9 +18,6 @@ use std::{
 /// keeps the thread that it hangs on.
 const LOAD_DEADLINE: Duration = Duration::from_secs(10);
 
-/// What a loaded library may take to say what it is: it has it at hand.
-const DESCRIBE_DEADLINE: Duration = Duration::from_secs(5);
-
 /// Why a library cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -149,11 +146,12 @@ pub(super) async fn load_all(
     needed: Needed,
     generations: &Arc<Generations>,
     limit: usize,
+    describe_deadline: Duration,
 ) -> Result<Libraries, Vec<BuildError>> {
     let Needed { mut kept, new } = needed;
     let mut errors = Vec::new();
     for checked in new {
-        match load_one(checked, generations, limit).await {
+        match load_one(checked, generations, limit, describe_deadline).await {
             Ok(library) => {
                 kept.0.insert(library.checked.path().to_owned(), Arc::new(library));
             }
@@ -167,6 +165,7 @@ async fn load_one(
     checked: Checked,
     generations: &Arc<Generations>,
     limit: usize,
+    describe_deadline: Duration,
 ) -> Result<Library, LibraryError> {
     let path = checked.path().to_owned();
     let hangs = |what, deadline| LibraryError::Hangs { path: path.clone(), what, deadline };
@@ -175,10 +174,10 @@ async fn load_one(
     let loading = blocking(move || load(checked, &generations, limit, observer));
     let loaded = time::timeout(LOAD_DEADLINE, loading);
     let Loaded { checked, plugin } = loaded.await.map_err(|_| hangs("loading it", LOAD_DEADLINE))??;
-    let describing = time::timeout(DESCRIBE_DEADLINE, InProcessPlugin::loaded(plugin, watch));
+    let describing = time::timeout(describe_deadline, InProcessPlugin::loaded(plugin, watch));
     let plugin = describing
         .await
-        .map_err(|_| hangs("its answer to `Describe`", DESCRIBE_DEADLINE))?
+        .map_err(|_| hangs("its answer to `Describe`", describe_deadline))?
         .map_err(|source| LibraryError::Description { path: path.clone(), source })?;
     Ok(Library { checked, plugin, offloaded: OnceLock::new() })
 }

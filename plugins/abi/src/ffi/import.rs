@@ -3,6 +3,7 @@
 use super::{
     Clock, EncodedPlugin, LONG_POLL, MAX_TEXT_BYTES, Method, Observer, broken,
     data::Incoming,
+    handle::Handle,
     layout::{
         Call as FfiCall, Loaded, PRISM_CHANNEL, PRISM_END, PRISM_OPERATION, PRISM_PENDING, PRISM_READY,
         Plugin as FfiPlugin, PluginVtable, Reply, Str, Stream as FfiStream,
@@ -88,7 +89,8 @@ impl Imported {
     }
 
     fn call(&self, call: *mut FfiCall) -> ForeignCall {
-        ForeignCall { call, plugin: Arc::clone(&self.0) }
+        // SAFETY: one of the plugin's functions gave it, which is to hand it over.
+        ForeignCall { call: unsafe { Handle::new(call) }, plugin: Arc::clone(&self.0) }
     }
 }
 
@@ -147,7 +149,7 @@ impl EncodedPlugin for Imported {
         let Some(execute) = self.0.vtable.execute else { return Box::pin(std::future::ready(Err(absent()))) };
         let mut outgoing = OutgoingRequest::new();
         let mut lent = outgoing.lend(request);
-        let context = lend_context(&context, self.0.observer.now());
+        let context = lend_context(&context, || self.0.observer.now());
         // SAFETY: `self` keeps the plugin; the others outlive the call of the function.
         let call = self.0.watch(|| unsafe { execute(self.0.plugin, &raw const context, &raw mut lent) });
         Box::pin(Unary(self.call(call), Ok))
@@ -160,7 +162,7 @@ impl EncodedPlugin for Imported {
         let mut outgoing = OutgoingRequest::new();
         let mut lent = outgoing.lend(first);
         let source = source::give(rest);
-        let context = lend_context(&context, self.0.observer.now());
+        let context = lend_context(&context, || self.0.observer.now());
         // SAFETY: as in `execute`; the source is the plugin's from now on.
         let call = self
             .0
@@ -175,49 +177,28 @@ fn absent() -> Error {
 
 /// A call of theirs.
 struct ForeignCall {
-    /// Null when there is none, or none any more.
-    call: *mut FfiCall,
+    /// Before the plugin, which is destroyed after its last call.
+    call: Handle<FfiCall>,
     plugin: Arc<Inner>,
 }
 
-// SAFETY: the ABI lets a call move between threads, as long as one at a time uses it.
-unsafe impl Send for ForeignCall {}
-
 impl ForeignCall {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, Error>> {
-        // SAFETY: null or valid; a call begins with its vtable, which lives as long as the process.
-        let vtable = unsafe { self.call.as_ref().and_then(|call| call.vtable.as_ref()) };
-        let Some(poll) = vtable.and_then(|vtable| vtable.poll) else {
+        let Some(poll) = self.call.vtable().and_then(|vtable| vtable.poll) else {
             return Poll::Ready(Err(broken("the plugin gave a null pointer for a call")));
         };
         let lent = waker::Lent::new(cx.waker());
         let mut reply = Reply::unwritten();
         // SAFETY: the call is alive and this thread's alone; the others are lent for the poll.
-        let polled = self.plugin.watch(|| unsafe { poll(self.call, lent.as_ffi(), &raw mut reply) });
+        let polled = self.plugin.watch(|| unsafe { poll(self.call.as_ptr(), lent.as_ffi(), &raw mut reply) });
         let outcome = match polled {
             PRISM_PENDING => return Poll::Pending,
             // SAFETY: written by the poll above, and read before anything else is done with the call.
             PRISM_READY => unsafe { read(&reply, &self.plugin) },
             _ => Err(broken("the plugin answered a poll with an unknown code")),
         };
-        self.end();
+        self.call.end();
         Poll::Ready(outcome)
-    }
-
-    fn end(&mut self) {
-        let call = std::mem::replace(&mut self.call, std::ptr::null_mut());
-        // SAFETY: as in `poll`.
-        let vtable = unsafe { call.as_ref().and_then(|call| call.vtable.as_ref()) };
-        if let Some(drop) = vtable.and_then(|vtable| vtable.drop) {
-            // SAFETY: ours, and not used again.
-            unsafe { drop(call) };
-        }
-    }
-}
-
-impl Drop for ForeignCall {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 
@@ -231,9 +212,10 @@ struct Answer {
 /// The reply was written by a poll that returned READY, and the object has not been used since.
 unsafe fn read(reply: &Reply, plugin: &Arc<Inner>) -> Result<Answer, Error> {
     // Whatever else there is, these two are ours now.
-    let stream =
-        (!reply.stream.is_null()).then(|| ForeignStream { stream: reply.stream, plugin: Arc::clone(plugin) });
-    let mut texts = Texts::default();
+    // SAFETY: the caller's promise; a stream in a reply is handed over.
+    let stream = unsafe { Handle::new(reply.stream) };
+    let stream = (!stream.is_null()).then(|| ForeignStream { stream, plugin: Arc::clone(plugin) });
+    let mut texts = Texts::new(MAX_TEXT_BYTES);
     // SAFETY: the caller's promise.
     let data = unsafe { Incoming::read(reply.data, &mut texts) };
     if reply.code != 0 {
@@ -285,24 +267,9 @@ impl Future for Starting {
 
 /// A stream of theirs.
 struct ForeignStream {
-    /// Null once it is over.
-    stream: *mut FfiStream,
+    /// Null once it is over. Before the plugin, as in a call.
+    stream: Handle<FfiStream>,
     plugin: Arc<Inner>,
-}
-
-// SAFETY: as for calls.
-unsafe impl Send for ForeignStream {}
-
-impl ForeignStream {
-    fn end(&mut self) {
-        let stream = std::mem::replace(&mut self.stream, std::ptr::null_mut());
-        // SAFETY: null or valid, and the vtable lives as long as the process.
-        let vtable = unsafe { stream.as_ref().and_then(|stream| stream.vtable.as_ref()) };
-        if let Some(drop) = vtable.and_then(|vtable| vtable.drop) {
-            // SAFETY: ours, and not used again.
-            unsafe { drop(stream) };
-        }
-    }
 }
 
 impl Stream for ForeignStream {
@@ -312,16 +279,15 @@ impl Stream for ForeignStream {
         if self.stream.is_null() {
             return Poll::Ready(None);
         }
-        // SAFETY: not null; the vtable lives as long as the process.
-        let vtable = unsafe { (*self.stream).vtable.as_ref() };
-        let next = match vtable.and_then(|vtable| vtable.poll_next) {
+        let next = match self.stream.vtable().and_then(|vtable| vtable.poll_next) {
             None => Some(Err(broken("the plugin gave a null pointer for a stream's functions"))),
             Some(poll_next) => {
                 let lent = waker::Lent::new(cx.waker());
                 let mut reply = Reply::unwritten();
                 // SAFETY: the stream is alive and this thread's alone; the others are lent for the poll.
-                let polled =
-                    self.plugin.watch(|| unsafe { poll_next(self.stream, lent.as_ffi(), &raw mut reply) });
+                let polled = self
+                    .plugin
+                    .watch(|| unsafe { poll_next(self.stream.as_ptr(), lent.as_ffi(), &raw mut reply) });
                 match polled {
                     PRISM_PENDING => return Poll::Pending,
                     PRISM_END => None,
@@ -336,15 +302,9 @@ impl Stream for ForeignStream {
             }
         };
         if !matches!(next, Some(Ok(_))) {
-            self.end();
+            self.stream.end();
         }
         Poll::Ready(next)
-    }
-}
-
-impl Drop for ForeignStream {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 

@@ -1,7 +1,7 @@
 //! Requests and contexts over the boundary.
 
 use super::{
-    MAX_PIECES,
+    MAX_MESSAGE_BYTES,
     data::{Incoming, Outgoing},
     layout::{Context, Entry, PRISM_NO_DEADLINE, Request as Ffi, Str},
     text::{Broken, Texts},
@@ -12,6 +12,10 @@ use std::{
     ptr,
     time::{Duration, Instant},
 };
+
+/// The most entries of metadata: each is four bytes of a message at least. It is a client that sends them, and the
+/// namespace's limit of a message's length that bounds them.
+const MAX_ENTRIES: usize = MAX_MESSAGE_BYTES / 4;
 
 /// Keeps what a request points to.
 pub(super) struct OutgoingRequest {
@@ -52,7 +56,7 @@ impl OutgoingRequest {
 }
 
 /// Lends a context.
-pub(super) fn lend_context(context: &CallContext, now: Instant) -> Context {
+pub(super) fn lend_context(context: &CallContext, now: impl FnOnce() -> Instant) -> Context {
     Context {
         size: size_of::<Context>(),
         instance: context.instance.0,
@@ -61,7 +65,7 @@ pub(super) fn lend_context(context: &CallContext, now: Instant) -> Context {
         request_id: Str::of(context.request_id.as_bytes()),
         traceparent: Str::of(context.traceparent.as_bytes()),
         deadline_ns: context.deadline.map_or(PRISM_NO_DEADLINE, |deadline| {
-            let left = deadline.saturating_duration_since(now).as_nanos();
+            let left = deadline.saturating_duration_since(now()).as_nanos();
             u64::try_from(left).unwrap_or(PRISM_NO_DEADLINE - 1).min(PRISM_NO_DEADLINE - 1)
         }),
     }
@@ -72,7 +76,7 @@ pub(super) fn lend_context(context: &CallContext, now: Instant) -> Context {
 /// # Safety
 /// All that it points to is null or valid; its buffers are handed over.
 pub(super) unsafe fn read_request(request: &Ffi) -> Result<Request, Broken> {
-    let mut texts = Texts::default();
+    let mut texts = Texts::new(MAX_MESSAGE_BYTES);
     // SAFETY: the caller's promise is the same.
     let noted = unsafe { Noted::read(request, &mut texts) }?;
     let texts = texts.copy();
@@ -88,7 +92,7 @@ pub(super) unsafe fn read_call(
     request: &Ffi,
     now: impl FnOnce() -> Instant,
 ) -> Result<(CallContext, Request), Broken> {
-    let mut texts = Texts::default();
+    let mut texts = Texts::new(MAX_MESSAGE_BYTES);
     // First, because it takes the buffers whatever comes after.
     // SAFETY: the caller's promise is the same.
     let request = unsafe { Noted::read(request, &mut texts) }?;
@@ -140,7 +144,7 @@ impl Noted {
             if request.metadata.is_null() {
                 return Err(Broken("a null pointer stands for metadata"));
             }
-            if request.metadata_count > MAX_PIECES {
+            if request.metadata_count > MAX_ENTRIES {
                 return Err(Broken("more metadata than a message may have"));
             }
             metadata.reserve_exact(request.metadata_count);

@@ -11,6 +11,7 @@
 mod buffer;
 mod data;
 pub mod export;
+mod handle;
 pub mod import;
 #[allow(missing_debug_implementations)] // what they hold is pointers
 pub mod layout;
@@ -31,11 +32,11 @@ use std::{
 /// The longest message, in bytes: what gRPC's length prefix can say.
 pub const MAX_MESSAGE_BYTES: usize = u32::MAX as usize;
 
-/// The most pieces of one message, and the most entries of its metadata. 16 MiB in HTTP/2's smallest full frames
-/// are 1,024 pieces.
+/// The most pieces of one message. 16 MiB in HTTP/2's smallest full frames are 1,024 pieces.
 pub const MAX_PIECES: usize = 65_536;
 
-/// The longest text: names, type URLs, error messages. HTTP/2 carries all of them in headers elsewhere.
+/// The longest text that a plugin may answer with: a type URL, an error's message. HTTP/2 carries such texts in
+/// headers elsewhere.
 pub const MAX_TEXT_BYTES: usize = 1 << 20;
 
 /// Tells the time; the proxy's may be a simulated one.
@@ -97,7 +98,9 @@ fn contain<T>(run: impl FnOnce() -> T) -> Option<T> {
     }
 }
 
-fn panicked() -> Error {
+/// The error of a call in which the plugin panicked.
+#[must_use]
+pub fn panicked() -> Error {
     Error::channel(Code::Internal, "the plugin panicked; its message is in the proxy's log or standard error")
 }
 

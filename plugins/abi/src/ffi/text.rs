@@ -1,6 +1,6 @@
 //! Borrowed text and bytes, read with their bounds checked, and kept in one allocation for each message.
 
-use super::{MAX_TEXT_BYTES, layout::Str};
+use super::layout::Str;
 use bytes::Bytes;
 use bytestring::ByteString;
 use std::ops::Range;
@@ -25,10 +25,10 @@ pub(super) unsafe fn read<'a>(text: Str, max: usize) -> Result<Option<&'a [u8]>,
 }
 
 /// Gathers the texts of one message, so that all of them cost one allocation.
-#[derive(Default)]
 pub(super) struct Texts<'a> {
     parts: Parts<'a>,
     bytes: usize,
+    longest: usize,
 }
 
 /// Nearly every message has a handful of texts.
@@ -40,13 +40,18 @@ struct Parts<'a> {
 }
 
 impl<'a> Texts<'a> {
+    /// Of at most `longest` bytes each.
+    pub(super) fn new(longest: usize) -> Self {
+        Self { parts: Parts::default(), bytes: 0, longest }
+    }
+
     /// Notes a text, and where it will be.
     ///
     /// # Safety
     /// As for [`read`].
     pub(super) unsafe fn add(&mut self, text: Str) -> Result<Option<Range<usize>>, Broken> {
         // SAFETY: the caller's promise is the same.
-        let Some(bytes) = (unsafe { read(text, MAX_TEXT_BYTES) })? else { return Ok(None) };
+        let Some(bytes) = (unsafe { read(text, self.longest) })? else { return Ok(None) };
         let text = std::str::from_utf8(bytes).map_err(|_| Broken("a text is not UTF-8"))?;
         let start = self.bytes;
         self.bytes += text.len();
@@ -62,6 +67,9 @@ impl<'a> Texts<'a> {
 
     /// The copy.
     pub(super) fn copy(self) -> Copied {
+        if self.bytes == 0 {
+            return Copied(Bytes::new());
+        }
         let parts = self.parts.first[..self.parts.count].iter().chain(&self.parts.rest);
         if self.bytes <= Inline::MAX {
             let mut inline = Inline { len: 0, bytes: [0; Inline::MAX] };
@@ -69,7 +77,7 @@ impl<'a> Texts<'a> {
                 inline.bytes[inline.len..inline.len + part.len()].copy_from_slice(part.as_bytes());
                 inline.len += part.len();
             }
-            return Copied(if inline.len == 0 { Bytes::new() } else { Bytes::from_owner(inline) });
+            return Copied(Bytes::from_owner(inline));
         }
         let mut all = Vec::with_capacity(self.bytes);
         parts.for_each(|part| all.extend_from_slice(part.as_bytes()));

@@ -144,10 +144,10 @@ impl<P: EncodedPlugin> Plugin for Decoded<P> {
         self.plugin.execute_stream(context, first, rest)
     }
 
-    fn metrics(&self, instance: InstanceId) -> Task<Option<Metrics>> {
+    fn metrics(&self, instance: InstanceId) -> Task<Result<Metrics, Error>> {
         let message = GetMetricsRequest { instance: instance.0 };
         self.ask(Method::Metrics, &message, |answer: Result<PluginMetrics, Error>| {
-            answer.ok().map(|metrics| messages::read_metrics(&metrics))
+            answer.map(|metrics| messages::read_metrics(&metrics))
         })
     }
 

@@ -1,7 +1,7 @@
 //! A plugin's answers to the control calls, as messages.
 
 use super::messages;
-use prism_plugin_abi::{Code, Error, Initialized, InstanceId, Plugin, unknown_instance};
+use prism_plugin_abi::{Code, Error, Initialized, InstanceId, Plugin};
 use prism_proto::plugin::{
     DescribeResponse, GetMetricsRequest, HealthCheckRequest, HealthCheckResponse, InitializeRequest,
     InitializeResponse, PluginMetrics, ShutdownRequest, ShutdownResponse,
@@ -67,11 +67,9 @@ pub async fn health(plugin: &dyn Plugin, request: &HealthCheckRequest) -> Health
 /// `GetMetrics`.
 ///
 /// # Errors
-/// The instance is unknown.
+/// The plugin's own.
 pub async fn metrics(plugin: &dyn Plugin, request: &GetMetricsRequest) -> Result<PluginMetrics, Error> {
-    let instance = InstanceId(request.instance);
-    let metrics = plugin.metrics(instance).await.ok_or_else(|| unknown_instance(instance))?;
-    Ok(messages::write_metrics(&metrics))
+    plugin.metrics(InstanceId(request.instance)).await.map(|metrics| messages::write_metrics(&metrics))
 }
 
 /// `Shutdown`.

@@ -6,7 +6,7 @@
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use prism_plugin_abi::{
     Call, CallContext, Code, Data, Description, Error, Health, Initialize, Initialized, InstanceId, Metrics,
-    Opening, Plugin, Request, RequestStream, ResponseStream, Task,
+    Opening, Plugin, Request, RequestStream, ResponseStream, Task, ffi::panicked,
 };
 use std::{
     io,
@@ -65,7 +65,7 @@ impl Offloaded {
                 }
             }
         });
-        async move { answer.await.map_err(|_| lost()) }
+        async move { answer.await.map_err(|_| panicked()) }
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -81,10 +81,6 @@ impl Offloaded {
             Error::channel(Code::ResourceExhausted, message)
         })
     }
-}
-
-fn lost() -> Error {
-    Error::channel(Code::Internal, "the plugin panicked; its message is in the proxy's log or standard error")
 }
 
 impl Drop for Offloaded {
@@ -148,9 +144,9 @@ impl Plugin for Offloaded {
         })
     }
 
-    fn metrics(&self, instance: InstanceId) -> Task<Option<Metrics>> {
+    fn metrics(&self, instance: InstanceId) -> Task<Result<Metrics, Error>> {
         let done = self.run(move |plugin| plugin.metrics(instance));
-        Box::pin(async move { done.await.unwrap_or_default() })
+        Box::pin(async move { done.await? })
     }
 
     fn shutdown(&self, instance: InstanceId) -> Task<()> {
@@ -216,7 +212,7 @@ async fn answer(
             () = items.closed() => break,
             next = next => next,
         };
-        match next.unwrap_or_else(|_| Some(Err(lost()))) {
+        match next.unwrap_or_else(|_| Some(Err(panicked()))) {
             Some(item) => {
                 let last = item.is_err();
                 place.send(item);
@@ -278,7 +274,7 @@ mod tests {
             unreachable!()
         }
 
-        fn metrics(&self, _: InstanceId) -> Task<Option<Metrics>> {
+        fn metrics(&self, _: InstanceId) -> Task<Result<Metrics, Error>> {
             unreachable!()
         }
 

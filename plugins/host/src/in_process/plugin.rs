@@ -19,7 +19,7 @@ use std::{
 /// Lines about one plugin's long polls are this far apart at least.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// A plugin in this process.
+/// A plugin in this process, behind the boundary of the ABI, where its panics end.
 #[derive(Clone)]
 pub struct InProcessPlugin {
     plugin: Arc<dyn Plugin>,
@@ -66,11 +66,10 @@ impl InProcessPlugin {
     }
 }
 
-/// Unwatched, for tests of what lies around it.
 #[cfg(test)]
 impl<P: Plugin + 'static> From<Arc<P>> for InProcessPlugin {
     fn from(plugin: Arc<P>) -> Self {
-        Self { plugin, watch: LongPolls::new("test") }
+        Self::linked("test", plugin)
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::testing::{Echo, Feed, all, local, message, next_frame, worker};
+use futures_util::FutureExt;
 use http::header::CONTENT_TYPE;
 use prism_plugin_abi::ByteString;
 
 fn forward(rpc: Rpc, body: WireBody) -> Forwarding {
-    let channel = InProcessChannel::new(Arc::new(Echo::default()));
+    let channel = InProcessChannel::new(Arc::new(Echo::default()).into());
     channel.forward(&worker(), rpc, CallContext::default(), body)
 }
 

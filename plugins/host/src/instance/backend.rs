@@ -53,7 +53,7 @@ impl Backend {
                 let endpoint = Arc::new(Endpoint::new(address.clone()));
                 Arc::new(RemoteChannel::new(endpoint, Arc::clone(&link)))
             }
-            (Transport::InProcess(plugin), _) => Arc::new(InProcessChannel::new(Arc::clone(plugin.plugin()))),
+            (Transport::InProcess(plugin), _) => Arc::new(InProcessChannel::new(plugin.clone())),
         };
         // 0 stands for "no instance named".
         let instance = InstanceId(platform.random_u64().max(1));

@@ -5,7 +5,6 @@ use crate::{
     instance::{InstanceSpec, Transport},
     upstream::{PeerIdentity, Protocol, ProtocolChoice},
 };
-use futures_util::FutureExt;
 use prism_platform::{Platform, time};
 use prism_plugin_abi::{
     Code, Description, Error, Health, Initialize, Initialized, InstanceId, Metrics, Plugin, Task,
@@ -14,7 +13,6 @@ use prism_plugin_envelope::control::{
     read_description, read_health, read_initialized, read_metrics, write_initialize,
 };
 use std::{
-    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -106,7 +104,7 @@ impl Session {
         deadline: Duration,
     ) -> Result<Initialized, Error> {
         match self {
-            Self::InProcess(plugin) => within(deadline, "Initialize", || plugin.initialize(request)).await?,
+            Self::InProcess(plugin) => within(deadline, "Initialize", plugin.initialize(request)).await?,
             Self::Process { control, echoed, .. } => {
                 let instance = request.instance;
                 let request = write_initialize(request, env!("CARGO_PKG_VERSION"));
@@ -122,7 +120,7 @@ impl Session {
 
     pub(super) async fn health(&self, instance: InstanceId, deadline: Duration) -> Result<Health, Error> {
         match self {
-            Self::InProcess(plugin) => within(deadline, "HealthCheck", || plugin.health(instance)).await,
+            Self::InProcess(plugin) => within(deadline, "HealthCheck", plugin.health(instance)).await,
             Self::Process { control, .. } => control.health(instance.0, deadline).await.map(read_health),
         }
     }
@@ -134,7 +132,9 @@ impl Session {
         deadline: Duration,
     ) -> Result<Option<Metrics>, Error> {
         match self {
-            Self::InProcess(plugin) => within(deadline, "GetMetrics", || plugin.metrics(instance)).await,
+            Self::InProcess(plugin) => {
+                within(deadline, "GetMetrics", plugin.metrics(instance)).await?.map(Some)
+            }
             // Without an instance to name, asking would reset what others count.
             Self::Process { echoed, .. } if !echoed.load(Ordering::Relaxed) => Ok(None),
             Self::Process { control, .. } => {
@@ -145,7 +145,7 @@ impl Session {
 
     pub(super) async fn shutdown(&self, instance: InstanceId, deadline: Duration) -> Result<(), Error> {
         match self {
-            Self::InProcess(plugin) => within(deadline, "Shutdown", || plugin.shutdown(instance)).await,
+            Self::InProcess(plugin) => within(deadline, "Shutdown", plugin.shutdown(instance)).await,
             // A plugin that knows no instances would end altogether, and with it every other namespace's.
             Self::Process { echoed, .. } if !echoed.load(Ordering::Relaxed) => Ok(()),
             Self::Process { control, .. } => control.shutdown(instance.0, deadline).await,
@@ -153,15 +153,10 @@ impl Session {
     }
 }
 
-/// A control call on a plugin in this process. A panic is its failure, not the supervisor's end.
-async fn within<T>(deadline: Duration, method: &str, call: impl FnOnce() -> Task<T>) -> Result<T, Error> {
-    let contained = AssertUnwindSafe(async { call().await }).catch_unwind();
-    match time::timeout(deadline, contained).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(_)) => Err(Error::channel(Code::Internal, format!("{method}: the plugin panicked"))),
-        Err(_) => {
-            let message = format!("{method}: no answer within {} ms", deadline.as_millis());
-            Err(Error::channel(Code::DeadlineExceeded, message))
-        }
-    }
+/// A control call on a plugin in this process.
+async fn within<T>(deadline: Duration, method: &str, call: Task<T>) -> Result<T, Error> {
+    time::timeout(deadline, call).await.map_err(|_| {
+        let message = format!("{method}: no answer within {} ms", deadline.as_millis());
+        Error::channel(Code::DeadlineExceeded, message)
+    })
 }

@@ -245,7 +245,7 @@ async fn panics_are_contained_and_counted() {
     drop(dropped);
     let metrics = plugin.metrics(InstanceId(1)).await.unwrap();
     assert_eq!((metrics.requests_total, metrics.requests_failed), (6, 3));
-    assert!(plugin.metrics(InstanceId(2)).await.is_none());
+    assert_eq!(plugin.metrics(InstanceId(2)).await.unwrap_err().code, Code::FailedPrecondition);
     assert_eq!(plugin.metrics(InstanceId(0)).await.unwrap().requests_total, 6);
     assert_eq!(plugin.metrics(InstanceId(0)).await.unwrap().requests_total, 0, "reset by the fetch before");
     assert_eq!(plugin.metrics(InstanceId(1)).await.unwrap().requests_total, 6);

@@ -47,8 +47,11 @@ impl Instance {
         self.plugin.health(self.id).await
     }
 
-    /// What the instance counted; `None` when it is unknown.
-    pub async fn metrics(&self) -> Option<Metrics> {
+    /// What the instance counted.
+    ///
+    /// # Errors
+    /// It is unknown, or counts nothing.
+    pub async fn metrics(&self) -> Result<Metrics, Error> {
         self.plugin.metrics(self.id).await
     }
 

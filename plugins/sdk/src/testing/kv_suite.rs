@@ -50,7 +50,7 @@ pub async fn kv_suite(instance: &Instance, capabilities: KvCapabilities) {
         assert_eq!(error.code, Code::FailedPrecondition);
     }
     let metrics = instance.plugin.metrics(instance.id).await;
-    if let Some(metrics) = metrics {
+    if let Ok(metrics) = metrics {
         assert!(metrics.requests_total > metrics.requests_failed && metrics.requests_failed > 0);
     }
     let health = instance.plugin.health(instance.id).await;

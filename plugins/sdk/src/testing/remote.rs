@@ -205,8 +205,8 @@ impl Plugin for RemotePlugin {
         })
     }
 
-    fn metrics(&self, _: InstanceId) -> Task<Option<Metrics>> {
-        Box::pin(std::future::ready(None))
+    fn metrics(&self, _: InstanceId) -> Task<Result<Metrics, Error>> {
+        Box::pin(std::future::ready(Err(Error::channel(Code::Unimplemented, "it counts nothing"))))
     }
 
     fn shutdown(&self, instance: InstanceId) -> Task<()> {

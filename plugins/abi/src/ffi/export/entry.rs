@@ -81,3 +81,30 @@ pub unsafe fn enter(
         }
     }
 }
+
+/// Makes a `cdylib` a plugin: its note, with the plugin's name and version, and its entry function, which begins with
+/// `begin: fn(Log) -> Option<Loaded>`.
+#[macro_export]
+macro_rules! plugin_library {
+    ($entry:ident, $name:expr, $version:expr, $begin:expr) => {
+        const _: () = {
+            use $crate::ffi::{export, layout};
+
+            // Read by the proxy before it runs anything of the library.
+            #[used]
+            #[unsafe(link_section = ".note.prism.plugin")]
+            static NOTE: layout::Note = layout::Note::new(
+                ::core::stringify!($entry),
+                $name,
+                $version,
+                if ::core::cfg!(panic = "abort") { layout::PRISM_ABORTS } else { layout::PRISM_UNWINDS },
+            );
+
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn $entry(host: *const layout::Host, loaded: *mut layout::Loaded) -> i32 {
+                // SAFETY: the proxy calls this as the note says, with what the ABI says.
+                unsafe { export::enter(host, loaded, $begin) }
+            }
+        };
+    };
+}

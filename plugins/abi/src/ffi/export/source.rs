@@ -4,7 +4,8 @@ use crate::{
     Code, Error, Request,
     ffi::{
         MAX_TEXT_BYTES, broken,
-        layout::{Message, PRISM_END, PRISM_PENDING, PRISM_READY, Source, SourceVtable},
+        handle::Handle,
+        layout::{Message, PRISM_END, PRISM_PENDING, PRISM_READY, Source},
         message::read_request,
         text, waker,
     },
@@ -16,30 +17,14 @@ use std::{
 };
 
 /// Owns a source of the proxy's.
-pub(super) struct Requests(*mut Source);
-
-// SAFETY: the ABI lets the source's owner use it on any one thread at a time.
-unsafe impl Send for Requests {}
+pub(super) struct Requests(Handle<Source>);
 
 impl Requests {
     /// # Safety
     /// `source` is null or valid, and handed over.
     pub(super) unsafe fn new(source: *mut Source) -> Self {
-        Self(source)
-    }
-
-    fn vtable(&self) -> Option<&'static SourceVtable> {
-        // SAFETY: null or valid; a source begins with its vtable, which lives as long as the process.
-        unsafe { self.0.as_ref().and_then(|source| source.vtable.as_ref()) }
-    }
-
-    fn end(&mut self) {
-        let drop = self.vtable().and_then(|vtable| vtable.drop);
-        let source = std::mem::replace(&mut self.0, std::ptr::null_mut());
-        if let Some(drop) = drop {
-            // SAFETY: it is ours, and this is its last use.
-            unsafe { drop(source) };
-        }
+        // SAFETY: the caller's promise is the same.
+        Self(unsafe { Handle::new(source) })
     }
 }
 
@@ -47,13 +32,13 @@ impl Stream for Requests {
     type Item = Result<Request, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some(poll_next) = self.vtable().and_then(|vtable| vtable.poll_next) else {
+        let Some(poll_next) = self.0.vtable().and_then(|vtable| vtable.poll_next) else {
             return Poll::Ready(None);
         };
         let lent = waker::Lent::new(cx.waker());
         let mut message = Message::unwritten();
         // SAFETY: the source is alive and used by this thread alone; the others are lent for the call.
-        let polled = unsafe { poll_next(self.0, lent.as_ffi(), &raw mut message) };
+        let polled = unsafe { poll_next(self.0.as_ptr(), lent.as_ffi(), &raw mut message) };
         let next = match polled {
             PRISM_PENDING => return Poll::Pending,
             PRISM_READY if message.code != 0 => {
@@ -70,14 +55,8 @@ impl Stream for Requests {
             _ => Some(Err(broken("the source answered with an unknown code"))),
         };
         if !matches!(next, Some(Ok(_))) {
-            self.end();
+            self.0.end();
         }
         Poll::Ready(next)
-    }
-}
-
-impl Drop for Requests {
-    fn drop(&mut self) {
-        self.end();
     }
 }

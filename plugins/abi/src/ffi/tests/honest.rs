@@ -6,6 +6,7 @@ use crate::{
     ffi::{EncodedPlugin, Method, export, import},
 };
 use bytes::Bytes;
+use bytestring::ByteString;
 use futures_core::Stream;
 use std::{
     cell::RefCell,
@@ -480,4 +481,26 @@ fn an_entry_that_takes_long_is_told() {
     observer.skew.store(20, Ordering::SeqCst);
     now(plugin.execute(CallContext::default(), Request::default())).unwrap();
     assert_eq!(observer.long.load(Ordering::SeqCst), 2, "the entry and the poll");
+}
+
+#[test]
+fn what_a_client_may_say_fits_whatever_its_shape() {
+    let plugin = imported(Functions {
+        execute: |_, request| {
+            let bytes: usize = request.metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+            ready(Ok(Data::Raw(Bytes::from(format!("{} {bytes}", request.metadata.len())).into())))
+        },
+        ..Functions::default()
+    });
+    for metadata in [vec![("k".into(), "x".repeat(4 << 20).into())], vec![("k".into(), "x".into()); 200_000]]
+    {
+        let bytes: usize =
+            metadata.iter().map(|(key, value): &(ByteString, ByteString)| key.len() + value.len()).sum();
+        let expected = format!("{} {bytes}", metadata.len());
+        let request = Request { metadata, ..Request::default() };
+        let Data::Raw(answer) = now(plugin.execute(CallContext::default(), request)).unwrap() else {
+            panic!()
+        };
+        assert_eq!(answer.into_bytes(), expected);
+    }
 }

@@ -132,7 +132,7 @@ impl Plugin for Probe {
         }
     }
 
-    fn metrics(&self, _: InstanceId) -> Task<Option<Metrics>> {
+    fn metrics(&self, _: InstanceId) -> Task<Result<Metrics, Error>> {
         panic!("asked for by the test")
     }
 
