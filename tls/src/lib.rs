@@ -1,0 +1,42 @@
+//! Mutual TLS between the proxy and what it calls, from files that may be renewed while they are in use.
+//!
+//! [`ClientTls`] opens connections and [`ServerTls`] takes them. Both read PEM files once when they are made, which
+//! tells whoever configured them what is wrong, and then look at them every [`INTERVAL`]: certificate, key and
+//! CA change together or not at all, and files that cannot be used leave what is in use in use.
+//!
+//! TLS 1.2 and 1.3, with rustls' default cipher suites and its `ring` provider (docs/decisions.md).
+
+mod client;
+mod error;
+mod files;
+mod renewed;
+mod server;
+#[cfg(feature = "testing")]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use client::{ClientFiles, ClientTls};
+pub use error::TlsError;
+pub use files::IdentityFiles;
+pub use renewed::INTERVAL;
+pub use rustls::pki_types::ServerName;
+pub use server::{ServerFiles, ServerTls};
+/// The bytes of a connection, encrypted.
+pub use tokio_rustls::{client::TlsStream as ClientStream, server::TlsStream as ServerStream};
+
+/// The application protocols that a connection may carry (RFC 7301): what it speaks is agreed before its first byte.
+pub mod alpn {
+    /// gRPC: HTTP/2 over TLS (RFC 9113 section 3.2).
+    pub const GRPC: &[u8] = b"h2";
+    /// Prism frames, major version 1 (docs/frames.md).
+    pub const FRAMES: &[u8] = b"prism/1";
+}
+
+/// A server's name as certificates have it: a DNS name or an IP address.
+///
+/// # Errors
+/// [`TlsError::ServerName`].
+pub fn server_name(name: &str) -> Result<ServerName<'static>, TlsError> {
+    ServerName::try_from(name.to_owned()).map_err(|_| TlsError::ServerName(name.to_owned()))
+}
