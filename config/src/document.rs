@@ -154,6 +154,10 @@ fn plugin(form: PluginForm, namespace: &str, absolute: &impl Fn(PathBuf) -> Path
             library: absolute(form.library.unwrap_or_default()),
             offload: form.offload,
         },
+        PluginType::Remote | PluginType::Grpc => PluginSource::Remote {
+            endpoints: form.endpoint.into_iter().chain(form.endpoints).collect(),
+            tls: form.tls.and_then(|tls| tls.resolved(absolute)),
+        },
         PluginType::Sidecar => PluginSource::Sidecar { socket: absolute(form.socket.unwrap_or_default()) },
     };
     Plugin {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
+    host_port::HostPort,
     schema::{Name, add_not_built, add_not_built_values},
     units::Duration,
 };
@@ -53,6 +54,35 @@ pub enum PluginSource {
         /// The unix socket it listens on, absolute.
         socket: PathBuf,
     },
+    /// Processes on other hosts.
+    Remote {
+        /// Where each of them listens; at least one.
+        endpoints: Vec<HostPort>,
+        /// How connections are secured; `None`: not at all, as somebody wrote.
+        tls: Option<PluginTls>,
+    },
+}
+
+/// How connections to a remote plugin are secured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PluginTls {
+    /// The authorities that its certificate may be from, absolute.
+    pub ca_cert: PathBuf,
+    /// The proxy's certificate and key, absolute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientIdentity>,
+    /// Whose certificate it must be, where that is not the endpoint's host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+}
+
+/// Who the proxy is to a remote plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClientIdentity {
+    /// The certificate with its chain, absolute.
+    pub client_cert: PathBuf,
+    /// Its private key, absolute.
+    pub client_key: PathBuf,
 }
 
 impl Plugin {
@@ -125,6 +155,20 @@ pub(crate) struct PluginForm {
     #[serde(default)]
     #[schemars(with = "PathBuf")]
     pub(crate) socket: Option<PathBuf>,
+    /// For `remote`: where it listens.
+    #[serde(default)]
+    #[schemars(with = "HostPort")]
+    pub(crate) endpoint: Option<HostPort>,
+    /// For `remote`: several places where it listens, a process of its own at each. A call goes to one that serves
+    /// and has the fewest calls under way. At most 32: each holds an instance of every namespace, and a connection
+    /// of every worker.
+    #[serde(default)]
+    #[schemars(length(max = 32))]
+    pub(crate) endpoints: Vec<HostPort>,
+    /// For `remote`: how connections are secured.
+    #[serde(default)]
+    #[schemars(with = "TlsForm")]
+    pub(crate) tls: Option<TlsForm>,
     /// What kind of operation each one is, where the plugin does not say so itself.
     #[serde(default)]
     pub(crate) operations: BTreeMap<String, OperationKind>,
@@ -137,6 +181,54 @@ pub(crate) struct PluginForm {
     #[serde(default = "metrics_interval")]
     #[schemars(extend("minimum" = 0.1))]
     pub(crate) metrics_interval: Duration,
+}
+
+/// How connections to a remote plugin are secured. The files are read again when they change, without a restart, and
+/// connections that were opened with those of before are replaced.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "PluginTls")]
+pub(crate) struct TlsForm {
+    /// `false` sends everything in clear to whoever answers, so it must be written; a namespace with `credentials` is
+    /// then refused.
+    #[serde(default = "enabled")]
+    pub(crate) enabled: bool,
+    /// PEM file of the authorities that the plugin's certificate may be from. No others are trusted, the
+    /// system's neither. Relative to the configuration file, as the others here.
+    #[serde(default)]
+    #[schemars(with = "PathBuf")]
+    pub(crate) ca_cert: Option<PathBuf>,
+    /// PEM file of the proxy's own certificate and its chain, for a plugin that asks who calls, as it should.
+    #[serde(default)]
+    #[schemars(with = "PathBuf")]
+    pub(crate) client_cert: Option<PathBuf>,
+    /// PEM file of its private key, not encrypted.
+    #[serde(default)]
+    #[schemars(with = "PathBuf")]
+    pub(crate) client_key: Option<PathBuf>,
+    /// The DNS name or IP address that the plugin's certificate must be for. By default the endpoint's host.
+    #[serde(default)]
+    #[schemars(with = "String", length(min = 1))]
+    pub(crate) server_name: Option<String>,
+}
+
+fn enabled() -> bool {
+    true
+}
+
+impl TlsForm {
+    /// As it is used; what is missing was refused before.
+    pub(crate) fn resolved(self, absolute: &impl Fn(PathBuf) -> PathBuf) -> Option<PluginTls> {
+        let client = self.client_cert.zip(self.client_key).map(|(certificate, key)| ClientIdentity {
+            client_cert: absolute(certificate),
+            client_key: absolute(key),
+        });
+        self.enabled.then(|| PluginTls {
+            ca_cert: absolute(self.ca_cert.unwrap_or_default()),
+            client,
+            server_name: self.server_name,
+        })
+    }
 }
 
 fn metrics_interval() -> Duration {
@@ -154,6 +246,10 @@ pub(crate) enum PluginType {
     Sidecar,
     /// A shared library, loaded into the proxy.
     InProcess,
+    /// Processes on other hosts.
+    Remote,
+    /// Another word for `remote`.
+    Grpc,
 }
 
 fn not_built_types(schema: &mut Schema) {
@@ -161,8 +257,6 @@ fn not_built_types(schema: &mut Schema) {
         schema,
         &[
             ("wasm", "`wasm` plugins are not built yet"),
-            ("remote", "`remote` plugins are not built yet"),
-            ("grpc", "`grpc` (remote) plugins are not built yet"),
         ],
     );
 }
@@ -177,24 +271,6 @@ fn not_built_keys(schema: &mut Schema) {
                 "type": "array",
                 "items": { "type": "string" },
                 "minItems": 1,
-            },
-            "endpoint": { "type": "string", "description": "For `remote`: host and port." },
-            "endpoints": {
-                "type": "array",
-                "description": "For `remote`: several of them.",
-                "items": { "type": "string" },
-            },
-            "tls": {
-                "type": "object",
-                "description": "For `remote`: how the connection is secured.",
-                "properties": {
-                    "enabled": { "type": "boolean" },
-                    "ca_cert": { "type": "string" },
-                    "client_cert": { "type": "string" },
-                    "client_key": { "type": "string" },
-                    "server_name": { "type": "string" },
-                },
-                "additionalProperties": false,
             },
             "env": {
                 "type": "object",

@@ -10,6 +10,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 #[error("{0}")]
 pub struct UnitError(String);
 
+impl UnitError {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
 /// A length of time. Written as a whole number and a unit (`500ms`, `30s`, `5m`, `1h`, `1d`), or as
 /// a plain number of seconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

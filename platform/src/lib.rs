@@ -18,6 +18,7 @@ pub use windows::{WindowBudget, WindowGrowth, Windows};
 
 use std::{
     fmt, io as stdio,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -72,6 +73,15 @@ impl Platform {
     /// What the operating system says: refused, unreachable, no such socket.
     pub async fn connect(&self, address: &Address) -> stdio::Result<Io> {
         self.net.connect(address).await
+    }
+
+    /// The addresses of a host, by its name or as one is written, the best first. Bounded by the caller: wrap it in
+    /// [`time::timeout`].
+    ///
+    /// # Errors
+    /// What the system's resolver says.
+    pub async fn resolve(&self, host: &str, port: u16) -> stdio::Result<Vec<SocketAddr>> {
+        self.net.resolve(host, port).await
     }
 
     /// A uniformly distributed number, from the operating system's entropy or from the seed.

@@ -96,6 +96,9 @@ pub trait Net: Send + Sync {
 
     /// Opens a connection.
     fn connect<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, io::Result<Io>>;
+
+    /// The addresses of a host, by its name or as one is written, the best first.
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
 }
 
 #[cfg(test)]

@@ -10,14 +10,15 @@ use rustix::{
     process::{Resource, getrlimit, setrlimit},
     thread::disable_transparent_huge_pages,
 };
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use std::{
     io,
+    net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixSocket, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixSocket, UnixStream, lookup_host};
 
 /// Bytes that a socket takes beyond what the peer's window lets it send. The kernel's default is "megabytes": they
 /// are memory that no limit of ours counts, and a peer that reads slowly but steadily would look like one
@@ -80,12 +81,36 @@ impl Net for SystemNet {
                     let stream = TcpStream::connect(address).await?;
                     // Every write of ours is a whole batch: Nagle's algorithm could only delay it.
                     stream.set_nodelay(true)?;
+                    keep_alive(&stream)?;
                     Ok(Io::Tcp(stream))
                 }
                 Address::Unix(path) => UnixStream::connect(path).await.map(Io::Unix),
             }
         })
     }
+
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move { Ok(lookup_host((host, port)).await?.collect()) })
+    }
+}
+
+/// Has the kernel find out that the other host is gone, or no longer knows the connection: after 10 s of silence it
+/// asks, every 5 s and three times, and what was sent and is not acknowledged for 25 s ends the connection
+/// (tcp(7), RFC 5482). The kernel and not the protocol asks, because it costs neither side's process anything,
+/// it is the same for every protocol, and gRPC servers end connections that ping them too often (gRFC A8); what it
+/// cannot find, a process that hangs, the health checks find. 10 s are below what any router forgets a
+/// connection after (RFC 5382: two hours, in practice some minutes).
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    const SILENCE: Duration = Duration::from_secs(10);
+    const INTERVAL: Duration = Duration::from_secs(5);
+    const ATTEMPTS: u32 = 3;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new().with_time(SILENCE).with_interval(INTERVAL).with_retries(ATTEMPTS),
+    )?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(SILENCE + INTERVAL * ATTEMPTS))?;
+    Ok(())
 }
 
 /// Binds, then sets the mode, then listens: nobody can connect before the mode is right.

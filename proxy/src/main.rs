@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use prism_config::Source;
 use prism_edge::{
-    Accepted, Builtins, ConfigFile, Options, Proxy, Refusal, check_libraries, config_registry,
+    Accepted, Builtins, ConfigFile, Options, Proxy, Refusal, check_files, config_registry,
     run_on_threads, watch,
 };
 use prism_filters::{Registry, registry};
@@ -71,7 +71,7 @@ fn check(path: &Path, filters: &Registry, builtins: &Builtins) -> ExitCode {
     let checked = ConfigFile::new(path)
         .read()
         .and_then(|source| prism_config::parse(&source, &registry).map_err(Refusal::from))
-        .and_then(|config| check_libraries(&config));
+        .and_then(|config| check_files(&config));
     match checked {
         Ok(_) => print(format_args!("{}: ok\n", path.display())),
         Err(refusal) => fail(format_args!("{refusal}\n")),

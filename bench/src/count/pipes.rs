@@ -51,6 +51,10 @@ impl Net for Pipes {
     fn connect<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, io::Result<Io>> {
         SystemNet.connect(address)
     }
+
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        SystemNet.resolve(host, port)
+    }
 }
 
 struct Entrance {

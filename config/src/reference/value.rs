@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{Keywords, Schema, anchor, branches, is_filters, properties, sorted};
 use crate::{
+    host_port::HostPort,
     schema::{Address, NOT_BUILT, Name},
     units::{ByteSize, Duration},
 };
@@ -117,6 +118,7 @@ fn types(schema: &Schema<'_>, value: &Value, keywords: &Keywords) -> Vec<String>
         Some(Duration::FORMAT) => Some("duration"),
         Some(ByteSize::FORMAT) => Some("size"),
         Some(Address::FORMAT) => Some("address"),
+        Some(HostPort::FORMAT) => Some("host and port"),
         Some(Name::FORMAT) => Some("name"),
         _ => None,
     };

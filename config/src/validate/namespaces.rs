@@ -20,6 +20,7 @@ pub(super) fn check<'a>(document: &'a Node, declared: &Names<'_>, context: &mut 
         if let (Some(name), Some(entry)) = (name, namespace.entry("name")) {
             names.declare(name, entry.value.at, format!("{path}.name"), context.problems);
         }
+        secrets(document, namespace, &path, context);
         match namespace.get("plugin") {
             None => backend(namespace, declared, &path, context),
             Some(plugin) => match &plugin.value {
@@ -57,6 +58,23 @@ pub(super) fn check<'a>(document: &'a Node, declared: &Names<'_>, context: &mut 
         }
     }
     names
+}
+
+/// Credentials travel in `Initialize`, so not to a plugin that is reached in clear.
+fn secrets(document: &Node, namespace: &Node, path: &str, context: &mut Context<'_>) {
+    let Some(credentials) = namespace.entry("credentials").filter(|entry| !entry.value.entries().is_empty()) else {
+        return;
+    };
+    let called = |name: &str| document.list("plugins").iter().find(|plugin| plugin.text("name") == Some(name));
+    let plugin = match namespace.get("plugin") {
+        None => namespace.text("backend").and_then(called),
+        Some(plugin) => plugin.as_str().map_or(Some(plugin), called),
+    };
+    if plugin.is_some_and(plugins::is_plaintext) {
+        let message = "these would be sent in clear: the namespace's plugin has `tls: { enabled: false }`";
+        let hint = Some("give the plugin `tls` with a `ca_cert`".to_owned());
+        context.problems.invalid(credentials.at, format!("{path}.credentials"), message, hint);
+    }
 }
 
 /// A namespace without `plugin`: its backend names one in `plugins:`, or a builtin.

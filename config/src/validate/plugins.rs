@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use super::{Context, Names, socket};
-use crate::{problem::closest, tree::Node};
+use crate::{
+    problem::closest,
+    tree::{Node, NodeValue},
+};
 
 /// Checks `plugins:` and answers the names in it.
 pub(super) fn check<'a>(document: &'a Node, context: &mut Context<'_>) -> Names<'a> {
@@ -23,7 +26,7 @@ pub(super) fn check<'a>(document: &'a Node, context: &mut Context<'_>) -> Names<
 pub(super) fn definition(plugin: &Node, name: Option<&str>, path: &str, context: &mut Context<'_>) {
     match plugin.text("type") {
         Some("builtin") => {
-            foreign(plugin, &["socket", "library", "offload"], "builtin", path, context);
+            foreign(plugin, &["socket", "library", "offload", "endpoint", "endpoints", "tls"], "builtin", path, context);
             let (builtin, at, place) = match plugin.entry("builtin") {
                 Some(entry) => (entry.value.as_str(), entry.value.at, format!("{path}.builtin")),
                 None => (name, plugin.at, path.to_owned()),
@@ -33,7 +36,7 @@ pub(super) fn definition(plugin: &Node, name: Option<&str>, path: &str, context:
             }
         }
         Some("sidecar") => {
-            foreign(plugin, &["builtin", "library", "offload"], "sidecar", path, context);
+            foreign(plugin, &["builtin", "library", "offload", "endpoint", "endpoints", "tls"], "sidecar", path, context);
             match plugin.get("socket") {
                 Some(node) => {
                     if let Some(text) = node.as_str() {
@@ -48,7 +51,7 @@ pub(super) fn definition(plugin: &Node, name: Option<&str>, path: &str, context:
             }
         }
         Some("in_process") => {
-            foreign(plugin, &["builtin", "socket"], "in_process", path, context);
+            foreign(plugin, &["builtin", "socket", "endpoint", "endpoints", "tls"], "in_process", path, context);
             if plugin.entry("library").is_none() {
                 let hint = "add `library:` with the shared library's path".to_owned();
                 context.problems.invalid(
@@ -59,9 +62,78 @@ pub(super) fn definition(plugin: &Node, name: Option<&str>, path: &str, context:
                 );
             }
         }
+        Some(kind @ ("remote" | "grpc")) => {
+            foreign(plugin, &["builtin", "socket", "library", "offload"], kind, path, context);
+            endpoints(plugin, path, context);
+            tls(plugin, path, context);
+        }
         // The others are refused as not built, and an unknown type by the schema.
         _ => {}
     }
+}
+
+fn endpoints(plugin: &Node, path: &str, context: &mut Context<'_>) {
+    let list = plugin.list("endpoints");
+    let (one, several) = (plugin.entry("endpoint"), plugin.entry("endpoints"));
+    let (message, hint) = match (one, several) {
+        (Some(_), Some(_)) => ("`endpoint` and `endpoints` are both there", "put all of them into `endpoints`"),
+        (None, None) => ("a `remote` plugin needs `endpoints`", "add `endpoints: [HOST:PORT]`"),
+        (None, Some(entry)) if matches!(entry.value.value, NodeValue::List(_)) && list.is_empty() => {
+            ("`endpoints` is empty", "add at least one HOST:PORT")
+        }
+        _ => ("", ""),
+    };
+    if !message.is_empty() {
+        context.problems.invalid(plugin.at, path, message, Some(hint.to_owned()));
+    }
+    for (index, endpoint) in list.iter().enumerate() {
+        let text = endpoint.as_str().map(str::to_ascii_lowercase);
+        let before = &list[..index];
+        if text.is_some() && before.iter().any(|it| it.as_str().map(str::to_ascii_lowercase) == text) {
+            let message = format!("`{}` is there twice", endpoint.as_str().unwrap_or_default());
+            let hint = Some("each endpoint is a process of its own; remove it".to_owned());
+            context.problems.invalid(endpoint.at, format!("{path}.endpoints[{index}]"), message, hint);
+        }
+    }
+}
+
+fn tls(plugin: &Node, path: &str, context: &mut Context<'_>) {
+    let Some(tls) = plugin.get("tls") else {
+        let message = "a `remote` plugin needs `tls`";
+        let hint = "add `tls:` with a `ca_cert`, or `tls: { enabled: false }` for a network that nobody else is on";
+        context.problems.invalid(plugin.at, path, message, Some(hint.to_owned()));
+        return;
+    };
+    let path = format!("{path}.tls");
+    if is_plaintext(plugin) {
+        for entry in tls.entries().iter().filter(|entry| entry.key != "enabled") {
+            let message = format!("`{}` has no meaning with `enabled: false`", entry.key);
+            let hint = Some("remove one of the two".to_owned());
+            context.problems.invalid(entry.at, format!("{path}.{}", entry.key), message, hint);
+        }
+        return;
+    }
+    if !matches!(tls.value, NodeValue::Map(_)) {
+        return;
+    }
+    if tls.entry("ca_cert").is_none() {
+        let hint = "add `ca_cert:` with the PEM file of the authorities that its certificate may be from".to_owned();
+        context.problems.invalid(tls.at, &path, "`tls` needs a `ca_cert`", Some(hint));
+    }
+    for (one, other) in [("client_cert", "client_key"), ("client_key", "client_cert")] {
+        if let (Some(entry), None) = (tls.entry(one), tls.entry(other)) {
+            let message = format!("`{one}` needs a `{other}`");
+            let hint = Some(format!("add `{other}:`"));
+            context.problems.invalid(entry.at, format!("{path}.{one}"), message, hint);
+        }
+    }
+}
+
+/// What is sent to it anybody on the way can read.
+pub(super) fn is_plaintext(plugin: &Node) -> bool {
+    let enabled = plugin.get("tls").and_then(|tls| tls.get("enabled"));
+    matches!(plugin.text("type"), Some("remote" | "grpc"))
+        && enabled.is_some_and(|enabled| matches!(enabled.value, NodeValue::Bool(false)))
 }
 
 fn foreign(plugin: &Node, keys: &[&str], kind: &str, path: &str, context: &mut Context<'_>) {

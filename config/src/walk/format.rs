@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::{
+    host_port::HostPort,
     schema::{Address, Name},
     tree::{Node, NodeValue},
     units::{ByteSize, Duration},
@@ -20,6 +21,10 @@ pub(super) fn check(format: &str, node: &Node) -> Result<Option<f64>, (String, O
         (ByteSize::FORMAT, NodeValue::String(text)) => {
             let read: ByteSize = text.parse().map_err(wrong)?;
             Ok(Some(read.get() as f64))
+        }
+        (HostPort::FORMAT, NodeValue::String(text)) => {
+            text.parse::<HostPort>().map_err(wrong)?;
+            Ok(None)
         }
         (Duration::FORMAT | ByteSize::FORMAT, NodeValue::Int(value)) => Ok(Some(*value as f64)),
         (Duration::FORMAT | ByteSize::FORMAT, NodeValue::Uint(value)) => Ok(Some(*value as f64)),

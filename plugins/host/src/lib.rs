@@ -22,9 +22,9 @@ pub use channel::{
 };
 pub use in_process::{InProcessChannel, InProcessPlugin, LongPolls};
 pub use instance::{
-    Applied, Backend, Counted, InFlight, InstanceSpec, NamespaceSlot, OperationTable, PluginSpec, Retired,
+    Applied, Backend, Counted, EndpointStatus, InFlight, InstanceSpec, NamespaceSlot, OperationTable, PluginSpec, Remote, Retired,
     SeriesBudget, State, Status, SupervisionOptions, Transport,
 };
 pub use status::{error_trailers, ok_trailers};
-pub use upstream::{Protocol, ProtocolChoice};
+pub use upstream::{Protocol, ProtocolChoice, RemoteEndpoint, RemoteTls};
 pub use worker::WorkerLocal;

@@ -4,7 +4,7 @@ use foldhash::HashMap;
 use prism_platform::Platform;
 use std::{
     any::Any,
-    cell::RefCell,
+    cell::{Cell, RefCell},
     fmt,
     future::Future,
     rc::Rc,
@@ -17,6 +17,7 @@ pub struct WorkerLocal {
     platform: Platform,
     slots: RefCell<HashMap<usize, Slot>>,
     tasks: Rc<RefCell<JoinSet<()>>>,
+    turn: Cell<usize>,
 }
 
 struct Slot {
@@ -28,7 +29,7 @@ impl WorkerLocal {
     /// An empty store.
     #[must_use]
     pub fn new(platform: Platform) -> Self {
-        Self { platform, slots: RefCell::default(), tasks: Rc::default() }
+        Self { platform, slots: RefCell::default(), tasks: Rc::default(), turn: Cell::new(0) }
     }
 
     /// Sockets, clock and chance.
@@ -60,6 +61,13 @@ impl WorkerLocal {
         slots.retain(|_, slot| slot.owner.strong_count() > 0);
         slots.insert(key, Slot { owner: Arc::downgrade(&owner), value: Rc::<T>::clone(&value) });
         value
+    }
+
+    /// One more each time: for whoever chooses between equals.
+    pub(crate) fn turn(&self) -> usize {
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        turn
     }
 
     /// Runs tasks that end with this worker at the latest: connections' drivers, never a call. It outlives the

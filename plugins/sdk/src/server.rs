@@ -2,9 +2,9 @@
 //!
 //! It speaks `prism.plugin.BackendPlugin` over gRPC and over Prism frames (docs/frames.md), told apart by a
 //! connection's first bytes; over gRPC server reflection too, so that grpcurl works on it without any file, and
-//! `grpc.health.v1`, which says of the process what `HealthCheck` says of an instance: it serves until it drains. It
-//! authenticates nobody: the socket's mode and directory, or the loopback address, are what keeps
-//! others away.
+//! `grpc.health.v1`, which says of the process what `HealthCheck` says of an instance: it serves until it drains.
+//! Without [`ServeOptions::tls`] it authenticates nobody: the socket's mode and directory, or the loopback address, are
+//! what keeps others away.
 
 mod adapter;
 mod convert;
@@ -19,10 +19,12 @@ mod tests;
 
 pub use adapter::Adapter;
 pub use listen::{Address, BindError, Listener};
+pub use prism_tls::{IdentityFiles, ServerFiles, TlsError};
 
 use phase::{Phase, reached};
 use prism_plugin_abi::Plugin;
 use prism_proto::plugin::backend_plugin_server::BackendPluginServer;
+use prism_tls::{ServerTls, alpn};
 use std::{env, ffi::OsString, future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -41,6 +43,10 @@ pub struct ServeOptions {
     /// Where. Default: `127.0.0.1:50100`, the RFC's port for plugins, on loopback because there is no
     /// authentication.
     pub address: Address,
+    /// Who may connect, and how what they say is kept from others. Default: nobody is asked, and nothing is
+    /// encrypted, which is for a unix socket and for loopback. Files that change are used from then on, for new
+    /// connections; the proxy opens new ones when its own files change.
+    pub tls: Option<ServerFiles>,
     /// The largest message taken or sent, in bytes. Default: 64 MiB. The proxy enforces each namespace's own
     /// limit (4 MiB unless raised); this one only keeps a single length prefix from claiming all memory, and
     /// must not be what an operator who raises the other stumbles over.
@@ -54,6 +60,7 @@ impl Default for ServeOptions {
     fn default() -> Self {
         Self {
             address: Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 50100))),
+            tls: None,
             max_message_bytes: 64 << 20,
             drain_timeout: Duration::from_secs(10),
         }
@@ -62,10 +69,13 @@ impl Default for ServeOptions {
 
 impl ServeOptions {
     /// The defaults, at the address that the environment names: `PRISM_PLUGIN_SOCKET`, else `PLUGIN_SOCKET`
-    /// (a path), else `PLUGIN_GRPC_PORT` (a port on 127.0.0.1). An empty variable counts as unset.
+    /// (a path), else `PRISM_PLUGIN_ADDRESS` (an IP address and a port), else `PLUGIN_GRPC_PORT` (a port on
+    /// 127.0.0.1). An empty variable counts as unset. `PRISM_PLUGIN_TLS_CERT`, `PRISM_PLUGIN_TLS_KEY` and
+    /// `PRISM_PLUGIN_TLS_CLIENT_CA` (PEM files) are for TLS, which asks every client for a certificate; all
+    /// three or none, and not none where others than this host can connect.
     ///
     /// # Errors
-    /// [`BindError::Port`] for a port that is none.
+    /// [`BindError`], for what the environment says.
     pub fn from_env() -> Result<Self, BindError> {
         Self::from_vars(|name| env::var_os(name))
     }
@@ -75,12 +85,33 @@ impl ServeOptions {
         let mut options = Self::default();
         if let Some(path) = var("PRISM_PLUGIN_SOCKET").or_else(|| var("PLUGIN_SOCKET")) {
             options.address = Address::Unix(PathBuf::from(path));
+        } else if let Some(address) = var("PRISM_PLUGIN_ADDRESS") {
+            let parsed = address.to_str().and_then(|address| address.parse().ok());
+            let parsed = parsed.ok_or_else(|| BindError::Address(address.to_string_lossy().into_owned()))?;
+            options.address = Address::Tcp(parsed);
         } else if let Some(port) = var("PLUGIN_GRPC_PORT") {
             let number = port.to_str().and_then(|port| port.parse::<u16>().ok());
             let number = number.ok_or_else(|| BindError::Port(port.to_string_lossy().into_owned()))?;
             options.address = Address::Tcp(SocketAddr::from(([127, 0, 0, 1], number)));
         }
-        Ok(options)
+        const FILES: [&str; 3] =
+            ["PRISM_PLUGIN_TLS_CERT", "PRISM_PLUGIN_TLS_KEY", "PRISM_PLUGIN_TLS_CLIENT_CA"];
+        options.tls = match FILES.map(|name| var(name).map(PathBuf::from)) {
+            [Some(certificates), Some(key), client_ca @ Some(_)] => {
+                Some(ServerFiles { identity: IdentityFiles { certificates, key }, client_ca })
+            }
+            [None, None, None] => None,
+            found => {
+                let missing = FILES.into_iter().zip(found).find(|(_, found)| found.is_none());
+                return Err(BindError::Incomplete(missing.map_or("", |(name, _)| name)));
+            }
+        };
+        match options.address {
+            Address::Tcp(address) if options.tls.is_none() && !address.ip().is_loopback() => {
+                Err(BindError::Exposed(address))
+            }
+            _ => Ok(options),
+        }
     }
 }
 
@@ -99,6 +130,9 @@ pub enum ServeError {
     /// It never began.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// Its files for TLS cannot be used.
+    #[error("TLS")]
+    Tls(#[from] TlsError),
     /// The plugin's own descriptors cannot be served by reflection: a mistake in the plugin's source.
     #[error("the plugin's file descriptor set cannot be served by reflection")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -131,6 +165,10 @@ pub async fn serve_on(
     options: ServeOptions,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
+    let tls = match options.tls.clone() {
+        Some(files) => Some(Arc::new(ServerTls::watch(files, &[alpn::FRAMES, alpn::GRPC])?)),
+        None => None,
+    };
     let descriptors = plugin.describe().file_descriptor_set.clone();
     let reflection = || {
         let mut builder = tonic_reflection::server::Builder::configure()
@@ -168,7 +206,7 @@ pub async fn serve_on(
     let frames = frames::Server::new(plugin.clone(), &options, phases.clone());
     // A few at once: a full queue only makes further connections wait where they are.
     let (others, grpc) = mpsc::channel(16);
-    let accepting = front::accept(listener, frames, others, reached(&phases, Phase::Draining));
+    let accepting = front::accept(listener, tls, frames, others, reached(&phases, Phase::Draining));
     let serving =
         router.serve_with_incoming_shutdown(ReceiverStream::new(grpc), reached(&phases, Phase::Draining));
     let ending = async {

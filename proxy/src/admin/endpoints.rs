@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use prism_config::{Ready, Source};
 use prism_filters::metrics::Metrics;
 use prism_platform::time::{self, Instant};
+use prism_plugin_host::Transport;
 use serde_json::{Value, json};
 use std::{
     path::PathBuf,
@@ -218,6 +219,14 @@ fn reached(namespace: &Namespace) -> Value {
         if let Some(protocol) = status.protocol {
             shown["transport"] = protocol.name().into();
             shown["protocol_violations"] = active.spec().plugin.protocol_violations().into();
+        }
+        if let Transport::Remote(_) = active.spec().plugin.transport() {
+            let endpoints = active.endpoints().into_iter();
+            shown["endpoints"] = endpoints
+                .map(|at| json!({ "endpoint": at.endpoint, "state": at.state.name(), "reason": at.reason }))
+                .collect();
+            let problem = active.spec().plugin.tls().and_then(|tls| tls.problem());
+            shown["tls_problem"] = problem.into();
         }
         if let Some(description) = &status.description {
             shown["version"] = description.version.as_str().into();

@@ -3,6 +3,7 @@
 use super::{
     Control, LibraryError, Refusal,
     libraries::{Libraries, Needed, load_all},
+    transport::{tls_error, transport},
 };
 use crate::{
     edge::Limits,
@@ -11,11 +12,12 @@ use crate::{
 };
 use bytestring::ByteString;
 use http::{HeaderName, HeaderValue};
-use prism_config::{Config, Listener as ListenerConfig, OperationKind, PluginSource};
+use prism_config::{Config, Listener as ListenerConfig, OperationKind};
 use prism_filters::BuildContext;
 use prism_platform::{Address, BindOptions, Listener, time::Instant};
 use prism_plugin_abi::{Credentials, Kind};
-use prism_plugin_host::{InstanceSpec, NamespaceSlot, PluginSpec, ProtocolChoice, Transport};
+use prism_plugin_host::{InstanceSpec, NamespaceSlot, PluginSpec};
+use prism_tls::TlsError;
 use std::{
     collections::{BTreeMap, HashMap},
     io,
@@ -60,6 +62,14 @@ pub enum BuildError {
     /// A plugin's library cannot be used.
     #[error(transparent)]
     Library(#[from] LibraryError),
+    /// What a remote plugin's connections are to be secured with cannot be used.
+    #[error("plugin `{plugin}`: tls: {source}")]
+    Tls {
+        /// The plugin.
+        plugin: String,
+        /// Why not.
+        source: TlsError,
+    },
     /// A setting that is read once, at the start.
     #[error("`{0}` is read only at the start: restart the proxy to change it, or set it back")]
     NeedsRestart(&'static str),
@@ -72,7 +82,7 @@ impl BuildError {
             Self::Bind { .. } => "listeners",
             Self::Filter(error) => &error.path,
             Self::Header { path, .. } => path,
-            Self::Library(_) => "plugins",
+            Self::Library(_) | Self::Tls { .. } => "plugins",
             Self::NeedsRestart(key) => key,
         }
     }
@@ -164,7 +174,7 @@ pub(super) async fn build(
     let generations = control.generations.loaded();
     control.metrics.library_generations.set(i64::try_from(generations).unwrap_or(i64::MAX));
     let libraries = loaded.map_err(Refusal::Build)?;
-    let plugins = plugins(control, config, &libraries).map_err(|error| Refusal::Build(vec![error]))?;
+    let plugins = plugins(control, config, &libraries).await.map_err(|error| Refusal::Build(vec![error]))?;
 
     // Only what is away can go wrong from here on, and that stops nobody's change.
     let (slots, namespaces) = namespaces(control, config, &plugins).await;
@@ -218,34 +228,17 @@ fn state(
 }
 
 /// Every plugin's specification; one that did not change is the running one, so that its connections stay.
-fn plugins(
+async fn plugins(
     control: &Control,
     config: &Config,
     libraries: &Libraries,
 ) -> Result<BTreeMap<String, Arc<PluginSpec>>, BuildError> {
     let mut plugins = BTreeMap::new();
     for plugin in &config.plugins {
-        let transport = match &plugin.source {
-            PluginSource::Builtin { builtin } => match control.builtins.get(builtin) {
-                Some(plugin) => Transport::InProcess(plugin),
-                // `parse` knows the builtins by the same list.
-                None => continue,
-            },
-            PluginSource::InProcess { library, offload } => match libraries.plugin(library, *offload)? {
-                Some(plugin) => Transport::InProcess(plugin),
-                // All that `config` names are there.
-                None => continue,
-            },
-            PluginSource::Sidecar { socket } => Transport::Process {
-                address: Address::Unix(socket.clone()),
-                protocol: match plugin.transport {
-                    prism_config::Transport::Auto => ProtocolChoice::Auto,
-                    prism_config::Transport::Grpc => ProtocolChoice::Grpc,
-                    prism_config::Transport::Frames => ProtocolChoice::Frames,
-                },
-            },
-        };
-        let spec = Arc::new(PluginSpec::new(plugin.name.clone(), transport, kinds(&plugin.operations)));
+        let Some(transport) = transport(control, plugin, libraries).await? else { continue };
+        let spec = PluginSpec::new(plugin.name.clone(), transport, kinds(&plugin.operations))
+            .map_err(|source| tls_error(plugin, source))?;
+        let spec = Arc::new(spec);
         let spec = match control.running.plugins.get(&plugin.name) {
             Some(running) if **running == *spec => Arc::clone(running),
             _ => spec,

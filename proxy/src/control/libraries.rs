@@ -1,7 +1,7 @@
 //! The plugin libraries of a configuration: checked before anything is changed, loaded last, and kept as long as they
 //! are what the configuration names.
 
-use super::build::BuildError;
+use super::{blocking, build::BuildError};
 use prism_config::{Config, PluginSource};
 use prism_platform::time;
 use prism_plugin_host::{InProcessPlugin, LongPolls};
@@ -183,15 +183,8 @@ async fn load_one(
 }
 
 /// Checks the libraries of a configuration that will not run here: for `prism-edge check`. Blocks.
-///
-/// # Errors
-/// What is wrong with them.
-pub fn check_libraries(config: &Config) -> Result<(), super::Refusal> {
-    let errors: Vec<_> = paths(config)
-        .filter_map(|path| check(path).err())
-        .map(|error| BuildError::Library(error.into()))
-        .collect();
-    if errors.is_empty() { Ok(()) } else { Err(super::Refusal::Build(errors)) }
+pub(super) fn check_all(config: &Config) -> Vec<BuildError> {
+    paths(config).filter_map(|path| check(path).err()).map(|error| BuildError::Library(error.into())).collect()
 }
 
 /// Each once, whoever shares it.
@@ -205,14 +198,4 @@ fn paths(config: &Config) -> impl Iterator<Item = &Path> {
         })
         .collect();
     paths.into_iter()
-}
-
-/// Runs what blocks where it delays nobody.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        // Only a runtime that ends cancels it, and this with it.
-        Err(error) if error.is_cancelled() => std::future::pending().await,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }

@@ -5,9 +5,10 @@ mod file;
 mod libraries;
 mod queue;
 mod report;
+mod transport;
 
 pub use file::{ConfigFile, watch};
-pub use libraries::{LibraryError, check_libraries};
+pub use libraries::LibraryError;
 pub use queue::{Accepted, ControlHandle};
 pub(crate) use queue::{ControlQueue, queue};
 pub(crate) use report::ConfigReport;
@@ -267,4 +268,25 @@ pub fn config_registry(filters: &Registry, builtins: &Builtins) -> prism_config:
     }
     schemas.insert(crate::dispatch::schema());
     prism_config::Registry::new(schemas, builtins.names())
+}
+
+/// Checks the files that a configuration names, for `prism-edge check`: plugin libraries, of which nothing runs, and
+/// certificates. Blocks.
+///
+/// # Errors
+/// What is wrong with them, all at once.
+pub fn check_files(config: &Config) -> Result<(), Refusal> {
+    let mut errors = libraries::check_all(config);
+    errors.extend(transport::check(config));
+    if errors.is_empty() { Ok(()) } else { Err(Refusal::Build(errors)) }
+}
+
+/// Runs what blocks where it delays nobody.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        // Only a runtime that ends cancels it, and this with it.
+        Err(error) if error.is_cancelled() => std::future::pending().await,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
 }

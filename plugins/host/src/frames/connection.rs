@@ -3,9 +3,9 @@
 use super::{call, liveness::Liveness};
 use crate::{
     channel::{Rpc, WireBody, WireReply},
-    upstream::{Admitted, Carrier, Closed, Connection, Dialled, Failed, PeerIdentity},
+    upstream::{Admitted, Carrier, Closed, Connection, Dialled, Failed, PeerIdentity, Protocol, Target, Who},
 };
-use prism_platform::{Address, Io, Platform, time};
+use prism_platform::{Io, Platform, time};
 use prism_plugin_abi::CallContext;
 use prism_plugin_frames::{ClientSession, Config, ConnectionError, Reason};
 use std::{
@@ -57,8 +57,8 @@ impl Drop for Frames {
 }
 
 impl Carrier for Frames {
-    async fn handshake(platform: &Platform, address: &Address) -> Result<Dialled<Self>, String> {
-        let mut io = platform.connect(address).await.map_err(|error| error.to_string())?;
+    async fn handshake(platform: &Platform, target: &Target) -> Result<Dialled<Self>, String> {
+        let mut io = target.connect(platform, Protocol::Frames, Who::Worker).await?;
         let peer = PeerIdentity::of(&io);
         let mut session = ClientSession::new(Config::default());
         poll_fn(|cx| greet(&mut session, &mut io, cx)).await?;

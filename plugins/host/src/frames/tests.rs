@@ -9,10 +9,10 @@ use crate::{
         plugin::{PluginCall, echo, ping_pong, start},
         socket, worker,
     },
-    upstream::{Connection, Endpoint, Link, RemoteChannel},
+    upstream::{Connection, Endpoint, Link, RemoteChannel, Target},
 };
 use bytes::Bytes;
-use prism_platform::{BindOptions, Io, Platform, time};
+use prism_platform::{Address, BindOptions, Io, Platform, time};
 use prism_plugin_abi::{CallContext, Code};
 use prism_plugin_frames::{CHUNK, Config, End, Frame, GoAway, PREFACE, Reason, Settings};
 use std::{
@@ -34,6 +34,7 @@ mod storm;
 
 /// A worker's way to a plugin that speaks frames.
 struct Way {
+    address: Address,
     endpoint: Arc<Endpoint>,
     channel: RemoteChannel,
     worker: WorkerLocal,
@@ -43,18 +44,18 @@ struct Way {
 impl Way {
     fn new() -> Self {
         let (directory, address) = socket();
-        let endpoint = Arc::new(Endpoint::new(address));
+        let endpoint = Arc::new(Endpoint::new(Target::here(address.clone())));
         let link = Arc::new(Link::default());
         link.initialized_on(None, Protocol::Frames);
-        let channel = RemoteChannel::new(Arc::clone(&endpoint), link);
-        Self { endpoint, channel, worker: worker(), _directory: directory }
+        let channel = RemoteChannel::new(vec![(Arc::clone(&endpoint), link)]);
+        Self { address, endpoint, channel, worker: worker(), _directory: directory }
     }
 
     async fn to<F: Future<Output = ()> + 'static>(
         handler: impl Fn(PluginCall) -> F + 'static,
     ) -> (Self, Server) {
         let way = Self::new();
-        let server = start(Protocol::Frames, way.endpoint.address(), None, handler).await;
+        let server = start(Protocol::Frames, &way.address, None, handler).await;
         (way, server)
     }
 
@@ -104,7 +105,7 @@ fn greeting() -> Vec<u8> {
 
 /// A plugin that does with each connection, the `n`th since it began, what `script` says.
 async fn scripted(way: &Way, script: impl AsyncFn(usize, Io) + 'static) {
-    let listener = Platform::system().bind(way.endpoint.address(), BindOptions::default()).await.unwrap();
+    let listener = Platform::system().bind(&way.address, BindOptions::default()).await.unwrap();
     tokio::task::spawn_local(async move {
         for number in 0.. {
             let io = listener.accept().await.unwrap().io;

@@ -1,14 +1,14 @@
 //! What the control plane says to a plugin: a handful of unary calls on a connection of their own.
 
 use super::{
-    dial::{Opened, authority, dial},
+    dial::{Opened, dial},
     reply::{self, broken},
 };
-use crate::{status, upstream::PeerIdentity};
+use crate::{status, upstream::{PeerIdentity, Target, Who}};
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::{Reason, client::SendRequest};
 use http::{HeaderValue, Method, Request, Version, header};
-use prism_platform::{Address, Platform, time};
+use prism_platform::{Platform, time};
 use prism_plugin_abi::{Code, Error};
 use prism_plugin_envelope::Deframer;
 use prism_proto::{
@@ -56,11 +56,11 @@ impl Control {
     ///
     /// # Errors
     /// Why not, with the address.
-    pub(crate) async fn connect(platform: &Platform, address: &Address) -> Result<Self, String> {
-        let Opened { send, driver, peer, .. } = dial(platform, address).await?;
+    pub(crate) async fn connect(platform: &Platform, target: &Target) -> Result<Self, String> {
+        let Opened { send, driver, peer, .. } = dial(platform, target, Who::Control).await?;
         let (ended, watcher) = watch::channel(None);
         let mut probe = send.clone();
-        let shown = address.to_string();
+        let shown = target.to_string();
         let driver = tokio::spawn(async move {
             let result = driver.await;
             let goodbye = poll_fn(|cx| probe.poll_ready(cx)).await.err();
@@ -74,7 +74,7 @@ impl Control {
             };
             ended.send_replace(Some(Lost { reason, graceful }));
         });
-        let authority = authority(address);
+        let authority = target.authority();
         Ok(Self { send, authority, peer, ended: watcher, driver })
     }
 

@@ -1,12 +1,12 @@
 //! Opening an HTTP/2 connection to a plugin.
 
-use crate::upstream::{PeerIdentity, within_deadline};
+use crate::upstream::{PeerIdentity, Protocol, Target, Who, within_deadline};
 use bytes::Bytes;
 use h2::{
     Ping, PingPong,
     client::{Builder, Connection, SendRequest},
 };
-use prism_platform::{Address, Io, Platform, WindowGrowth, Windows};
+use prism_platform::{Io, Platform, WindowGrowth, Windows};
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
@@ -62,25 +62,16 @@ pub(super) struct Opened {
 ///
 /// # Errors
 /// Why there is no connection, with the address.
-pub(super) async fn dial(platform: &Platform, address: &Address) -> Result<Opened, String> {
-    within_deadline(address, handshake(platform, address)).await
-}
-
-/// What stands for the host: RFC 9113 section 8.3.1 wants an authority; a unix socket has none, and gRPC
-/// libraries say this.
-pub(super) fn authority(address: &Address) -> String {
-    match address {
-        Address::Tcp(address) => address.to_string(),
-        Address::Unix(_) => "localhost".to_owned(),
-    }
+pub(super) async fn dial(platform: &Platform, target: &Target, who: Who) -> Result<Opened, String> {
+    within_deadline(target, handshake(platform, target, who)).await
 }
 
 /// Connects, and waits until the peer has answered in HTTP/2. Without a deadline.
 ///
 /// # Errors
 /// Why there is no connection, without the address.
-pub(super) async fn handshake(platform: &Platform, address: &Address) -> Result<Opened, String> {
-    let io = platform.connect(address).await.map_err(|error| error.to_string())?;
+pub(super) async fn handshake(platform: &Platform, target: &Target, who: Who) -> Result<Opened, String> {
+    let io = target.connect(platform, Protocol::Grpc, who).await?;
     let peer = PeerIdentity::of(&io);
     let not_http2 = |error: h2::Error| format!("it does not speak HTTP/2: {error}");
     let (send, mut driver) = Builder::new()

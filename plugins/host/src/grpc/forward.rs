@@ -7,12 +7,12 @@ use super::{
 };
 use crate::{
     channel::{ForwardError, Rpc, WireBody, WireReply},
-    upstream::{Admitted, Carrier, Closed, Connection, Dialled, Ended, Failed, Sink, Upload},
+    upstream::{Admitted, Carrier, Closed, Connection, Dialled, Ended, Failed, Sink, Target, Upload, Who},
 };
 use bytes::Bytes;
 use h2::{Reason, SendStream, client::SendRequest};
 use http::Uri;
-use prism_platform::{Address, Platform};
+use prism_platform::Platform;
 use prism_plugin_abi::{CallContext, Payload};
 use std::{
     future::{Future, poll_fn},
@@ -44,9 +44,9 @@ impl Grpc {
 }
 
 impl Carrier for Grpc {
-    async fn handshake(platform: &Platform, address: &Address) -> Result<Dialled<Self>, String> {
-        let Opened { send, driver, ping, peer } = handshake(platform, address).await?;
-        let authority = super::dial::authority(address);
+    async fn handshake(platform: &Platform, target: &Target) -> Result<Dialled<Self>, String> {
+        let Opened { send, driver, ping, peer } = handshake(platform, target, Who::Worker).await?;
+        let authority = target.authority();
         let uri = |method| {
             format!("http://{authority}/prism.plugin.BackendPlugin/{method}").parse().unwrap_or_default()
         };

@@ -3,7 +3,7 @@
 use crate::{
     ForwardError, Forwarding, PluginChannel, Rpc, WireBody, WireReply, WorkerLocal, ok_trailers,
     testing::{Feed, Server, all, answer, grpc_head, local, read, socket, worker},
-    upstream::{Endpoint, RemoteChannel},
+    upstream::{Endpoint, RemoteChannel, Target},
 };
 use bytes::Bytes;
 use h2::{Reason, RecvStream, server::SendResponse};
@@ -39,7 +39,7 @@ impl Rig {
 }
 
 fn channel(address: &Address) -> RemoteChannel {
-    RemoteChannel::new(Arc::new(Endpoint::new(address.clone())), Arc::default())
+    RemoteChannel::new(vec![(Arc::new(Endpoint::new(Target::here(address.clone()))), Arc::default())])
 }
 
 /// Answers with what it was sent.

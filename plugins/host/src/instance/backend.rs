@@ -1,20 +1,23 @@
 //! One instance of a plugin for one namespace, as requests and the control plane see it.
 
-use super::{Counted, InstanceSpec, Status};
+use super::{
+    Counted, EndpointStatus, InstanceSpec, Status, Tally,
+    seat::{self, Entry, Seat},
+};
 use crate::{
     channel::PluginChannel,
     in_process::InProcessChannel,
     instance::Transport,
-    upstream::{Endpoint, Link, RemoteChannel},
+    upstream::{Link, RemoteChannel},
 };
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use prism_platform::{Platform, time, time::Instant};
-use prism_plugin_abi::InstanceId;
+use prism_plugin_abi::{InstanceId, Metrics};
 use std::{
     fmt,
     ops::Deref,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
@@ -25,13 +28,17 @@ use tokio::sync::{Notify, watch};
 pub struct Backend {
     spec: InstanceSpec,
     instance: InstanceId,
+    /// Where it is: at one place, except for a remote plugin's.
+    seats: Vec<Seat>,
+    /// What is known of each seat.
+    entries: Mutex<Vec<Entry>>,
+    /// How it is with all its seats together.
     status: ArcSwap<Status>,
     /// Counts status changes.
     changed: watch::Sender<u64>,
     counted: ArcSwapOption<Counted>,
     failed_polls: AtomicU64,
     channel: Arc<dyn PluginChannel>,
-    link: Arc<Link>,
     was_ready: AtomicBool,
     retiring: AtomicBool,
     /// Set once the drain's deadline is known.
@@ -44,28 +51,30 @@ pub struct Backend {
 
 impl Backend {
     pub(crate) fn new(spec: InstanceSpec, platform: &Platform) -> Self {
-        let link = Arc::new(Link::default());
-        let channel: Arc<dyn PluginChannel> = match (spec.plugin.transport(), spec.plugin.endpoint()) {
-            (Transport::Process { .. }, Some(endpoint)) => {
-                Arc::new(RemoteChannel::new(Arc::clone(endpoint), Arc::clone(&link)))
+        let seat = |endpoint| Seat { endpoint, link: Arc::new(Link::default()) };
+        let (channel, seats): (Arc<dyn PluginChannel>, Vec<Seat>) = match spec.plugin.transport() {
+            Transport::InProcess(plugin) => {
+                (Arc::new(InProcessChannel::new(plugin.clone())), vec![seat(None)])
             }
-            (Transport::Process { address, .. }, None) => {
-                let endpoint = Arc::new(Endpoint::new(address.clone()));
-                Arc::new(RemoteChannel::new(endpoint, Arc::clone(&link)))
+            Transport::Process { .. } | Transport::Remote(_) => {
+                let endpoints = spec.plugin.endpoints();
+                let seats: Vec<_> = endpoints.iter().map(|it| seat(Some(Arc::clone(it)))).collect();
+                let links = seats.iter().map(|seat| Arc::clone(&seat.link));
+                (Arc::new(RemoteChannel::new(endpoints.iter().cloned().zip(links).collect())), seats)
             }
-            (Transport::InProcess(plugin), _) => Arc::new(InProcessChannel::new(plugin.clone())),
         };
         // 0 stands for "no instance named".
         let instance = InstanceId(platform.random_u64().max(1));
         Self {
             spec,
             instance,
+            entries: Mutex::new(seats.iter().map(|_| Entry::new()).collect()),
+            seats,
             status: ArcSwap::from_pointee(Status::new()),
             changed: watch::Sender::new(0),
             counted: ArcSwapOption::empty(),
             failed_polls: AtomicU64::new(0),
             channel,
-            link,
             was_ready: AtomicBool::new(false),
             retiring: AtomicBool::new(false),
             drain_until: watch::Sender::new(None),
@@ -111,7 +120,14 @@ impl Backend {
         self.counted.load_full()
     }
 
-    pub(crate) fn set_counted(&self, counted: Option<Counted>) {
+    /// What the process at a seat says that it counted; `None` when it does not say any more.
+    pub(crate) fn count(&self, seat: usize, metrics: Option<Metrics>, tally: &Mutex<Tally>) {
+        let mut entries = self.entries();
+        if let Some(entry) = entries.get_mut(seat) {
+            entry.counts.set(metrics);
+        }
+        let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = seat::sum(&entries).map(|metrics| tally.take(&metrics));
         self.counted.store(counted.map(Arc::new));
     }
 
@@ -174,23 +190,60 @@ impl Backend {
         }
     }
 
-    pub(crate) fn link(&self) -> &Link {
-        &self.link
+    /// How it is at each endpoint of its plugin; nothing, when that lives in this process.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<EndpointStatus> {
+        let entries = self.entries();
+        let seats = self.seats.iter().zip(entries.iter());
+        let shown = seats.filter_map(|(seat, entry)| {
+            let endpoint = seat.endpoint.as_ref()?.target().to_string();
+            Some(EndpointStatus { endpoint, state: entry.status.state, reason: entry.status.reason.clone() })
+        });
+        shown.collect()
     }
 
-    /// Changes the status; `since` moves with the state.
-    pub(crate) fn update(&self, change: impl FnOnce(&mut Status)) {
-        let mut status = Status::clone(&self.status.load());
-        let before = status.state;
-        change(&mut status);
-        if status.state != before {
-            status.since = Instant::now();
+    pub(crate) fn seats(&self) -> &[Seat] {
+        &self.seats
+    }
+
+    /// How it is at one seat.
+    pub(crate) fn seat_status(&self, seat: usize) -> Status {
+        self.entries().get(seat).map_or_else(Status::new, |entry| entry.status.clone())
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the status at one seat, and with it the status of all together; `since` moves with the state.
+    pub(crate) fn update(&self, seat: usize, change: impl FnOnce(&mut Status)) {
+        let mut entries = self.entries();
+        if let (Some(entry), Some(seat)) = (entries.get_mut(seat), self.seats.get(seat)) {
+            let before = entry.status.state;
+            change(&mut entry.status);
+            if entry.status.state != before {
+                entry.status.since = Instant::now();
+            }
+            seat.link.set_serves(entry.status.state.serves());
         }
+        let mut status = match entries.as_slice() {
+            [entry] => entry.status.clone(),
+            several => seat::together(several, |index| self.seat_name(index).unwrap_or_default()),
+        };
+        let before = self.status.load();
+        status.since = if status.state == before.state { before.since } else { Instant::now() };
         if status.state.serves() {
             self.was_ready.store(true, Ordering::Relaxed);
         }
+        // Under the lock: of two seats that change, the last one's view is what stays.
         self.status.store(Arc::new(status));
+        drop(entries);
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// The endpoint, for a person; `None` in this process.
+    pub(crate) fn seat_name(&self, seat: usize) -> Option<String> {
+        Some(self.seats.get(seat)?.endpoint.as_ref()?.target().to_string())
     }
 
     /// Takes no more calls; those under way may end until `deadline`. Its supervisor does the rest.

@@ -58,13 +58,18 @@ pub(crate) struct Tally {
 
 impl Drop for Tally {
     fn drop(&mut self) {
-        self.budget.give_back(self.exported.len());
+        self.forget();
     }
 }
 
 impl Tally {
     pub(crate) fn new(budget: SeriesBudget) -> Self {
         Self { budget, exported: BTreeSet::new(), left_out: 0, cache: (0, 0) }
+    }
+
+    /// Leaves its share of the budget to others.
+    pub(crate) fn forget(&mut self) {
+        self.budget.give_back(std::mem::take(&mut self.exported).len());
     }
 
     /// The next answer.

@@ -4,6 +4,7 @@
 mod backend;
 mod counted;
 mod operations;
+mod seat;
 mod slot;
 mod spec;
 mod status;
@@ -15,6 +16,8 @@ pub(crate) use counted::Tally;
 pub use counted::{Counted, SeriesBudget};
 pub use operations::OperationTable;
 pub(crate) use operations::check_interfaces;
+pub use seat::EndpointStatus;
+pub(crate) use seat::Seat;
 pub use slot::{Applied, NamespaceSlot, Retired};
-pub use spec::{InstanceSpec, PluginSpec, SupervisionOptions, Transport};
+pub use spec::{InstanceSpec, PluginSpec, Remote, SupervisionOptions, Transport};
 pub use status::{State, Status};

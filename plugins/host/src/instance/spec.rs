@@ -3,10 +3,11 @@
 use super::SeriesBudget;
 use crate::{
     InProcessPlugin,
-    upstream::{Endpoint, ProtocolChoice},
+    upstream::{Endpoint, ProtocolChoice, RemoteEndpoint, RemoteTls, Target},
 };
 use prism_platform::Address;
 use prism_plugin_abi::{Credentials, Kind};
+use prism_tls::{ClientTls, TlsError};
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
@@ -22,6 +23,19 @@ pub enum Transport {
         /// What its calls are to travel over.
         protocol: ProtocolChoice,
     },
+    /// It is one or more processes on other hosts.
+    Remote(Remote),
+}
+
+/// A plugin on other hosts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Remote {
+    /// Where: at least one place, and a process of its own at each.
+    pub endpoints: Vec<RemoteEndpoint>,
+    /// How connections are secured; `None`: not at all.
+    pub tls: Option<RemoteTls>,
+    /// What its calls are to travel over.
+    pub protocol: ProtocolChoice,
 }
 
 impl PartialEq for Transport {
@@ -32,7 +46,8 @@ impl PartialEq for Transport {
                 Self::Process { address, protocol },
                 Self::Process { address: other_address, protocol: other_protocol },
             ) => address == other_address && protocol == other_protocol,
-            (Self::InProcess(_) | Self::Process { .. }, _) => false,
+            (Self::Remote(one), Self::Remote(another)) => one == another,
+            (Self::InProcess(_) | Self::Process { .. } | Self::Remote(_), _) => false,
         }
     }
 }
@@ -42,6 +57,7 @@ impl fmt::Debug for Transport {
         match self {
             Self::InProcess(plugin) => plugin.fmt(f),
             Self::Process { address, protocol } => write!(f, "Process({address}, {protocol:?})"),
+            Self::Remote(remote) => remote.fmt(f),
         }
     }
 }
@@ -53,7 +69,7 @@ pub struct PluginSpec {
     name: String,
     transport: Transport,
     operation_kinds: BTreeMap<String, Kind>,
-    endpoint: Option<Arc<Endpoint>>,
+    endpoints: Vec<Arc<Endpoint>>,
     metrics_interval: watch::Sender<Duration>,
 }
 
@@ -63,14 +79,25 @@ const METRICS_INTERVAL: Duration = Duration::from_secs(10);
 impl PluginSpec {
     /// A plugin by its configured name. `operation_kinds` says what its operations do where the plugin
     /// itself cannot say.
-    #[must_use]
-    pub fn new(name: String, transport: Transport, operation_kinds: BTreeMap<String, Kind>) -> Self {
-        let endpoint = match &transport {
-            Transport::InProcess(_) => None,
-            Transport::Process { address, .. } => Some(Arc::new(Endpoint::new(address.clone()))),
+    ///
+    /// # Errors
+    /// A remote plugin's host cannot be a server's name.
+    pub fn new(
+        name: String,
+        transport: Transport,
+        operation_kinds: BTreeMap<String, Kind>,
+    ) -> Result<Self, TlsError> {
+        let targets = match &transport {
+            Transport::InProcess(_) => Vec::new(),
+            Transport::Process { address, .. } => vec![Target::here(address.clone())],
+            Transport::Remote(Remote { endpoints, tls, .. }) => endpoints
+                .iter()
+                .map(|endpoint| Target::there(endpoint.clone(), tls.as_ref()))
+                .collect::<Result<_, _>>()?,
         };
+        let endpoints = targets.into_iter().map(|target| Arc::new(Endpoint::new(target))).collect();
         let metrics_interval = watch::Sender::new(METRICS_INTERVAL);
-        Self { name, transport, operation_kinds, endpoint, metrics_interval }
+        Ok(Self { name, transport, operation_kinds, endpoints, metrics_interval })
     }
 
     /// Has its instances asked what they counted this often. Holds at once, for those that run too: none has
@@ -104,7 +131,7 @@ impl PluginSpec {
     /// Connections to it that ended because it broke the transport's protocol.
     #[must_use]
     pub fn protocol_violations(&self) -> u64 {
-        self.endpoint.as_ref().map_or(0, |endpoint| endpoint.violations())
+        self.endpoints.iter().map(|endpoint| endpoint.violations()).sum()
     }
 
     /// How often it kept a thread of the proxy's for too long; `None` for one in another process.
@@ -112,12 +139,22 @@ impl PluginSpec {
     pub fn long_polls(&self) -> Option<u64> {
         match &self.transport {
             Transport::InProcess(plugin) => Some(plugin.long_polls()),
-            Transport::Process { .. } => None,
+            Transport::Process { .. } | Transport::Remote(_) => None,
         }
     }
 
-    pub(crate) fn endpoint(&self) -> Option<&Arc<Endpoint>> {
-        self.endpoint.as_ref()
+    /// How its connections are secured, where they are.
+    #[must_use]
+    pub fn tls(&self) -> Option<&ClientTls> {
+        match &self.transport {
+            Transport::Remote(Remote { tls: Some(tls), .. }) => Some(&tls.client),
+            _ => None,
+        }
+    }
+
+    /// Where it listens; nowhere, when it lives in this process.
+    pub(crate) fn endpoints(&self) -> &[Arc<Endpoint>] {
+        &self.endpoints
     }
 
     /// On this host, where trying again costs next to nothing.
@@ -125,6 +162,7 @@ impl PluginSpec {
         match &self.transport {
             Transport::InProcess(_) | Transport::Process { address: Address::Unix(_), .. } => true,
             Transport::Process { address: Address::Tcp(address), .. } => address.ip().is_loopback(),
+            Transport::Remote(remote) => remote.endpoints.iter().all(RemoteEndpoint::is_local),
         }
     }
 }

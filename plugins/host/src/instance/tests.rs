@@ -238,7 +238,7 @@ fn spec(transport: Transport, config: serde_json::Value) -> InstanceSpec {
     InstanceSpec {
         namespace: "demo".to_owned(),
         backend_type: "script".to_owned(),
-        plugin: Arc::new(PluginSpec::new("script".to_owned(), transport, BTreeMap::new())),
+        plugin: Arc::new(PluginSpec::new("script".to_owned(), transport, BTreeMap::new()).unwrap()),
         config,
         credentials: Default::default(),
         operation_kinds: BTreeMap::new(),

@@ -2,7 +2,6 @@
 //! slowly, wrongly or not at all serves all the same.
 
 use super::{Session, Supervisor};
-use crate::instance::Tally;
 use prism_platform::time::{self, Instant};
 use prism_plugin_abi::{Code, Error, Metrics};
 use std::{convert::Infallible, time::Duration};
@@ -14,7 +13,7 @@ const MISSES: u32 = 3;
 
 impl Supervisor<'_> {
     /// Asks at once and then at the plugin's interval, until it is dropped.
-    pub(super) async fn poll_metrics(&self, session: &Session, tally: &mut Tally) -> Infallible {
+    pub(super) async fn poll_metrics(&self, session: &Session) -> Infallible {
         let mut interval = self.backend.spec().plugin.metrics_interval();
         let mut misses = 0_u32;
         loop {
@@ -22,7 +21,7 @@ impl Supervisor<'_> {
             match self.ask(session).await {
                 Ok(metrics) => {
                     misses = 0;
-                    self.backend.set_counted(metrics.map(|metrics| tally.take(&metrics)));
+                    self.backend.count(self.index, metrics, self.tally);
                 }
                 Err(error) => {
                     misses = misses.saturating_add(1);
@@ -53,7 +52,7 @@ impl Supervisor<'_> {
             );
         }
         if misses >= MISSES {
-            self.backend.set_counted(None);
+            self.backend.count(self.index, None, self.tally);
         }
     }
 

@@ -6,9 +6,10 @@ mod session;
 
 use crate::{
     grpc::Lost,
-    instance::{Backend, OperationTable, State, SupervisionOptions, Tally},
+    instance::{Backend, OperationTable, Seat, State, SupervisionOptions, Tally},
     upstream::Protocol,
 };
+use futures_util::future::join_all;
 use prism_platform::{
     Platform,
     time::{self, Instant},
@@ -16,7 +17,11 @@ use prism_platform::{
 use prism_plugin_abi::{Code, Description, Error, Health, HealthStatus, Initialize, Initialized};
 use prism_plugin_envelope::encode_config;
 use session::Session;
-use std::{ops::ControlFlow, sync::Arc, time::Duration};
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 /// Between two initializations that calls asked for: a plugin whose operations answer FAILED_PRECONDITION
 /// for reasons of their own must not be initialized once per call.
@@ -46,19 +51,43 @@ impl Failure {
     }
 }
 
-/// Supervises `backend` until it is retired and shut down.
+/// Supervises `backend` at all of its seats until it is retired and shut down.
 pub(crate) async fn run(backend: Arc<Backend>, platform: Platform, options: Arc<SupervisionOptions>) {
-    let supervisor = Supervisor { backend: &backend, platform: &platform, options: &options };
-    let mut session = None;
+    let tally = Mutex::new(Tally::new(options.custom_series.clone()));
+    let seats: Vec<_> = backend
+        .seats()
+        .iter()
+        .enumerate()
+        .map(|(index, seat)| Supervisor {
+            backend: &backend,
+            seat,
+            index,
+            tally: &tally,
+            platform: &platform,
+            options: &options,
+        })
+        .collect();
+    let mut sessions: Vec<_> = seats.iter().map(|_| None).collect();
     tokio::select! {
-        () = supervisor.keep_alive(&mut session) => {}
+        _ = join_all(seats.iter().zip(&mut sessions).map(|(seat, session)| seat.keep_alive(session))) => {}
         () = backend.retired() => {}
     }
-    supervisor.wind_up(session).await;
+    // Its successor counts now.
+    tally.lock().unwrap_or_else(PoisonError::into_inner).forget();
+    for seat in &seats {
+        seat.begin_to_end();
+    }
+    backend.drained().await;
+    join_all(seats.iter().zip(sessions).map(|(seat, session)| seat.shut_down(session))).await;
 }
 
+/// Looks after one seat of an instance.
 struct Supervisor<'a> {
     backend: &'a Backend,
+    seat: &'a Seat,
+    index: usize,
+    /// Of all seats together.
+    tally: &'a Mutex<Tally>,
     platform: &'a Platform,
     options: &'a SupervisionOptions,
 }
@@ -66,7 +95,6 @@ struct Supervisor<'a> {
 impl Supervisor<'_> {
     async fn keep_alive(&self, session: &mut Option<Session>) {
         let mut failures = 0;
-        let mut tally = Tally::new(self.options.custom_series.clone());
         loop {
             *session = None;
             let failure = match self.start(session).await {
@@ -77,7 +105,7 @@ impl Supervisor<'_> {
                     let began = Instant::now();
                     let ended = tokio::select! {
                         ended = self.watch(current) => ended,
-                        never = self.poll_metrics(current, &mut tally) => match never {},
+                        never = self.poll_metrics(current) => match never {},
                     };
                     match ended {
                         // It said goodbye in good order, as servers do that limit a connection's age. Where it
@@ -90,20 +118,21 @@ impl Supervisor<'_> {
                     }
                 }
             };
-            self.backend.set_counted(None);
+            self.backend.count(self.index, None, self.tally);
             let pause = self.pause(&failure, failures);
             failures = failures.saturating_add(1);
-            let before = self.backend.status();
+            let before = self.backend.seat_status(self.index);
             // Once per reason, not once per try: a plugin that is away for a night must not fill the log.
             if before.state != State::Failed || before.reason.as_ref() != Some(&failure.reason) {
                 tracing::warn!(
                     namespace = self.backend.spec().namespace,
                     plugin = self.backend.spec().plugin.name(),
+                    endpoint = self.backend.seat_name(self.index),
                     reason = failure.reason,
                     "plugin instance failed; trying again until it serves"
                 );
             }
-            self.backend.update(|status| {
+            self.backend.update(self.index, |status| {
                 status.state = State::Failed;
                 status.reason = Some(failure.reason);
                 status.next_retry = Some(Instant::now() + pause);
@@ -129,9 +158,9 @@ impl Supervisor<'_> {
     /// Connect, Describe, Initialize, HealthCheck.
     async fn start(&self, slot: &mut Option<Session>) -> Result<(), Failure> {
         let options = self.options;
-        let session = Session::open(self.platform, self.backend.spec()).await.map_err(Failure::new)?;
+        let session = Session::open(self.platform, self.backend.spec(), self.seat).await.map_err(Failure::new)?;
         let session = slot.insert(session);
-        self.backend.update(|status| {
+        self.backend.update(self.index, |status| {
             if status.state == State::Loading {
                 status.state = State::Initializing;
                 status.reason = Some("the plugin is being initialized".to_owned());
@@ -165,7 +194,7 @@ impl Supervisor<'_> {
                 &spec.operation_kinds,
             ),
         };
-        self.backend.update(|status| {
+        self.backend.update(self.index, |status| {
             status.operations = Some(Arc::new(operations));
             status.description = description;
             status.protocol = protocol;
@@ -177,8 +206,8 @@ impl Supervisor<'_> {
     }
 
     fn open_the_way(&self, session: &Session, protocol: Option<Protocol>) {
-        self.backend.link().initialized_on(session.peer(), protocol.unwrap_or_default());
-        if let Some(endpoint) = self.backend.spec().plugin.endpoint() {
+        self.seat.link.initialized_on(session.peer(), protocol.unwrap_or_default());
+        if let Some(endpoint) = &self.seat.endpoint {
             endpoint.is_up();
         }
     }
@@ -210,16 +239,16 @@ impl Supervisor<'_> {
             HealthStatus::Degraded => (State::Degraded, Some(format!("degraded: {}", health.message))),
             HealthStatus::Healthy | HealthStatus::Unhealthy => (State::Ready, None),
         };
-        let status = self.backend.load_status();
+        let status = self.backend.seat_status(self.index);
         if status.state != state || status.reason != reason {
-            drop(status);
             tracing::info!(
                 namespace = self.backend.spec().namespace,
                 plugin = self.backend.spec().plugin.name(),
+                endpoint = self.backend.seat_name(self.index),
                 state = %state,
                 "plugin instance serves"
             );
-            self.backend.update(|status| {
+            self.backend.update(self.index, |status| {
                 status.state = state;
                 status.reason = reason;
                 status.next_retry = None;
@@ -242,11 +271,11 @@ impl Supervisor<'_> {
                     };
                 }
                 () = self.nudged(next_nudge) => {
-                    let description = self.backend.load_status().description.clone();
+                    let description = self.backend.seat_status(self.index).description;
                     if let Err(failure) = self.initialize(session, description.as_deref()).await {
                         return ControlFlow::Break(failure);
                     }
-                    self.open_the_way(session, self.backend.load_status().protocol);
+                    self.open_the_way(session, self.backend.seat_status(self.index).protocol);
                     next_nudge = Instant::now() + NUDGE_PAUSE;
                 }
                 () = time::sleep_until(next_check) => {
@@ -270,7 +299,7 @@ impl Supervisor<'_> {
 
     async fn nudged(&self, not_before: Instant) {
         time::sleep_until(not_before).await;
-        self.backend.link().nudged().await;
+        self.seat.link.nudged().await;
     }
 
     async fn check(&self, session: &Session) -> Result<Health, String> {
@@ -282,14 +311,16 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Drains, then tells the plugin that the instance is over.
-    async fn wind_up(&self, session: Option<Session>) {
-        self.backend.update(|status| {
+    fn begin_to_end(&self) {
+        self.backend.update(self.index, |status| {
             status.state = State::Draining;
             status.reason = Some("replaced or removed by a configuration change".to_owned());
             status.next_retry = None;
         });
-        self.backend.drained().await;
+    }
+
+    /// Tells the plugin that the instance is over.
+    async fn shut_down(&self, session: Option<Session>) {
         // Without a session the plugin is away, and so is the instance.
         if let Some(session) = session
             && let Err(error) =
@@ -298,11 +329,12 @@ impl Supervisor<'_> {
             tracing::warn!(
                 namespace = self.backend.spec().namespace,
                 plugin = self.backend.spec().plugin.name(),
+                endpoint = self.backend.seat_name(self.index),
                 %error,
                 "plugin instance could not be shut down"
             );
         }
-        self.backend.update(|status| status.state = State::Stopped);
+        self.backend.update(self.index, |status| status.state = State::Stopped);
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::{
     grpc::{Control, Lost},
-    instance::{InstanceSpec, Transport},
-    upstream::{PeerIdentity, Protocol, ProtocolChoice},
+    instance::{InstanceSpec, Seat, Transport},
+    upstream::{Endpoint, PeerIdentity, Protocol, ProtocolChoice},
 };
 use prism_platform::{Platform, time};
 use prism_plugin_abi::{
@@ -26,6 +26,9 @@ pub(super) enum Session {
     /// it speaks anything else.
     Process {
         control: Control,
+        endpoint: Arc<Endpoint>,
+        /// Of the certificates that the connection was opened with.
+        generation: u64,
         protocol: ProtocolChoice,
         /// The plugin knows instances: it echoed the number of this one.
         echoed: AtomicBool,
@@ -45,14 +48,16 @@ impl Session {
     ///
     /// # Errors
     /// Why not, with the address.
-    pub(super) async fn open(platform: &Platform, spec: &InstanceSpec) -> Result<Self, String> {
-        match spec.plugin.transport() {
-            Transport::InProcess(plugin) => Ok(Self::InProcess(Arc::clone(plugin.plugin()))),
-            Transport::Process { address, protocol } => {
-                let control = Control::connect(platform, address).await?;
-                Ok(Self::Process { control, protocol: *protocol, echoed: AtomicBool::new(false) })
-            }
-        }
+    pub(super) async fn open(platform: &Platform, spec: &InstanceSpec, seat: &Seat) -> Result<Self, String> {
+        let protocol = match spec.plugin.transport() {
+            Transport::InProcess(plugin) => return Ok(Self::InProcess(Arc::clone(plugin.plugin()))),
+            Transport::Process { protocol, .. } => *protocol,
+            Transport::Remote(remote) => remote.protocol,
+        };
+        let endpoint = seat.endpoint.clone().ok_or("it has no endpoint")?;
+        let generation = endpoint.target().generation();
+        let control = Control::connect(platform, endpoint.target()).await?;
+        Ok(Self::Process { control, endpoint, generation, protocol, echoed: AtomicBool::new(false) })
     }
 
     /// The process at the other end, where that can be known.
@@ -67,7 +72,13 @@ impl Session {
     pub(super) async fn lost(&self) -> Lost {
         match self {
             Self::InProcess(_) => std::future::pending().await,
-            Self::Process { control, .. } => control.lost().await,
+            Self::Process { control, endpoint, generation, .. } => tokio::select! {
+                lost = control.lost() => lost,
+                // What it was opened with may be trusted no longer, by either side.
+                () = endpoint.target().newer_than(*generation) => {
+                    Lost { reason: "its certificates were renewed".to_owned(), graceful: true }
+                }
+            },
         }
     }
 

@@ -1,12 +1,12 @@
 //! A worker's connection to a plugin: dialled when first needed, shared by all of the worker's calls,
 //! replaced when it is gone.
 
-use super::{Carrier, Closed, Dialled, PeerIdentity, endpoint::Shared, within_deadline};
+use super::{Carrier, Closed, Dialled, PeerIdentity, Target, endpoint::Shared, within_deadline};
 use crate::{
     channel::ForwardError,
     worker::{Spawner, WorkerLocal},
 };
-use prism_platform::{Address, Platform, time::Instant};
+use prism_platform::{Platform, time::Instant};
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
@@ -35,12 +35,15 @@ const LAST_PAUSE: Duration = Duration::from_millis(250);
 pub(crate) struct Connection<C> {
     pub(crate) carrier: C,
     pub(super) peer: Option<PeerIdentity>,
+    target: Arc<Target>,
+    /// Of the certificates that it was opened with.
+    generation: u64,
     closed: Cell<bool>,
 }
 
 impl<C: Carrier> Connection<C> {
     fn takes_calls(&self) -> bool {
-        !self.closed.get() && self.carrier.takes_calls()
+        !self.closed.get() && self.generation == self.target.generation() && self.carrier.takes_calls()
     }
 
     /// It takes no more calls: the next one dials. Calls under way on it go on.
@@ -58,7 +61,7 @@ enum State<C> {
 
 /// One worker's way to one endpoint.
 pub(super) struct Upstream<C> {
-    address: Address,
+    target: Arc<Target>,
     shared: Arc<Shared>,
     platform: Platform,
     spawner: Spawner,
@@ -81,9 +84,9 @@ impl Drop for Admitted {
 }
 
 impl<C: Carrier> Upstream<C> {
-    pub(super) fn new(worker: &WorkerLocal, address: &Address, shared: &Arc<Shared>) -> Self {
+    pub(super) fn new(worker: &WorkerLocal, target: &Arc<Target>, shared: &Arc<Shared>) -> Self {
         Self {
-            address: address.clone(),
+            target: Arc::clone(target),
             shared: Arc::clone(shared),
             platform: worker.platform().clone(),
             spawner: worker.spawner(),
@@ -104,11 +107,18 @@ impl<C: Carrier> Upstream<C> {
                 _ => 0,
             };
             if active - MAX_WAITING >= at_once {
-                return Err(ForwardError::Overloaded(format!("{MAX_WAITING} for {}", self.address)));
+                return Err(ForwardError::Overloaded(format!("{MAX_WAITING} for {}", self.target)));
             }
         }
         self.active.fetch_add(1, Ordering::Relaxed);
         Ok(Admitted(Arc::clone(&self.active)))
+    }
+
+    /// Calls under way or waiting, and whether it cannot be connected to just now.
+    pub(super) fn load(&self) -> (usize, bool) {
+        let failing = matches!(&*self.state.borrow(), State::Failed { until, epoch, .. }
+            if *epoch == self.shared.epoch() && Instant::now() < *until);
+        (self.active.load(Ordering::Relaxed), failing)
     }
 
     #[cfg(test)]
@@ -140,7 +150,7 @@ impl<C: Carrier> Upstream<C> {
                     }
                     _ if waited == DIALS => {
                         let reason = "it closes its connections as soon as they are open";
-                        return Err(ForwardError::Unavailable(format!("{}: {reason}", self.address)));
+                        return Err(ForwardError::Unavailable(format!("{}: {reason}", self.target)));
                     }
                     State::Dialling => {}
                     State::Idle | State::Open(_) | State::Failed { .. } => {
@@ -168,11 +178,19 @@ impl<C: Carrier> Upstream<C> {
 
     /// Dials, and then drives the connection until it ends.
     async fn dial(self: Rc<Self>, epoch: u64) {
-        let handshake = C::handshake(&self.platform, &self.address);
-        let open = match within_deadline(&self.address, handshake).await {
+        // Read first: should they be renewed meanwhile, the connection is replaced, which does no harm.
+        let generation = self.target.generation();
+        let handshake = C::handshake(&self.platform, &self.target);
+        let open = match within_deadline(&self.target, handshake).await {
             Ok(Dialled { carrier, peer, driver }) => {
                 self.failures.set(0);
-                let connection = Rc::new(Connection { carrier, peer, closed: Cell::new(false) });
+                let connection = Rc::new(Connection {
+                    carrier,
+                    peer,
+                    target: Arc::clone(&self.target),
+                    generation,
+                    closed: Cell::new(false),
+                });
                 *self.state.borrow_mut() = State::Open(Rc::clone(&connection));
                 Some((driver, connection))
             }
@@ -188,7 +206,7 @@ impl<C: Carrier> Upstream<C> {
         self.dialled.notify_waiters();
         if let Some((driver, connection)) = open {
             let (upstream, weak) = (Rc::downgrade(&self), Rc::downgrade(&connection));
-            let (shared, address) = (Arc::clone(&self.shared), self.address.clone());
+            let (shared, address) = (Arc::clone(&self.shared), Arc::clone(&self.target));
             // Else the driver would keep alive what it waits for to go.
             drop((self, connection));
             match driver.await {

@@ -1,8 +1,7 @@
 //! Where a plugin in another process listens.
 
-use super::connection::Upstream;
+use super::{Target, connection::Upstream};
 use crate::{frames::Frames, grpc::Grpc, worker::WorkerLocal};
-use prism_platform::Address;
 use std::{
     fmt,
     rc::Rc,
@@ -34,7 +33,7 @@ impl Shared {
 /// Where a plugin listens. Workers keep one connection each for it and transport, whatever the number of
 /// namespaces.
 pub(crate) struct Endpoint {
-    address: Address,
+    target: Arc<Target>,
     shared: Arc<Shared>,
 }
 
@@ -46,12 +45,12 @@ pub(super) struct Ways {
 }
 
 impl Endpoint {
-    pub(crate) fn new(address: Address) -> Self {
-        Self { address, shared: Arc::default() }
+    pub(crate) fn new(target: Target) -> Self {
+        Self { target: Arc::new(target), shared: Arc::default() }
     }
 
-    pub(crate) fn address(&self) -> &Address {
-        &self.address
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
     }
 
     /// The plugin is up: workers may dial at once.
@@ -67,8 +66,8 @@ impl Endpoint {
     /// This worker's ways to the endpoint.
     pub(super) fn ways(self: &Arc<Self>, worker: &WorkerLocal) -> Rc<Ways> {
         worker.slot(self, || Ways {
-            grpc: Rc::new(Upstream::new(worker, &self.address, &self.shared)),
-            frames: Rc::new(Upstream::new(worker, &self.address, &self.shared)),
+            grpc: Rc::new(Upstream::new(worker, &self.target, &self.shared)),
+            frames: Rc::new(Upstream::new(worker, &self.target, &self.shared)),
         })
     }
 }
@@ -87,6 +86,6 @@ impl Endpoint {
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Endpoint({})", self.address)
+        write!(f, "Endpoint({})", self.target)
     }
 }

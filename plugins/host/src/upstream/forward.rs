@@ -5,6 +5,7 @@ mod at_once;
 
 use super::{
     Carrier, Endpoint, Link, Protocol,
+    balance::Routes,
     connection::{Admitted, Connection, Upstream},
 };
 use crate::{
@@ -16,28 +17,44 @@ use http::{HeaderMap, HeaderValue};
 use prism_plugin_abi::CallContext;
 use std::{fmt, rc::Rc, sync::Arc};
 
-/// One instance's way to a plugin in another process.
+/// Where an instance is: at each endpoint of its plugin, with what its supervisor there says.
+pub(crate) struct Seats(Vec<(Arc<Endpoint>, Arc<Link>)>);
+
+impl Seats {
+    pub(super) fn each(&self) -> &[(Arc<Endpoint>, Arc<Link>)] {
+        &self.0
+    }
+}
+
+/// One instance's way to a plugin in another process, or in several.
 pub(crate) struct RemoteChannel {
-    endpoint: Arc<Endpoint>,
-    link: Arc<Link>,
+    seats: Arc<Seats>,
 }
 
 impl RemoteChannel {
-    pub(crate) fn new(endpoint: Arc<Endpoint>, link: Arc<Link>) -> Self {
-        Self { endpoint, link }
+    pub(crate) fn new(seats: Vec<(Arc<Endpoint>, Arc<Link>)>) -> Self {
+        Self { seats: Arc::new(Seats(seats)) }
     }
 }
 
 impl fmt::Debug for RemoteChannel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RemoteChannel({}, {})", self.endpoint.address(), self.link.protocol())
+        let mut list = f.debug_list();
+        for (endpoint, link) in self.seats.each() {
+            list.entry(&format_args!("{}, {}", endpoint.target(), link.protocol()));
+        }
+        list.finish()
     }
 }
 
 impl PluginChannel for RemoteChannel {
     fn forward(&self, worker: &WorkerLocal, rpc: Rpc, context: CallContext, body: WireBody) -> Forwarding {
-        let ways = self.endpoint.ways(worker);
-        let link = Arc::clone(&self.link);
+        let [(endpoint, link)] = self.seats.each() else {
+            let routes = worker.slot(&self.seats, || Routes::new(worker, &self.seats));
+            return Forwarding::new(routes.forward(worker.turn(), rpc, context, body));
+        };
+        let ways = endpoint.ways(worker);
+        let link = Arc::clone(link);
         match link.protocol() {
             Protocol::Grpc => Forwarding::new(forward(Rc::clone(&ways.grpc), link, rpc, context, body)),
             Protocol::Frames => at_once::forward(&ways.frames, link, rpc, context, body),
@@ -95,7 +112,7 @@ async fn once_more<C: Carrier>(
 }
 
 /// Calls the supervisor when the plugin does not know the instance.
-fn check_instance(reply: &WireReply, link: &Link) {
+pub(super) fn check_instance(reply: &WireReply, link: &Link) {
     if is_unknown_instance(reply) {
         link.nudge();
     }
@@ -114,21 +131,26 @@ fn is_unknown_instance(reply: &WireReply) -> bool {
     }
 }
 
-struct Call<'a, C> {
-    upstream: &'a Rc<Upstream<C>>,
-    link: &'a Link,
-    rpc: Rpc,
-    context: &'a CallContext,
+pub(super) struct Call<'a, C> {
+    pub(super) upstream: &'a Rc<Upstream<C>>,
+    pub(super) link: &'a Link,
+    pub(super) rpc: Rpc,
+    pub(super) context: &'a CallContext,
 }
 
 impl<C: Carrier> Call<'_, C> {
     async fn attempt(&self, admitted: &mut Option<Admitted>, body: WireBody) -> Result<WireReply, Failed> {
-        let connection = match self.upstream.open() {
-            Some(connection) if self.link.is_initialized(connection.peer) => connection,
-            // Boxed for the same reason: nearly every call finds an open connection.
-            _ => Box::pin(self.connection()).await?,
-        };
+        let connection = self.ready().await?;
         C::attempt(connection, self.rpc, self.context, admitted, body).await
+    }
+
+    /// The open connection, or one that is opened for this.
+    pub(super) async fn ready(&self) -> Result<Rc<Connection<C>>, ForwardError> {
+        match self.upstream.open() {
+            Some(connection) if self.link.is_initialized(connection.peer) => Ok(connection),
+            // Boxed for the same reason: nearly every call finds an open connection.
+            _ => Box::pin(self.connection()).await,
+        }
     }
 
     /// A connection to the process that `Initialize` ran on.

@@ -11,6 +11,8 @@ pub(crate) struct Link {
     peer: AtomicU64,
     /// Calls travel in frames.
     frames: AtomicBool,
+    /// Calls may go there.
+    serves: AtomicBool,
     /// Calls met a plugin that does not know the instance.
     nudge: Notify,
 }
@@ -20,6 +22,15 @@ impl Link {
     pub(crate) fn initialized_on(&self, peer: Option<PeerIdentity>, protocol: Protocol) {
         self.frames.store(protocol == Protocol::Frames, Ordering::Release);
         self.peer.store(peer.map_or(0, PeerIdentity::number), Ordering::Release);
+    }
+
+    /// Whether calls may go there.
+    pub(crate) fn set_serves(&self, serves: bool) {
+        self.serves.store(serves, Ordering::Release);
+    }
+
+    pub(super) fn serves(&self) -> bool {
+        self.serves.load(Ordering::Acquire)
     }
 
     /// What calls travel over.

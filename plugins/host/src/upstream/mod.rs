@@ -1,6 +1,7 @@
 //! What every transport to a plugin in another process shares: where the plugin is, each worker's connection
 //! to it, and what makes a call go to the right process, once or at most twice.
 
+mod balance;
 mod connection;
 mod endpoint;
 mod forward;
@@ -8,6 +9,7 @@ mod link;
 mod peer;
 mod protocol;
 mod reply;
+mod target;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -19,17 +21,15 @@ pub(crate) use link::Link;
 pub(crate) use peer::PeerIdentity;
 pub use protocol::{Protocol, ProtocolChoice};
 pub(crate) use reply::{GATHER, Receive, Reply};
+pub(crate) use target::{Target, Who};
+pub use target::{RemoteEndpoint, RemoteTls};
 pub(crate) use upload::{Ended, Sink, Upload};
 
 use crate::channel::{ForwardError, Rpc, WireBody, WireReply};
 use futures_util::future::LocalBoxFuture;
-use prism_platform::{Address, Platform, time};
+use prism_platform::{Platform, time};
 use prism_plugin_abi::{CallContext, Code, Error};
 use std::{future::Future, rc::Rc, time::Duration};
-
-/// A plugin on this host answers within milliseconds; on another, within a round trip or two. Whoever
-/// waits longer than this would rather hear that it is away.
-pub(crate) const DIAL_DEADLINE: Duration = Duration::from_secs(1);
 
 /// A transport, as the type of its open connections.
 pub(crate) trait Carrier: Sized + 'static {
@@ -40,7 +40,7 @@ pub(crate) trait Carrier: Sized + 'static {
     /// Why there is no connection, without the address.
     fn handshake(
         platform: &Platform,
-        address: &Address,
+        target: &Target,
     ) -> impl Future<Output = Result<Dialled<Self>, String>>;
 
     /// Whether it takes new calls, as far as that is known.
@@ -81,15 +81,16 @@ pub(crate) struct Dialled<C> {
 /// Puts the deadline and the address to a handshake.
 ///
 /// # Errors
-/// Why there is no connection, with the address; [`DIAL_DEADLINE`] at the latest.
+/// Why there is no connection, with the address; after what the target's connections may take at the latest.
 pub(crate) async fn within_deadline<T>(
-    address: &Address,
+    target: &Target,
     handshake: impl Future<Output = Result<T, String>>,
 ) -> Result<T, String> {
-    match time::timeout(DIAL_DEADLINE, handshake).await {
+    let deadline = target.deadline();
+    match time::timeout(deadline, handshake).await {
         Ok(Ok(dialled)) => Ok(dialled),
-        Ok(Err(problem)) => Err(format!("{address}: {problem}")),
-        Err(_) => Err(format!("{address}: it did not answer within {} s", DIAL_DEADLINE.as_secs())),
+        Ok(Err(problem)) => Err(format!("{target}: {problem}")),
+        Err(_) => Err(format!("{target}: it did not answer within {} s", deadline.as_secs())),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What calls to another process may rely on, whatever they travel over: each test runs over every transport.
 
-use super::{Endpoint, Link, PeerIdentity, Protocol, RemoteChannel};
+use super::{Endpoint, Link, PeerIdentity, Protocol, RemoteChannel, Target};
 use crate::{
     ForwardError, Forwarding, PluginChannel, ReplyBody, Rpc, WireBody, WireReply, WorkerLocal,
     testing::{
@@ -84,7 +84,7 @@ impl Rig {
 fn channel(protocol: Protocol, address: &Address) -> (RemoteChannel, Arc<Link>) {
     let link = Arc::new(Link::default());
     link.initialized_on(None, protocol);
-    (RemoteChannel::new(Arc::new(Endpoint::new(address.clone())), Arc::clone(&link)), link)
+    (RemoteChannel::new(vec![(Arc::new(Endpoint::new(Target::here(address.clone()))), Arc::clone(&link))]), link)
 }
 
 fn whole(body: &'static str) -> WireBody {

@@ -7,15 +7,16 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Redis as a Prism Edge backend plugin.
 ///
-/// Without an option it listens where PRISM_PLUGIN_SOCKET, PLUGIN_SOCKET or PLUGIN_GRPC_PORT say, else on
-/// 127.0.0.1:50100. Its configuration and credentials come from the proxy.
+/// Without an option it listens where PRISM_PLUGIN_SOCKET, PLUGIN_SOCKET, PRISM_PLUGIN_ADDRESS or PLUGIN_GRPC_PORT
+/// say, else on 127.0.0.1:50100. PRISM_PLUGIN_TLS_CERT, PRISM_PLUGIN_TLS_KEY and PRISM_PLUGIN_TLS_CLIENT_CA name the
+/// PEM files for TLS, without which it should be on loopback or a unix socket. Its configuration and credentials come from the proxy.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
     /// Unix socket to listen on; made with mode 0600.
     #[arg(long, value_name = "PATH", conflicts_with = "address")]
     socket: Option<PathBuf>,
-    /// TCP address to listen on. Nobody is authenticated and nothing encrypted: keep it on loopback.
+    /// TCP address to listen on. Without TLS nobody is authenticated and nothing encrypted: keep it on loopback.
     #[arg(long, value_name = "HOST:PORT")]
     address: Option<SocketAddr>,
 }

@@ -6,7 +6,8 @@ use super::{
     replay::{First, Replay},
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use std::{io, time::Duration};
+use prism_tls::{ServerTls, alpn};
+use std::{io, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
 /// How long a connection may take to say what it speaks. A proxy says it at once; a connection that never
@@ -20,11 +21,32 @@ const UNDECIDED: usize = 1024;
 /// An accepted connection, from its first byte on.
 pub(super) type Connection = Replay<Accepted>;
 
+/// Agrees on encryption, and finds out what the connection speaks.
+///
+/// # Errors
+/// It broke, the client is not who it should be, or it speaks something else than what was agreed on.
+async fn greet(io: Accepted, tls: Option<Arc<ServerTls>>) -> io::Result<(Connection, First)> {
+    let io = match tls {
+        Some(tls) => Accepted::Tls(Box::new(tls.accept(io).await?)),
+        None => io,
+    };
+    let agreed = io.agreed().map(|protocol| match protocol == alpn::FRAMES {
+        true => First::Frames,
+        false => First::Other,
+    });
+    let (connection, first) = Replay::look(io).await?;
+    if agreed.is_some_and(|agreed| agreed != first) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok((connection, first))
+}
+
 /// Accepts until `draining`; then closes the listener and returns when the last frames connection ended.
 /// What is not frames goes into `others`: who speaks gRPC refuses what is neither. Dropped before that, it
 /// ends its connections where they are.
 pub(super) async fn accept(
     mut listener: Listener,
+    tls: Option<Arc<ServerTls>>,
     server: frames::Server,
     others: mpsc::Sender<io::Result<Connection>>,
     draining: impl Future<Output = ()>,
@@ -37,7 +59,7 @@ pub(super) async fn accept(
             () = &mut draining => break,
             accepted = listener.next(), if undecided.len() < UNDECIDED => {
                 if let Some(Ok(io)) = accepted {
-                    undecided.push(timeout(FIRST_BYTES, Replay::look(io)));
+                    undecided.push(timeout(FIRST_BYTES, greet(io, tls.clone())));
                 }
             }
             Some(decided) = undecided.next() => match decided {

@@ -1,5 +1,6 @@
 //! Binding: a unix socket that only its owner can reach, or a TCP port.
 
+use prism_tls::ServerStream;
 use socket2::{Domain, Socket, Type};
 use std::{
     fmt, fs,
@@ -26,7 +27,9 @@ use tonic::transport::server::Connected;
 pub enum Address {
     /// A unix socket, made with mode 0600.
     Unix(PathBuf),
-    /// A TCP address. Nothing is encrypted or authenticated on it.
+    /// A TCP address. Nothing is encrypted or authenticated on it without [`ServeOptions::tls`].
+    ///
+    /// [`ServeOptions::tls`]: super::ServeOptions::tls
     Tcp(SocketAddr),
 }
 
@@ -48,6 +51,18 @@ pub enum BindError {
     /// Something else has the path.
     #[error("{0}: exists and is no socket; remove it or choose another path")]
     NotASocket(Address),
+    /// The environment names an address that is none.
+    #[error("PRISM_PLUGIN_ADDRESS is `{0}`, not an IP address and a port such as `0.0.0.0:50100`")]
+    Address(String),
+    /// The environment names some of the files for TLS and not the others.
+    #[error("{0} is not set: TLS needs PRISM_PLUGIN_TLS_CERT, PRISM_PLUGIN_TLS_KEY and PRISM_PLUGIN_TLS_CLIENT_CA")]
+    Incomplete(&'static str),
+    /// The environment names an address that others can reach, and no files for TLS.
+    #[error(
+        "PRISM_PLUGIN_ADDRESS {0} is not on loopback: set PRISM_PLUGIN_TLS_CERT, PRISM_PLUGIN_TLS_KEY and \
+         PRISM_PLUGIN_TLS_CLIENT_CA, or anybody could call the plugin"
+    )]
+    Exposed(SocketAddr),
     /// The environment names a port that is none.
     #[error("PLUGIN_GRPC_PORT is `{0}`, not a port number from 0 to 65535")]
     Port(String),
@@ -176,6 +191,19 @@ pub enum Accepted {
     Unix(UnixStream),
     /// TCP.
     Tcp(TcpStream),
+    /// Either, encrypted.
+    Tls(Box<ServerStream<Accepted>>),
+}
+
+impl Accepted {
+    /// The protocol that was agreed on before the first byte (RFC 7301); `None` without TLS, and where the client left
+    /// it open.
+    pub(super) fn agreed(&self) -> Option<&[u8]> {
+        match self {
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+            Self::Unix(_) | Self::Tcp(_) => None,
+        }
+    }
 }
 
 impl Connected for Accepted {
@@ -219,6 +247,7 @@ macro_rules! each {
         match $self.get_mut() {
             Self::Unix($stream) => $body,
             Self::Tcp($stream) => $body,
+            Self::Tls($stream) => $body,
         }
     };
 }

@@ -1,7 +1,7 @@
 //! The simulated network, as the platform's.
 
 use prism_platform::{Accepted, Address, BindOptions, BoxFuture, Io, Listener, Net};
-use std::io;
+use std::{io, net::SocketAddr};
 
 /// turmoil's network. It has no unix sockets.
 pub(crate) struct Turmoil;
@@ -23,9 +23,13 @@ impl Net for Turmoil {
             async move { Ok(Io::Other(Box::new(turmoil::net::TcpStream::connect(tcp(address)?).await?))) },
         )
     }
+
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move { Ok(vec![SocketAddr::new(turmoil::lookup(host), port)]) })
+    }
 }
 
-fn tcp(address: &Address) -> io::Result<std::net::SocketAddr> {
+fn tcp(address: &Address) -> io::Result<SocketAddr> {
     match address {
         Address::Tcp(address) => Ok(*address),
         Address::Unix(_) => {

@@ -92,7 +92,7 @@ fn a_plugin_that_dies_in_the_middle_of_its_greeting() {
             })
             .await;
             let reason = unavailable(way.unary("x").await);
-            assert!(reason.contains(&way.endpoint.address().to_string()), "{reason}");
+            assert!(reason.contains(&way.address.to_string()), "{reason}");
         }
     });
 }

@@ -177,7 +177,7 @@ fn a_connection_that_nobody_needs_is_closed_once_its_calls_are_over() {
         assert!(time::timeout(Duration::from_millis(20), &mut call).await.is_err());
         // A call under way knows the worker's way to the endpoint, not the endpoint; the slot of one that is gone
         // is dropped when the next one is made.
-        let Way { endpoint, channel, worker, _directory } = way;
+        let Way { address: _, endpoint, channel, worker, _directory } = way;
         drop((channel, endpoint));
         worker.slot(&Arc::new(()), || ());
         assert!(time::timeout(Duration::from_millis(20), &mut call).await.is_err());

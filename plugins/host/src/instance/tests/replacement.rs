@@ -43,18 +43,18 @@ fn every_part_of_a_specification_counts() {
                 address: "127.0.0.1:2".parse().unwrap(),
                 protocol: ProtocolChoice::Auto,
             };
-            spec.plugin = Arc::new(PluginSpec::new("script".into(), transport, BTreeMap::new()));
+            spec.plugin = Arc::new(PluginSpec::new("script".into(), transport, BTreeMap::new()).unwrap());
         },
         |spec| {
             let transport = Transport::Process {
                 address: "127.0.0.1:1".parse().unwrap(),
                 protocol: ProtocolChoice::Grpc,
             };
-            spec.plugin = Arc::new(PluginSpec::new("script".into(), transport, BTreeMap::new()));
+            spec.plugin = Arc::new(PluginSpec::new("script".into(), transport, BTreeMap::new()).unwrap());
         },
         |spec| {
             let transport = Transport::InProcess(Arc::new(Echo::default()).into());
-            spec.plugin = Arc::new(PluginSpec::new("script".into(), transport, BTreeMap::new()));
+            spec.plugin = Arc::new(PluginSpec::new("script".into(), transport, BTreeMap::new()).unwrap());
         },
     ];
     for change in changes {

@@ -36,10 +36,10 @@ fn a_plugin_that_is_away_is_named_and_found_again() {
 fn news_of_its_return_ends_the_pause() {
     over_each(async |protocol| {
         let (_directory, address) = socket();
-        let endpoint = Arc::new(Endpoint::new(address.clone()));
+        let endpoint = Arc::new(Endpoint::new(Target::here(address.clone())));
         let link = Arc::new(Link::default());
         link.initialized_on(None, protocol);
-        let channel = RemoteChannel::new(Arc::clone(&endpoint), link);
+        let channel = RemoteChannel::new(vec![(Arc::clone(&endpoint), link)]);
         let worker = worker();
         let call = || channel.forward(&worker, Rpc::Execute, CallContext::default(), whole("x"));
         for _ in 0..20 {
