@@ -99,14 +99,40 @@ mod tests {
 
     #[test]
     fn hosts_and_ports_read_as_they_print() {
-        for text in ["a:1", "cache.example.com:50100", "a_b.c-d.:65535", "10.0.0.7:1", "[::1]:50100", "7a:1"] {
+        for text in ["a:1", "cache.example.com:50100", "a_b.c-d.:65535", "10.0.0.7:1", "[::1]:50100", "7a:1"]
+        {
             assert_eq!(text.parse::<HostPort>().unwrap().to_string(), text);
         }
         assert_eq!("Cache.Example:1".parse::<HostPort>().unwrap().host, "cache.example");
         for text in [
-            "", ":", ":1", "a", "a:", "a:0", "a:65536", "a:-1", "a:+", "a b:1", "a/b:1", "a:1/b", "user@a:1",
-            "-a:1", "a-:1", "a..b:1", ".:1", "::1:1", "[::1]", "[a]:1", "[10.0.0.7]:1", "[::1:1", "10.0.0:1",
-            "10.0.0.256:1", "http://a:1", "a%20:1", "é:1", "a\0:1",
+            "",
+            ":",
+            ":1",
+            "a",
+            "a:",
+            "a:0",
+            "a:65536",
+            "a:-1",
+            "a:+",
+            "a b:1",
+            "a/b:1",
+            "a:1/b",
+            "user@a:1",
+            "-a:1",
+            "a-:1",
+            "a..b:1",
+            ".:1",
+            "::1:1",
+            "[::1]",
+            "[a]:1",
+            "[10.0.0.7]:1",
+            "[::1:1",
+            "10.0.0:1",
+            "10.0.0.256:1",
+            "http://a:1",
+            "a%20:1",
+            "é:1",
+            "a\0:1",
         ] {
             assert!(text.parse::<HostPort>().is_err(), "{text}");
         }

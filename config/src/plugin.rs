@@ -69,7 +69,7 @@ pub struct PluginTls {
     /// The authorities that its certificate may be from, absolute.
     pub ca_cert: PathBuf,
     /// The proxy's certificate and key, absolute.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(flatten)]
     pub client: Option<ClientIdentity>,
     /// Whose certificate it must be, where that is not the endpoint's host.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -253,12 +253,7 @@ pub(crate) enum PluginType {
 }
 
 fn not_built_types(schema: &mut Schema) {
-    add_not_built_values(
-        schema,
-        &[
-            ("wasm", "`wasm` plugins are not built yet"),
-        ],
-    );
+    add_not_built_values(schema, &[("wasm", "`wasm` plugins are not built yet")]);
 }
 
 fn not_built_keys(schema: &mut Schema) {

@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 use prism_config::Source;
 use prism_edge::{
-    Accepted, Builtins, ConfigFile, Options, Proxy, Refusal, check_files, config_registry,
-    run_on_threads, watch,
+    Accepted, Builtins, ConfigFile, Options, Proxy, Refusal, check_files, config_registry, run_on_threads,
+    watch,
 };
 use prism_filters::{Registry, registry};
 use prism_platform::{Platform, avoid_huge_pages, raise_open_files};

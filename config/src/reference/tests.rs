@@ -99,7 +99,8 @@ fn rows_say_what_the_schema_says() {
         "| `plugin` | string or [mapping](#plugins) | – |",
         "| `operations` | mapping of names to `read`, `write` or `admin` | `{}` |",
         "| `headers` | mapping of names to strings | `{}` |",
-        "| `tls` | mapping | *not built yet* | For `remote`: how the connection is secured.<br>Keys: `ca_cert`,",
+        "| `endpoints` | list of host and port, at most 32 items | `[]` |",
+        "| `command` | list of strings, not empty | *not built yet* |",
         "| `workers` | integer, 1 to 1024 | – |",
     ] {
         assert!(text.contains(&format!("\n{start} ")), "{start} is not in\n{text}");

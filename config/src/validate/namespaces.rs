@@ -62,10 +62,12 @@ pub(super) fn check<'a>(document: &'a Node, declared: &Names<'_>, context: &mut 
 
 /// Credentials travel in `Initialize`, so not to a plugin that is reached in clear.
 fn secrets(document: &Node, namespace: &Node, path: &str, context: &mut Context<'_>) {
-    let Some(credentials) = namespace.entry("credentials").filter(|entry| !entry.value.entries().is_empty()) else {
+    let Some(credentials) = namespace.entry("credentials").filter(|entry| !entry.value.entries().is_empty())
+    else {
         return;
     };
-    let called = |name: &str| document.list("plugins").iter().find(|plugin| plugin.text("name") == Some(name));
+    let called =
+        |name: &str| document.list("plugins").iter().find(|plugin| plugin.text("name") == Some(name));
     let plugin = match namespace.get("plugin") {
         None => namespace.text("backend").and_then(called),
         Some(plugin) => plugin.as_str().map_or(Some(plugin), called),

@@ -26,7 +26,13 @@ pub(super) fn check<'a>(document: &'a Node, context: &mut Context<'_>) -> Names<
 pub(super) fn definition(plugin: &Node, name: Option<&str>, path: &str, context: &mut Context<'_>) {
     match plugin.text("type") {
         Some("builtin") => {
-            foreign(plugin, &["socket", "library", "offload", "endpoint", "endpoints", "tls"], "builtin", path, context);
+            foreign(
+                plugin,
+                &["socket", "library", "offload", "endpoint", "endpoints", "tls"],
+                "builtin",
+                path,
+                context,
+            );
             let (builtin, at, place) = match plugin.entry("builtin") {
                 Some(entry) => (entry.value.as_str(), entry.value.at, format!("{path}.builtin")),
                 None => (name, plugin.at, path.to_owned()),
@@ -36,7 +42,13 @@ pub(super) fn definition(plugin: &Node, name: Option<&str>, path: &str, context:
             }
         }
         Some("sidecar") => {
-            foreign(plugin, &["builtin", "library", "offload", "endpoint", "endpoints", "tls"], "sidecar", path, context);
+            foreign(
+                plugin,
+                &["builtin", "library", "offload", "endpoint", "endpoints", "tls"],
+                "sidecar",
+                path,
+                context,
+            );
             match plugin.get("socket") {
                 Some(node) => {
                     if let Some(text) = node.as_str() {
@@ -51,7 +63,13 @@ pub(super) fn definition(plugin: &Node, name: Option<&str>, path: &str, context:
             }
         }
         Some("in_process") => {
-            foreign(plugin, &["builtin", "socket", "endpoint", "endpoints", "tls"], "in_process", path, context);
+            foreign(
+                plugin,
+                &["builtin", "socket", "endpoint", "endpoints", "tls"],
+                "in_process",
+                path,
+                context,
+            );
             if plugin.entry("library").is_none() {
                 let hint = "add `library:` with the shared library's path".to_owned();
                 context.problems.invalid(
@@ -76,7 +94,9 @@ fn endpoints(plugin: &Node, path: &str, context: &mut Context<'_>) {
     let list = plugin.list("endpoints");
     let (one, several) = (plugin.entry("endpoint"), plugin.entry("endpoints"));
     let (message, hint) = match (one, several) {
-        (Some(_), Some(_)) => ("`endpoint` and `endpoints` are both there", "put all of them into `endpoints`"),
+        (Some(_), Some(_)) => {
+            ("`endpoint` and `endpoints` are both there", "put all of them into `endpoints`")
+        }
         (None, None) => ("a `remote` plugin needs `endpoints`", "add `endpoints: [HOST:PORT]`"),
         (None, Some(entry)) if matches!(entry.value.value, NodeValue::List(_)) && list.is_empty() => {
             ("`endpoints` is empty", "add at least one HOST:PORT")
@@ -100,7 +120,8 @@ fn endpoints(plugin: &Node, path: &str, context: &mut Context<'_>) {
 fn tls(plugin: &Node, path: &str, context: &mut Context<'_>) {
     let Some(tls) = plugin.get("tls") else {
         let message = "a `remote` plugin needs `tls`";
-        let hint = "add `tls:` with a `ca_cert`, or `tls: { enabled: false }` for a network that nobody else is on";
+        let hint =
+            "add `tls:` with a `ca_cert`, or `tls: { enabled: false }` for a network that nobody else is on";
         context.problems.invalid(plugin.at, path, message, Some(hint.to_owned()));
         return;
     };
@@ -117,7 +138,8 @@ fn tls(plugin: &Node, path: &str, context: &mut Context<'_>) {
         return;
     }
     if tls.entry("ca_cert").is_none() {
-        let hint = "add `ca_cert:` with the PEM file of the authorities that its certificate may be from".to_owned();
+        let hint =
+            "add `ca_cert:` with the PEM file of the authorities that its certificate may be from".to_owned();
         context.problems.invalid(tls.at, &path, "`tls` needs a `ca_cert`", Some(hint));
     }
     for (one, other) in [("client_cert", "client_key"), ("client_key", "client_cert")] {

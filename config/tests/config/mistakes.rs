@@ -73,7 +73,7 @@ namespaces:
             "13:31: listeners[0].http2.max_concurrent_streams: expected an integer, found a string `7`",
             "15:26: listeners[0].http2.keepalive_timeout: expected a duration such as `500ms`, `30s`, `5m` or `1h`, \
              found a string `ten seconds`",
-            "18:11: plugins[0].type: expected one of `builtin`, `sidecar`, `in_process`, `wasm`, `remote`, `grpc`, \
+            "18:11: plugins[0].type: expected one of `builtin`, `sidecar`, `in_process`, `remote`, `grpc`, `wasm`, \
              found a string `siidecar` (did you mean `sidecar`?)",
             "19:5: plugins[1]: the key `name` is missing",
             "20:13: plugins[1].socket: expected a string, found an integer `7` (put it in quotes)",
@@ -199,7 +199,7 @@ listeners:
 plugins:
   - { name: a, type: in_process, library: x.so }
   - { name: b, type: wasm, module: x.wasm }
-  - { name: c, type: remote, endpoint: 'a:1', endpoints: [], tls: { enabled: true } }
+  - { name: c, type: builtin, builtin: memory }
   - { name: d, type: sidecar, command: [./x], env: { A: b }, cwd: /, user: x, limits: {} }
 namespaces:
   - name: n
@@ -227,10 +227,6 @@ namespaces:
             "21:29: listeners[0].routes[2].match.headers.Host: matching on the request's authority is not built yet",
             "24:22: plugins[1].type: `wasm` plugins are not built yet",
             "24:36: plugins[1].module: `module` is not built yet",
-            "25:22: plugins[2].type: `remote` plugins are not built yet",
-            "25:40: plugins[2].endpoint: `endpoint` is not built yet",
-            "25:58: plugins[2].endpoints: `endpoints` is not built yet",
-            "25:67: plugins[2].tls: `tls` is not built yet",
             "26:40: plugins[3].command: `command` is not built yet",
             "26:52: plugins[3].env: `env` is not built yet",
             "26:67: plugins[3].cwd: `cwd` is not built yet",

@@ -225,6 +225,51 @@ plugins:
 }
 
 #[test]
+fn remote_plugins_say_where_they_are_and_how_they_are_secured() {
+    refused(
+        "plugins:
+  - { name: a, type: remote }
+  - { name: b, type: grpc, endpoint: 'a:1', endpoints: ['b:1'], tls: { ca_cert: x } }
+  - { name: c, type: remote, endpoints: [], tls: {} }
+  - { name: d, type: remote, endpoints: ['a:1', 'b:1', 'A:1'], tls: { ca_cert: x, client_cert: y } }
+  - { name: e, type: remote, endpoint: 'http://a:1', tls: { ca_cert: x, client_key: y } }
+  - { name: f, type: remote, endpoint: 'a:1', socket: x, library: y, tls: { enabled: false, ca_cert: x } }
+  - { name: g, type: builtin, builtin: memory, endpoint: 'a:1', tls: { ca_cert: x } }
+  - { name: h, type: remote, endpoint: 'a:1', tls: { enabled: false } }
+  - { name: i, type: remote, endpoint: 'a:1', tls: { ca: x } }
+namespaces:
+  - { name: n, backend: x, plugin: h, credentials: { password: x } }
+  - { name: o, backend: h, credentials: { password: x } }
+  - name: p
+    backend: x
+    plugin: { type: grpc, endpoint: 'a:1', tls: { enabled: false } }
+    credentials: { password: x }
+",
+        &[
+            "2:5: plugins[0]: a `remote` plugin needs `endpoints` (add `endpoints: [HOST:PORT]`)",
+            "2:5: plugins[0]: a `remote` plugin needs `tls` (add `tls:` with a `ca_cert`, or `tls: { enabled: false }` for a network that nobody else is on)",
+            "3:5: plugins[1]: `endpoint` and `endpoints` are both there (put all of them into `endpoints`)",
+            "4:5: plugins[2]: `endpoints` is empty (add at least one HOST:PORT)",
+            "4:50: plugins[2].tls: `tls` needs a `ca_cert` (add `ca_cert:` with the PEM file of the authorities that its certificate may be from)",
+            "5:56: plugins[3].endpoints[2]: `A:1` is there twice (each endpoint is a process of its own; remove it)",
+            "5:83: plugins[3].tls.client_cert: `client_cert` needs a `client_key` (add `client_key:`)",
+            "6:40: plugins[4].endpoint: expected a host and a port such as `cache.example.com:50100`, `10.0.0.7:50100` or `[2001:db8::7]:50100`, found a string `http://a:1`",
+            "6:73: plugins[4].tls.client_key: `client_key` needs a `client_cert` (add `client_cert:`)",
+            "7:47: plugins[5].socket: `socket` has no meaning for a plugin of type `remote` (remove it)",
+            "7:58: plugins[5].library: `library` has no meaning for a plugin of type `remote` (remove it)",
+            "7:93: plugins[5].tls.ca_cert: `ca_cert` has no meaning with `enabled: false` (remove one of the two)",
+            "8:48: plugins[6].endpoint: `endpoint` has no meaning for a plugin of type `builtin` (remove it)",
+            "8:65: plugins[6].tls: `tls` has no meaning for a plugin of type `builtin` (remove it)",
+            "10:52: plugins[8].tls: `tls` needs a `ca_cert` (add `ca_cert:` with the PEM file of the authorities that its certificate may be from)",
+            "10:54: plugins[8].tls.ca: unknown key `ca` (did you mean `ca_cert`?)",
+            "12:39: namespaces[0].credentials: these would be sent in clear: the namespace's plugin has `tls: { enabled: false }` (give the plugin `tls` with a `ca_cert`)",
+            "13:28: namespaces[1].credentials: these would be sent in clear: the namespace's plugin has `tls: { enabled: false }` (give the plugin `tls` with a `ca_cert`)",
+            "17:5: namespaces[2].credentials: these would be sent in clear: the namespace's plugin has `tls: { enabled: false }` (give the plugin `tls` with a `ca_cert`)",
+        ],
+    );
+}
+
+#[test]
 fn a_socket_s_path_has_to_fit() {
     let long = "x".repeat(100);
     refused(

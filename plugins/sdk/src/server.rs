@@ -131,7 +131,7 @@ pub enum ServeError {
     #[error(transparent)]
     Bind(#[from] BindError),
     /// Its files for TLS cannot be used.
-    #[error("TLS")]
+    #[error("the files for TLS cannot be used")]
     Tls(#[from] TlsError),
     /// The plugin's own descriptors cannot be served by reflection: a mistake in the plugin's source.
     #[error("the plugin's file descriptor set cannot be served by reflection")]

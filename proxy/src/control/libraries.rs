@@ -184,7 +184,10 @@ async fn load_one(
 
 /// Checks the libraries of a configuration that will not run here: for `prism-edge check`. Blocks.
 pub(super) fn check_all(config: &Config) -> Vec<BuildError> {
-    paths(config).filter_map(|path| check(path).err()).map(|error| BuildError::Library(error.into())).collect()
+    paths(config)
+        .filter_map(|path| check(path).err())
+        .map(|error| BuildError::Library(error.into()))
+        .collect()
 }
 
 /// Each once, whoever shares it.

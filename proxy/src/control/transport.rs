@@ -30,7 +30,8 @@ pub(super) async fn transport(
                 Some(tls) => Some(secured(tls).await.map_err(|source| tls_error(plugin, source))?),
                 None => None,
             };
-            let endpoint = |at: &prism_config::HostPort| RemoteEndpoint { host: at.host.clone(), port: at.port };
+            let endpoint =
+                |at: &prism_config::HostPort| RemoteEndpoint { host: at.host.clone(), port: at.port };
             Some(Transport::Remote(Remote {
                 endpoints: endpoints.iter().map(endpoint).collect(),
                 tls,

@@ -7,14 +7,17 @@ use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
 struct Options {
-    /// The unix socket to listen on.
+    /// The unix socket to listen on; without it the environment says where.
     #[arg(long)]
-    socket: PathBuf,
+    socket: Option<PathBuf>,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), ServeError> {
-    let options = ServeOptions { address: Address::Unix(Options::parse().socket), ..ServeOptions::default() };
+    let mut options = ServeOptions::from_env()?;
+    if let Some(socket) = Options::parse().socket {
+        options.address = Address::Unix(socket);
+    }
     let mut term = signal(SignalKind::terminate()).expect("SIGTERM can be waited for");
     let stopped = async {
         term.recv().await;

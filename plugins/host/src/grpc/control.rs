@@ -4,7 +4,10 @@ use super::{
     dial::{Opened, dial},
     reply::{self, broken},
 };
-use crate::{status, upstream::{PeerIdentity, Target, Who}};
+use crate::{
+    status,
+    upstream::{PeerIdentity, Target, Who},
+};
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::{Reason, client::SendRequest};
 use http::{HeaderValue, Method, Request, Version, header};

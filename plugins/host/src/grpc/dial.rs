@@ -73,7 +73,10 @@ pub(super) async fn dial(platform: &Platform, target: &Target, who: Who) -> Resu
 pub(super) async fn handshake(platform: &Platform, target: &Target, who: Who) -> Result<Opened, String> {
     let io = target.connect(platform, Protocol::Grpc, who).await?;
     let peer = PeerIdentity::of(&io);
-    let not_http2 = |error: h2::Error| format!("it does not speak HTTP/2: {error}");
+    let not_http2 = |error: h2::Error| match error.is_io() {
+        true => format!("it does not speak HTTP/2: {error}{}", target.hint()),
+        false => format!("it does not speak HTTP/2: {error}"),
+    };
     let (send, mut driver) = Builder::new()
         .enable_push(false)
         .initial_window_size(WINDOWS.stream)
@@ -94,7 +97,7 @@ pub(super) async fn handshake(platform: &Platform, target: &Target, who: Who) ->
     poll_fn(|cx| {
         if let Poll::Ready(ended) = Pin::new(&mut driver).poll(cx) {
             return Poll::Ready(Err(match ended {
-                Ok(()) => "it closed the connection at once".to_owned(),
+                Ok(()) => format!("it closed the connection at once{}", target.hint()),
                 Err(error) => not_http2(error),
             }));
         }

@@ -40,7 +40,8 @@ impl Entry {
 pub(super) fn together(entries: &[Entry], names: impl Fn(usize) -> String) -> Status {
     let all = || entries.iter().map(|entry| &entry.status);
     // What it can do is what those say that do it.
-    let speaker = all().find(|status| status.state.serves()).or_else(|| all().find(|it| it.operations.is_some()));
+    let speaker =
+        all().find(|status| status.state.serves()).or_else(|| all().find(|it| it.operations.is_some()));
     let Some(first) = speaker.or_else(|| all().next()) else { return Status::new() };
     let serving = all().filter(|status| status.state.serves()).count();
     let state = match serving {
@@ -144,7 +145,9 @@ fn add(sum: &mut Metrics, more: &Metrics, runs: bool) {
     sum.queries_executed = sum.queries_executed.saturating_add(more.queries_executed);
     sum.cache_hits = sum.cache_hits.saturating_add(more.cache_hits);
     sum.cache_misses = sum.cache_misses.saturating_add(more.cache_misses);
-    if sum.interval_start_ns == 0 || (more.interval_start_ns > 0 && more.interval_start_ns < sum.interval_start_ns) {
+    if sum.interval_start_ns == 0
+        || (more.interval_start_ns > 0 && more.interval_start_ns < sum.interval_start_ns)
+    {
         sum.interval_start_ns = more.interval_start_ns;
     }
     if runs {

@@ -32,6 +32,7 @@ mod interfaces;
 mod life;
 mod metrics;
 mod protocols;
+mod remote;
 mod replacement;
 
 /// What the plugin will say, and what it was asked.

@@ -158,7 +158,8 @@ impl Supervisor<'_> {
     /// Connect, Describe, Initialize, HealthCheck.
     async fn start(&self, slot: &mut Option<Session>) -> Result<(), Failure> {
         let options = self.options;
-        let session = Session::open(self.platform, self.backend.spec(), self.seat).await.map_err(Failure::new)?;
+        let session =
+            Session::open(self.platform, self.backend.spec(), self.seat).await.map_err(Failure::new)?;
         let session = slot.insert(session);
         self.backend.update(self.index, |status| {
             if status.state == State::Loading {

@@ -21,8 +21,8 @@ pub(crate) use link::Link;
 pub(crate) use peer::PeerIdentity;
 pub use protocol::{Protocol, ProtocolChoice};
 pub(crate) use reply::{GATHER, Receive, Reply};
-pub(crate) use target::{Target, Who};
 pub use target::{RemoteEndpoint, RemoteTls};
+pub(crate) use target::{Target, Who};
 pub(crate) use upload::{Ended, Sink, Upload};
 
 use crate::channel::{ForwardError, Rpc, WireBody, WireReply};
@@ -38,10 +38,8 @@ pub(crate) trait Carrier: Sized + 'static {
     ///
     /// # Errors
     /// Why there is no connection, without the address.
-    fn handshake(
-        platform: &Platform,
-        target: &Target,
-    ) -> impl Future<Output = Result<Dialled<Self>, String>>;
+    fn handshake(platform: &Platform, target: &Target)
+    -> impl Future<Output = Result<Dialled<Self>, String>>;
 
     /// Whether it takes new calls, as far as that is known.
     fn takes_calls(&self) -> bool;

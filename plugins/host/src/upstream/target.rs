@@ -127,6 +127,15 @@ impl Target {
         }
     }
 
+    /// What may be behind a connection that breaks as soon as it is open: in TLS 1.3 the plugin looks at the proxy's
+    /// certificate after the proxy has begun to write, and its refusal may come too late to be read.
+    pub(crate) fn hint(&self) -> &'static str {
+        match self.secured {
+            Some(_) => " (does it trust the proxy's certificate?)",
+            None => "",
+        }
+    }
+
     /// What opening a connection may take.
     pub(super) fn deadline(&self) -> Duration {
         match &self.place {
@@ -159,9 +168,7 @@ impl Target {
         who: Who,
     ) -> Result<Io, String> {
         let io = match &self.place {
-            Place::Here(address) => {
-                platform.connect(address).await.map_err(|error| error.to_string())?
-            }
+            Place::Here(address) => platform.connect(address).await.map_err(|error| error.to_string())?,
             Place::There(endpoint) => self.reach(platform, endpoint, who).await?,
         };
         let Some(Secured { client, server_name }) = &self.secured else { return Ok(io) };

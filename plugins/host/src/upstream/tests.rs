@@ -84,7 +84,10 @@ impl Rig {
 fn channel(protocol: Protocol, address: &Address) -> (RemoteChannel, Arc<Link>) {
     let link = Arc::new(Link::default());
     link.initialized_on(None, protocol);
-    (RemoteChannel::new(vec![(Arc::new(Endpoint::new(Target::here(address.clone()))), Arc::clone(&link))]), link)
+    (
+        RemoteChannel::new(vec![(Arc::new(Endpoint::new(Target::here(address.clone()))), Arc::clone(&link))]),
+        link,
+    )
 }
 
 fn whole(body: &'static str) -> WireBody {

@@ -55,7 +55,9 @@ pub enum BindError {
     #[error("PRISM_PLUGIN_ADDRESS is `{0}`, not an IP address and a port such as `0.0.0.0:50100`")]
     Address(String),
     /// The environment names some of the files for TLS and not the others.
-    #[error("{0} is not set: TLS needs PRISM_PLUGIN_TLS_CERT, PRISM_PLUGIN_TLS_KEY and PRISM_PLUGIN_TLS_CLIENT_CA")]
+    #[error(
+        "{0} is not set: TLS needs PRISM_PLUGIN_TLS_CERT, PRISM_PLUGIN_TLS_KEY and PRISM_PLUGIN_TLS_CLIENT_CA"
+    )]
     Incomplete(&'static str),
     /// The environment names an address that others can reach, and no files for TLS.
     #[error(

@@ -55,6 +55,25 @@ fn the_environment_names_the_address() {
     assert_eq!(from(&[("PLUGIN_SOCKET", "/b"), ("PLUGIN_GRPC_PORT", "1234")]).unwrap(), "/b");
     assert_eq!(from(&[("PRISM_PLUGIN_SOCKET", "/a"), ("PLUGIN_SOCKET", "/b")]).unwrap(), "/a");
     assert_eq!(from(&[("PRISM_PLUGIN_SOCKET", ""), ("PLUGIN_SOCKET", "/b")]).unwrap(), "/b");
+    assert_eq!(
+        from(&[("PRISM_PLUGIN_ADDRESS", "127.0.0.1:7"), ("PLUGIN_GRPC_PORT", "1")]).unwrap(),
+        "127.0.0.1:7"
+    );
+    assert!(matches!(from(&[("PRISM_PLUGIN_ADDRESS", "localhost:1")]), Err(BindError::Address(_))));
+    assert!(matches!(from(&[("PRISM_PLUGIN_ADDRESS", "0.0.0.0:1")]), Err(BindError::Exposed(_))));
+    let files = [
+        ("PRISM_PLUGIN_TLS_CERT", "/c"),
+        ("PRISM_PLUGIN_TLS_KEY", "/k"),
+        ("PRISM_PLUGIN_TLS_CLIENT_CA", "/a"),
+    ];
+    for missing in 0..3 {
+        let mut vars = files.to_vec();
+        let (name, _) = vars.remove(missing);
+        assert!(matches!(from(&vars), Err(BindError::Incomplete(said)) if said == name), "{name}");
+    }
+    let mut vars = files.to_vec();
+    vars.push(("PRISM_PLUGIN_ADDRESS", "0.0.0.0:1"));
+    assert_eq!(from(&vars).unwrap(), "0.0.0.0:1");
     for port in ["x", "65536", "-1", "127.0.0.1:1"] {
         assert!(matches!(from(&[("PLUGIN_GRPC_PORT", port)]), Err(BindError::Port(_))), "{port}");
     }

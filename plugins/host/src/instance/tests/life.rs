@@ -204,7 +204,8 @@ fn the_plain_protocol_of_the_rfc_works() {
         let kinds = [("get".to_owned(), Kind::Read), ("set".to_owned(), Kind::Write)];
         let transport = Transport::Process { address: address.clone(), protocol: ProtocolChoice::Auto };
         let mut spec = sidecar(&address, serde_json::json!({}));
-        spec.plugin = Arc::new(PluginSpec::new("plain".to_owned(), transport, BTreeMap::from(kinds)).unwrap());
+        spec.plugin =
+            Arc::new(PluginSpec::new("plain".to_owned(), transport, BTreeMap::from(kinds)).unwrap());
         spec.operation_kinds = [("set".to_owned(), Kind::Admin)].into();
         slot.apply(spec);
         let status = slot.first_verdict(soon()).await.unwrap();
