@@ -6,7 +6,7 @@
 
 mod plugins;
 
-pub use plugins::{PluginCounts, PluginReport};
+pub use plugins::{PluginCounts, PluginReport, RemoteReport};
 
 use crate::{Code, Reason};
 use prometheus::{

@@ -141,6 +141,7 @@ fn every_metric_is_described() {
         up: true,
         failed_polls: 0,
         long_polls: Some(0),
+        remote: Some(prism_filters::metrics::RemoteReport { endpoints: 2, serving: 1, failed_renewals: 0 }),
         counts: Some(counts),
     };
     let text = metrics.render(&[demo]).unwrap();

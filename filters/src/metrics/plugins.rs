@@ -21,8 +21,21 @@ pub struct PluginReport<'a> {
     pub failed_polls: u64,
     /// How often it kept one of the proxy's threads for too long; `None` for one in another process.
     pub long_polls: Option<u64>,
+    /// What there is to say of a plugin on other hosts.
+    pub remote: Option<RemoteReport>,
     /// What it counted, where it says so.
     pub counts: Option<PluginCounts<'a>>,
+}
+
+/// What there is to say of a plugin on other hosts.
+#[derive(Clone, Copy, Debug)]
+pub struct RemoteReport {
+    /// Its endpoints.
+    pub endpoints: u64,
+    /// Those where the instance serves.
+    pub serving: u64,
+    /// How often its files for TLS had changed and could not be used.
+    pub failed_renewals: u64,
 }
 
 /// What a plugin instance counted.
@@ -40,7 +53,7 @@ pub struct PluginCounts<'a> {
 type Value = fn(&PluginReport<'_>) -> Option<f64>;
 
 /// Every metric of a plugin instance except its own figures.
-const FAMILIES: [(&str, MetricType, &str, Value); 14] = {
+const FAMILIES: [(&str, MetricType, &str, Value); 17] = {
     use MetricType::{COUNTER, GAUGE};
     [
         ("prism_plugin_up", GAUGE, "1 when the namespace's plugin instance serves, else 0.", |report| {
@@ -57,6 +70,21 @@ const FAMILIES: [(&str, MetricType, &str, Value); 14] = {
             COUNTER,
             "Times the plugin kept a thread of the proxy's for more than 10 ms.",
             |report| report.long_polls.map(count),
+        ),
+        ("prism_plugin_endpoints", GAUGE, "Endpoints of a remote plugin.", |report| {
+            report.remote.map(|remote| count(remote.endpoints))
+        }),
+        (
+            "prism_plugin_endpoints_serving",
+            GAUGE,
+            "Endpoints of a remote plugin at which the instance serves.",
+            |report| report.remote.map(|remote| count(remote.serving)),
+        ),
+        (
+            "prism_plugin_tls_failed_renewals_total",
+            COUNTER,
+            "Times a remote plugin's certificates had changed and could not be used.",
+            |report| report.remote.map(|remote| count(remote.failed_renewals)),
         ),
         ("prism_plugin_requests_total", COUNTER, "Operations that the instance was asked for.", |report| {
             report.metrics().map(|metrics| count(metrics.requests_total))
@@ -216,6 +244,7 @@ mod tests {
             up: true,
             failed_polls: 2,
             long_polls: Some(8),
+            remote: Some(RemoteReport { endpoints: 3, serving: 2, failed_renewals: 4 }),
             counts: Some(PluginCounts { metrics, cache_hit_ratio, left_out: 9 }),
         }
     }
@@ -290,6 +319,7 @@ mod tests {
             up: false,
             failed_polls: 0,
             long_polls: None,
+            remote: None,
             counts: None,
         };
         let text = rendered(&[silent]);

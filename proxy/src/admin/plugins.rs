@@ -1,8 +1,8 @@
 //! What the metrics say of plugin instances.
 
 use crate::snapshot::Namespace;
-use prism_filters::metrics::{PluginCounts, PluginReport};
-use prism_plugin_host::Counted;
+use prism_filters::metrics::{PluginCounts, PluginReport, RemoteReport};
+use prism_plugin_host::{Backend, Counted, Transport};
 use std::sync::Arc;
 
 /// A namespace's plugin instance as it is now.
@@ -11,6 +11,7 @@ pub(super) struct Observed<'a> {
     up: bool,
     failed_polls: u64,
     long_polls: Option<u64>,
+    remote: Option<RemoteReport>,
     counted: Option<Arc<Counted>>,
 }
 
@@ -22,6 +23,7 @@ impl<'a> Observed<'a> {
             up: active.as_ref().is_some_and(|backend| backend.is_ready()),
             failed_polls: active.as_ref().map_or(0, |backend| backend.failed_polls()),
             long_polls: active.as_ref().and_then(|backend| backend.spec().plugin.long_polls()),
+            remote: active.as_ref().and_then(|backend| remote(backend)),
             counted: active.and_then(|backend| backend.counted()),
         }
     }
@@ -33,6 +35,7 @@ impl<'a> Observed<'a> {
             up: self.up,
             failed_polls: self.failed_polls,
             long_polls: self.long_polls,
+            remote: self.remote,
             counts: self.counted.as_ref().map(|counted| PluginCounts {
                 metrics: &counted.metrics,
                 cache_hit_ratio: counted.cache_hit_ratio,
@@ -40,4 +43,16 @@ impl<'a> Observed<'a> {
             }),
         }
     }
+}
+
+fn remote(backend: &Backend) -> Option<RemoteReport> {
+    let plugin = &backend.spec().plugin;
+    let Transport::Remote(_) = plugin.transport() else { return None };
+    let endpoints = backend.endpoints();
+    let serving = endpoints.iter().filter(|at| at.state.serves()).count();
+    Some(RemoteReport {
+        endpoints: endpoints.len() as u64,
+        serving: serving as u64,
+        failed_renewals: plugin.tls().map_or(0, |tls| tls.failures()),
+    })
 }
