@@ -3,9 +3,7 @@
 use crate::TlsError;
 use arc_swap::ArcSwap;
 use std::{
-    future::Future,
-    hash::DefaultHasher,
-    hash::Hasher,
+    hash::{DefaultHasher, Hasher},
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
@@ -116,15 +114,13 @@ impl<T: Send + Sync + 'static> Renewed<T> {
 }
 
 /// Looks at the files every [`INTERVAL`] until `renewed` is gone.
-pub(crate) fn keep_fresh<T: Send + Sync + 'static>(renewed: Weak<Renewed<T>>) -> impl Future<Output = ()> {
-    async move {
-        loop {
-            tokio::time::sleep(INTERVAL).await;
-            let Some(renewed) = renewed.upgrade() else { return };
-            // A file system may hang, and then only this waits for it.
-            if tokio::task::spawn_blocking(move || renewed.look()).await.is_err() {
-                return;
-            }
+pub(crate) async fn keep_fresh<T: Send + Sync + 'static>(renewed: Weak<Renewed<T>>) {
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let Some(renewed) = renewed.upgrade() else { return };
+        // A file system may hang, and then only this waits for it.
+        if tokio::task::spawn_blocking(move || renewed.look()).await.is_err() {
+            return;
         }
     }
 }

@@ -68,7 +68,7 @@ pub enum BuildError {
         /// The plugin.
         plugin: String,
         /// Why not.
-        source: TlsError,
+        source: Box<TlsError>,
     },
     /// A setting that is read once, at the start.
     #[error("`{0}` is read only at the start: restart the proxy to change it, or set it back")]

@@ -43,7 +43,7 @@ pub(super) async fn transport(
 }
 
 pub(super) fn tls_error(plugin: &Plugin, source: TlsError) -> BuildError {
-    BuildError::Tls { plugin: plugin.name.clone(), source }
+    BuildError::Tls { plugin: plugin.name.clone(), source: Box::new(source) }
 }
 
 fn protocol(transport: prism_config::Transport) -> ProtocolChoice {
