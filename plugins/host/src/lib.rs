@@ -22,8 +22,8 @@ pub use channel::{
 };
 pub use in_process::{InProcessChannel, InProcessPlugin, LongPolls};
 pub use instance::{
-    Applied, Backend, Counted, InFlight, InstanceSpec, NamespaceSlot, OperationTable, PluginSpec, Retired,
-    SeriesBudget, State, Status, SupervisionOptions, Transport,
+    Applied, Backend, Counted, Held, InFlight, InstanceSpec, NamespaceSlot, OperationTable, PluginSpec,
+    Retired, SeriesBudget, State, Status, SupervisionOptions, Transport,
 };
 pub use status::{error_trailers, ok_trailers};
 pub use upstream::{Protocol, ProtocolChoice};

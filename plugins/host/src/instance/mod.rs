@@ -15,6 +15,6 @@ pub(crate) use counted::Tally;
 pub use counted::{Counted, SeriesBudget};
 pub use operations::OperationTable;
 pub(crate) use operations::check_interfaces;
-pub use slot::{Applied, NamespaceSlot, Retired};
+pub use slot::{Applied, Held, NamespaceSlot, Retired};
 pub use spec::{InstanceSpec, PluginSpec, SupervisionOptions, Transport};
 pub use status::{State, Status};
