@@ -21,7 +21,8 @@ mod worker;
 
 pub use builtins::Builtins;
 pub use control::{
-    Accepted, ConfigFile, ControlHandle, LibraryError, Mode, Refusal, check_libraries, config_registry, watch,
+    Accepted, ConfigFile, ControlHandle, LibraryError, Mode, Refusal, Unhealthy, check_libraries,
+    config_registry, watch,
 };
 pub use listener::ListenerId;
 pub use proxy::{Options, Proxy, StartError};
