@@ -180,4 +180,30 @@ mod tests {
         served.join().unwrap();
         assert_eq!(text, "hello");
     }
+
+    #[tokio::test]
+    async fn the_kernel_is_told_to_look_after_connections() {
+        let listener = SystemNet.bind(&"127.0.0.1:0".parse().unwrap(), BindOptions::default()).await.unwrap();
+        let Io::Tcp(stream) = SystemNet.connect(&listener.local_address().unwrap()).await.unwrap() else {
+            panic!("TCP")
+        };
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap() && stream.nodelay().unwrap());
+        #[cfg(target_os = "linux")]
+        {
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(10));
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(5));
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(25)));
+        }
+    }
+
+    #[tokio::test]
+    async fn hosts_are_looked_up_and_addresses_are_what_they_say() {
+        let resolve = async |host| SystemNet.resolve(host, 7).await;
+        assert_eq!(resolve("127.0.0.1").await.unwrap(), ["127.0.0.1:7".parse().unwrap()]);
+        assert_eq!(resolve("::1").await.unwrap(), ["[::1]:7".parse().unwrap()]);
+        assert!(resolve("localhost").await.unwrap().iter().all(|address| address.ip().is_loopback()));
+        assert!(resolve("no-such-host.invalid").await.is_err());
+    }
 }

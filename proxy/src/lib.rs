@@ -21,7 +21,8 @@ mod worker;
 
 pub use builtins::Builtins;
 pub use control::{
-    Accepted, ConfigFile, ControlHandle, LibraryError, Refusal, check_files, config_registry, watch,
+    Accepted, ConfigFile, ControlHandle, LibraryError, Mode, Refusal, Unhealthy, check_files,
+    config_registry, watch,
 };
 pub use listener::ListenerId;
 pub use proxy::{Options, Proxy, StartError};

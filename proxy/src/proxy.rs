@@ -4,7 +4,7 @@
 use crate::{
     admin::{AdminError, AdminServer, AdminState},
     builtins::Builtins,
-    control::{self, Accepted, ConfigFile, Control, ControlHandle, ControlQueue, Refusal},
+    control::{self, Accepted, ConfigFile, Control, ControlHandle, ControlQueue, Mode, Refusal},
     local::HealthSource,
     snapshot::Snapshot,
     worker::{Worker, WorkerHandle},
@@ -107,7 +107,7 @@ impl Proxy {
             snapshots: Arc::clone(&snapshots),
             workers: handles.into(),
         });
-        let first = control.apply(&source, false).await?;
+        let first = control.apply(&source, Mode::Apply, std::future::pending()).await?;
         health.set_serving(true).await;
         let admin_state = Arc::new(AdminState {
             snapshots,

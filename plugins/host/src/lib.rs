@@ -22,7 +22,7 @@ pub use channel::{
 };
 pub use in_process::{InProcessChannel, InProcessPlugin, LongPolls};
 pub use instance::{
-    Applied, Backend, Counted, EndpointStatus, InFlight, InstanceSpec, NamespaceSlot, OperationTable,
+    Applied, Backend, Counted, EndpointStatus, Held, InFlight, InstanceSpec, NamespaceSlot, OperationTable,
     PluginSpec, Remote, Retired, SeriesBudget, State, Status, SupervisionOptions, Transport,
 };
 pub use status::{error_trailers, ok_trailers};

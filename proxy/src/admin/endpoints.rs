@@ -2,7 +2,7 @@
 
 use super::plugins::Observed;
 use crate::{
-    control::{ConfigFile, ConfigReport, ControlHandle},
+    control::{ConfigFile, ConfigReport, ControlHandle, Mode, Refusal},
     snapshot::{Namespace, Snapshot},
 };
 use arc_swap::ArcSwap;
@@ -239,14 +239,33 @@ fn millis(duration: Duration) -> Value {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).into()
 }
 
-/// `PUT /config`, with `?dry_run=true` to only ask.
-async fn put_config(state: &AdminState, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let dry_run = match request.uri().query() {
-        None | Some("" | "dry_run=false") => false,
-        Some("dry_run=true") => true,
-        Some(_) => {
-            return problem(StatusCode::BAD_REQUEST, "the only query parameter is dry_run, true or false");
+/// What `PUT /config` is asked to do.
+fn mode(query: Option<&str>) -> Result<Mode, &'static str> {
+    let (mut dry_run, mut require_healthy) = (None, None);
+    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let (place, value) = match pair.split_once('=') {
+            Some(("dry_run", value)) => (&mut dry_run, value),
+            Some(("require_healthy", value)) => (&mut require_healthy, value),
+            _ => return Err("the query parameters are dry_run and require_healthy"),
+        };
+        let value = value.parse::<bool>().map_err(|_| "dry_run and require_healthy are true or false")?;
+        if place.replace(value).is_some() {
+            return Err("a query parameter is there twice");
         }
+    }
+    match (dry_run.unwrap_or_default(), require_healthy.unwrap_or_default()) {
+        (false, false) => Ok(Mode::Apply),
+        (false, true) => Ok(Mode::RequireHealthy),
+        (true, false) => Ok(Mode::DryRun),
+        (true, true) => Err("a dry run asks no plugin, so it cannot require that they are healthy"),
+    }
+}
+
+/// `PUT /config`: `?dry_run=true` only asks, `?require_healthy=true` wants all of it at once or nothing.
+async fn put_config(state: &AdminState, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let mode = match mode(request.uri().query()) {
+        Ok(mode) => mode,
+        Err(message) => return problem(StatusCode::BAD_REQUEST, message),
     };
     let body = Limited::new(request.into_body(), MOST_CONFIG_BYTES);
     let text = match time::timeout(BODY_TIMEOUT, body.collect()).await {
@@ -261,16 +280,20 @@ async fn put_config(state: &AdminState, request: Request<Incoming>) -> Response<
         },
     };
     let source = Source { name: "admin".to_owned(), text, base_dir: state.base_dir.clone() };
-    match state.control.apply(source, dry_run).await {
+    match state.control.apply(source, mode).await {
         Ok(accepted) => json_answer(
             StatusCode::OK,
-            &json!({ "version": accepted.version, "changes": accepted.changes, "dry_run": dry_run }),
+            &json!({
+                "version": accepted.version,
+                "changes": accepted.changes,
+                "dry_run": mode == Mode::DryRun,
+            }),
         ),
         Err(refusal) => {
             let status = match refusal {
-                crate::control::Refusal::Busy | crate::control::Refusal::ShuttingDown => {
-                    StatusCode::SERVICE_UNAVAILABLE
-                }
+                Refusal::Busy | Refusal::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+                // Nothing is wrong with the text: the same may be taken later.
+                Refusal::Unhealthy(_) => StatusCode::CONFLICT,
                 _ => StatusCode::BAD_REQUEST,
             };
             json_answer(status, &json!({ "message": "refused", "problems": refusal.problems() }))

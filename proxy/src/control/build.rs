@@ -1,7 +1,7 @@
 //! Building a snapshot: everything that can fail, before anything is changed.
 
 use super::{
-    Control, LibraryError, Refusal,
+    Control, LibraryError, Mode, Refusal,
     libraries::{Libraries, Needed, load_all},
     transport::{tls_error, transport},
 };
@@ -16,7 +16,7 @@ use prism_config::{Config, Listener as ListenerConfig, OperationKind};
 use prism_filters::BuildContext;
 use prism_platform::{Address, BindOptions, Listener, time::Instant};
 use prism_plugin_abi::{Credentials, Kind};
-use prism_plugin_host::{InstanceSpec, NamespaceSlot, PluginSpec};
+use prism_plugin_host::{Held, InstanceSpec, NamespaceSlot, PluginSpec};
 use prism_tls::TlsError;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -98,6 +98,8 @@ pub(super) struct Built {
     pub(super) libraries: Libraries,
     pub(super) plugins: BTreeMap<String, Arc<PluginSpec>>,
     pub(super) slots: BTreeMap<String, Arc<NamespaceSlot>>,
+    /// What the namespaces will have, by their place in the configuration, where that is not decided yet.
+    pub(super) held: Vec<(usize, Held)>,
 }
 
 /// Refuses changes to what is read once.
@@ -122,6 +124,7 @@ pub(super) async fn build(
     version: u64,
     base_dir: &Path,
     needed: Needed,
+    mode: Mode,
 ) -> Result<Built, Refusal> {
     let mut errors = Vec::new();
     let mut listeners = BTreeMap::new();
@@ -176,10 +179,10 @@ pub(super) async fn build(
     let libraries = loaded.map_err(Refusal::Build)?;
     let plugins = plugins(control, config, &libraries).await.map_err(|error| Refusal::Build(vec![error]))?;
 
-    // Only what is away can go wrong from here on, and that stops nobody's change.
-    let (slots, namespaces) = namespaces(control, config, &plugins).await;
-    let snapshot = Snapshot::new(version, Arc::clone(config), states, namespaces);
-    Ok(Built { snapshot, listeners, next_listener, new_sockets, new_limits, libraries, plugins, slots })
+    // Only what is away can go wrong from here on, and that stops nobody's change who does not ask for it.
+    let Namespaces { slots, views, held } = namespaces(control, config, &plugins, mode).await;
+    let snapshot = Snapshot::new(version, Arc::clone(config), states, views);
+    Ok(Built { snapshot, listeners, next_listener, new_sockets, new_limits, libraries, plugins, slots, held })
 }
 
 fn state(
@@ -240,39 +243,52 @@ async fn plugins(
             .map_err(|source| tls_error(plugin, source))?;
         let spec = Arc::new(spec);
         let spec = match control.running.plugins.get(&plugin.name) {
+            // It hears of another interval when it is decided that there is one.
             Some(running) if **running == *spec => Arc::clone(running),
-            _ => spec,
+            _ => {
+                spec.poll_metrics_every(plugin.metrics_interval.get());
+                spec
+            }
         };
-        spec.poll_metrics_every(plugin.metrics_interval.get());
         plugins.insert(plugin.name.clone(), spec);
     }
     Ok(plugins)
 }
 
-type Slots = BTreeMap<String, Arc<NamespaceSlot>>;
-type Namespaces = HashMap<ByteString, Arc<Namespace>>;
+#[derive(Default)]
+struct Namespaces {
+    slots: BTreeMap<String, Arc<NamespaceSlot>>,
+    views: HashMap<ByteString, Arc<Namespace>>,
+    held: Vec<(usize, Held)>,
+}
 
-/// Every namespace, its slot told what it should hold. Waits a little for new instances.
+/// Every namespace, its slot told what it should hold. Waits a little for new instances, unless all of them have
+/// to be there anyway before any takes over.
 async fn namespaces(
     control: &Control,
     config: &Config,
     plugins: &BTreeMap<String, Arc<PluginSpec>>,
-) -> (Slots, Namespaces) {
-    let mut slots = Slots::new();
-    let mut namespaces = Namespaces::new();
-    for namespace in &config.namespaces {
+    mode: Mode,
+) -> Namespaces {
+    let mut all = Namespaces::default();
+    for (index, namespace) in config.namespaces.iter().enumerate() {
         let Some(plugin) = plugins.get(&namespace.plugin) else { continue };
         let slot = control.running.slots.get(&namespace.name).cloned().unwrap_or_else(|| {
             Arc::new(NamespaceSlot::new(control.platform.clone(), Arc::clone(&control.supervision)))
         });
-        slot.apply(InstanceSpec {
+        let spec = InstanceSpec {
             namespace: namespace.name.clone(),
             backend_type: namespace.backend.clone(),
             plugin: Arc::clone(plugin),
             config: namespace.config.clone().map_or(serde_json::Value::Null, serde_json::Value::Object),
             credentials: Credentials(namespace.credentials.expose().clone()),
             operation_kinds: kinds(&namespace.operations),
-        });
+        };
+        if mode == Mode::RequireHealthy {
+            all.held.push((index, slot.hold(spec)));
+        } else {
+            slot.apply(spec);
+        }
         let view = Namespace::new(
             &namespace.name,
             plugin.name(),
@@ -280,15 +296,17 @@ async fn namespaces(
             Arc::clone(&slot),
             control.metrics.namespace(&namespace.name),
         );
-        namespaces.insert(namespace.name.as_str().into(), Arc::new(view));
-        slots.insert(namespace.name.clone(), slot);
+        all.views.insert(namespace.name.as_str().into(), Arc::new(view));
+        all.slots.insert(namespace.name.clone(), slot);
     }
-    let deadline = Instant::now() + FIRST_VERDICT;
-    for slot in slots.values() {
-        // All of them try at the same time, and one deadline is shared.
-        slot.first_verdict(deadline).await;
+    if mode != Mode::RequireHealthy {
+        let deadline = Instant::now() + FIRST_VERDICT;
+        for slot in all.slots.values() {
+            // All of them try at the same time, and one deadline is shared.
+            slot.first_verdict(deadline).await;
+        }
     }
-    (slots, namespaces)
+    all
 }
 
 fn kinds(kinds: &BTreeMap<String, OperationKind>) -> BTreeMap<String, Kind> {

@@ -1,6 +1,6 @@
 //! The configuration file: reading it, and noticing that it changed.
 
-use super::{ControlHandle, Refusal};
+use super::{ControlHandle, Mode, Refusal};
 use prism_config::Source;
 use prism_platform::time;
 use std::{
@@ -49,7 +49,7 @@ impl ConfigFile {
     /// # Errors
     /// It cannot be read, or is refused.
     pub async fn reload(&self, control: &ControlHandle) -> Result<super::Accepted, Refusal> {
-        control.apply(self.read()?, false).await
+        control.apply(self.read()?, Mode::Apply).await
     }
 }
 

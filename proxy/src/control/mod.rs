@@ -1,6 +1,7 @@
 //! The control plane: what turns a configuration into a running snapshot, and keeps the two in step.
 
 mod build;
+mod decide;
 mod file;
 mod libraries;
 mod queue;
@@ -9,10 +10,10 @@ mod transport;
 
 pub use file::{ConfigFile, watch};
 pub use libraries::LibraryError;
-pub use queue::{Accepted, ControlHandle};
+pub use queue::{Accepted, ControlHandle, Mode};
 pub(crate) use queue::{ControlQueue, queue};
 pub(crate) use report::ConfigReport;
-pub use report::Refusal;
+pub use report::{Refusal, Unhealthy};
 
 use crate::{
     builtins::Builtins,
@@ -107,12 +108,18 @@ impl Control {
         Arc::clone(&self.report)
     }
 
-    /// Applies a configuration now.
+    /// Applies a configuration now. Given up when `stop` resolves while plugins are waited for.
     ///
     /// # Errors
     /// What is wrong with it; the running configuration is untouched.
-    pub(crate) async fn apply(&mut self, source: &Source, dry_run: bool) -> Result<Accepted, Refusal> {
-        let result = self.try_apply(source, dry_run).await;
+    pub(crate) async fn apply(
+        &mut self,
+        source: &Source,
+        mode: Mode,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Accepted, Refusal> {
+        let dry_run = mode == Mode::DryRun;
+        let result = self.try_apply(source, mode, stop).await;
         match &result {
             Ok(_) if dry_run => {}
             Ok(accepted) => {
@@ -129,7 +136,13 @@ impl Control {
         result
     }
 
-    async fn try_apply(&mut self, source: &Source, dry_run: bool) -> Result<Accepted, Refusal> {
+    async fn try_apply(
+        &mut self,
+        source: &Source,
+        mode: Mode,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Accepted, Refusal> {
+        let dry_run = mode == Mode::DryRun;
         let config = Arc::new(prism_config::parse(source, &self.config_registry)?);
         let changes = match &self.running.config {
             Some(running) => {
@@ -148,7 +161,11 @@ impl Control {
             return Ok(Accepted { version: self.running.version, changes });
         }
         let version = self.running.version + 1;
-        let built = build::build(self, &config, version, &source.base_dir, needed).await?;
+        let built = build::build(self, &config, version, &source.base_dir, needed, mode).await?;
+        if let Err(refusal) = self.decide(&built.held, &config, stop).await {
+            self.give_up(built);
+            return Err(refusal);
+        }
         self.swap(built, config.clone(), version);
         self.accept_report(source, &config);
         Ok(Accepted { version, changes })
@@ -172,7 +189,16 @@ impl Control {
                 handle.set_last(Arc::clone(&before), Arc::clone(state));
             }
         }
+        for (_, held) in built.held {
+            // Before the snapshot: a new namespace is there with its instance.
+            held.promote();
+        }
         self.snapshots.store(Arc::new(built.snapshot));
+        for plugin in &config.plugins {
+            if let Some(spec) = built.plugins.get(&plugin.name) {
+                spec.poll_metrics_every(plugin.metrics_interval.get());
+            }
+        }
         for (handle, socket) in built.new_sockets {
             self.accepting.spawn(listener::accept(handle, socket, Arc::clone(&self.workers)));
         }
@@ -213,9 +239,13 @@ impl Control {
                 change = queue.next() => change,
             };
             let Some(change) = change else { return };
-            let result = self.apply(&change.source, change.dry_run).await;
+            let result = self.apply(&change.source, change.mode, &mut stop).await;
+            let stopped = matches!(result, Err(Refusal::ShuttingDown));
             // Whoever asked may have gone; the change stands.
             let _ = change.reply.send(result);
+            if stopped {
+                return;
+            }
         }
     }
 

@@ -19,10 +19,22 @@ pub struct Accepted {
     pub changes: Vec<String>,
 }
 
+/// What is wanted of a change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Apply it. A plugin that is away stops nothing: its namespaces go on with what they have until it is there.
+    #[default]
+    Apply,
+    /// Apply it only if every plugin instance that it needs serves; else all of it is refused.
+    RequireHealthy,
+    /// Only say what it would change.
+    DryRun,
+}
+
 /// A change on its way.
 pub(super) struct Change {
     pub(super) source: Source,
-    pub(super) dry_run: bool,
+    pub(super) mode: Mode,
     pub(super) reply: oneshot::Sender<Result<Accepted, Refusal>>,
 }
 
@@ -45,9 +57,9 @@ impl ControlHandle {
     /// # Errors
     /// What is wrong with it, every reason at once; the running configuration is untouched. Or too many changes
     /// wait already, or the proxy is shutting down.
-    pub async fn apply(&self, source: Source, dry_run: bool) -> Result<Accepted, Refusal> {
+    pub async fn apply(&self, source: Source, mode: Mode) -> Result<Accepted, Refusal> {
         let (reply, answer) = oneshot::channel();
-        let change = Change { source, dry_run, reply };
+        let change = Change { source, mode, reply };
         self.0.try_send(change).map_err(|error| match error {
             TrySendError::Full(_) => Refusal::Busy,
             TrySendError::Closed(_) => Refusal::ShuttingDown,

@@ -24,6 +24,9 @@ pub enum Refusal {
         /// What the operating system says.
         source: std::io::Error,
     },
+    /// It was to be applied only with every instance that it needs, and these do not serve.
+    #[error("{}", list(.0))]
+    Unhealthy(Vec<Unhealthy>),
     /// Too many changes wait already.
     #[error("too many configuration changes are waiting: try again in a moment")]
     Busy,
@@ -32,7 +35,21 @@ pub enum Refusal {
     ShuttingDown,
 }
 
-fn list(errors: &[BuildError]) -> String {
+/// A namespace that would not be served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("namespace `{namespace}`: plugin `{plugin}`: {reason}")]
+pub struct Unhealthy {
+    /// Where it stands in the refused configuration.
+    pub path: String,
+    /// The namespace.
+    pub namespace: String,
+    /// The plugin that would serve it.
+    pub plugin: String,
+    /// Why it does not.
+    pub reason: String,
+}
+
+fn list<E: fmt::Display>(errors: &[E]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
@@ -47,6 +64,9 @@ impl Refusal {
                 .iter()
                 .map(|error| json!({ "path": error.path(), "message": error.to_string() }))
                 .collect(),
+            Self::Unhealthy(namespaces) => {
+                namespaces.iter().map(|one| json!({ "path": one.path, "message": one.to_string() })).collect()
+            }
             other => json!([{ "path": "", "message": other.to_string() }]),
         }
     }

@@ -2,7 +2,9 @@
 //!
 //! Operations, on raw bytes: `echo`, `sleep` (until it is given up), `alive` (how many calls of `sleep` and
 //! `echo_stream` are under way), `echo_stream` (both ways). Configured with `figures`, an instance says so many of
-//! its own when it is asked what it counted, beside cache hits and misses.
+//! its own when it is asked what it counted, beside cache hits and misses. `instances` answers how many instances the
+//! process has, those included that are being built; one that is configured with `wait_for` is built when there is a
+//! file of that name.
 
 use clap::Parser;
 use futures_util::StreamExt;
@@ -16,11 +18,12 @@ use prism_plugin_sdk::{
 };
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicI64, AtomicU64, Ordering::SeqCst},
     },
+    time::Duration,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -31,13 +34,17 @@ struct Options {
     socket: PathBuf,
 }
 
+/// Instances of this process.
+static INSTANCES: LazyLock<Arc<AtomicI64>> = LazyLock::new(Arc::default);
+
 struct Echo {
+    _counted: Alive,
     alive: Arc<AtomicI64>,
     figures: u64,
     asked: AtomicU64,
 }
 
-/// A call under way.
+/// A call under way, or an instance.
 struct Alive(Arc<AtomicI64>);
 
 impl Alive {
@@ -65,7 +72,7 @@ impl BackendPlugin for Echo {
             client_streaming: streaming,
             ..OperationInfo::default()
         };
-        let unary = ["echo", "sleep", "alive"].map(|name| operation(name, false));
+        let unary = ["echo", "sleep", "alive", "instances"].map(|name| operation(name, false));
         Description {
             name: "sdk".into(),
             version: "1.0.0".into(),
@@ -75,9 +82,15 @@ impl BackendPlugin for Echo {
     }
 
     async fn initialize(context: InitContext<Self::Config>) -> Result<Self, Error> {
+        let counted = Alive::new(&INSTANCES);
+        if let Some(file) = context.config.get("wait_for") {
+            while !Path::new(file).exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
         let figures = context.config.get("figures").map_or(Ok(0), |number| number.parse());
         let figures = figures.map_err(|_| Error::invalid("config.figures: not a number"))?;
-        Ok(Self { alive: Arc::default(), figures, asked: AtomicU64::new(0) })
+        Ok(Self { _counted: counted, alive: Arc::default(), figures, asked: AtomicU64::new(0) })
     }
 
     async fn health(&self) -> Health {
@@ -104,6 +117,7 @@ impl BackendPlugin for Echo {
                 std::future::pending().await
             }
             "alive" => Ok(Data::Raw(bytes::Bytes::from(self.alive.load(SeqCst).to_string()).into())),
+            "instances" => Ok(Data::Raw(bytes::Bytes::from(INSTANCES.load(SeqCst).to_string()).into())),
             other => Err(Error::operation(Code::Unimplemented, format!("no operation {other}"))),
         }
     }

@@ -18,6 +18,6 @@ pub use operations::OperationTable;
 pub(crate) use operations::check_interfaces;
 pub use seat::EndpointStatus;
 pub(crate) use seat::Seat;
-pub use slot::{Applied, NamespaceSlot, Retired};
+pub use slot::{Applied, Held, NamespaceSlot, Retired};
 pub use spec::{InstanceSpec, PluginSpec, Remote, SupervisionOptions, Transport};
 pub use status::{State, Status};

@@ -1,5 +1,9 @@
 //! What a namespace keeps across configuration changes: the instance that serves it, and the one that will.
 
+mod held;
+
+pub use held::Held;
+
 use super::{Backend, InFlight, InstanceSpec, Status, SupervisionOptions};
 use crate::supervisor;
 use arc_swap::ArcSwapOption;
@@ -38,6 +42,8 @@ struct Inner {
 #[derive(Default)]
 struct Changing {
     pending: Option<Pending>,
+    /// Built for changes that are not decided yet.
+    held: Vec<Arc<Backend>>,
     /// Supervisors of all instances, and whoever waits to promote one.
     tasks: JoinSet<()>,
     retired: bool,
@@ -80,10 +86,7 @@ impl NamespaceSlot {
             return Applied::Pending;
         }
         inner.abandon(&mut changing);
-        let backend = Arc::new(Backend::new(spec, &inner.platform));
-        let supervised =
-            supervisor::run(Arc::clone(&backend), inner.platform.clone(), Arc::clone(&inner.options));
-        changing.tasks.spawn(supervised);
+        let backend = inner.build(&mut changing, spec);
         match active {
             Some(active) if active.was_ready() => {
                 let promoter =
@@ -158,6 +161,9 @@ impl NamespaceSlot {
         let mut changing = self.0.lock();
         changing.retired = true;
         self.0.abandon(&mut changing);
+        for held in changing.held.drain(..) {
+            held.retire(Instant::now());
+        }
         if let Some(active) = self.0.active.load_full() {
             active.retire(Instant::now() + drain);
         }
@@ -177,6 +183,15 @@ impl fmt::Debug for NamespaceSlot {
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, Changing> {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new instance, and who watches over it.
+    fn build(&self, changing: &mut Changing, spec: InstanceSpec) -> Arc<Backend> {
+        let backend = Arc::new(Backend::new(spec, &self.platform));
+        let supervised =
+            supervisor::run(Arc::clone(&backend), self.platform.clone(), Arc::clone(&self.options));
+        changing.tasks.spawn(supervised);
+        backend
     }
 
     /// No call has begun on a pending instance, so there is nothing to drain.

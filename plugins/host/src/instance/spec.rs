@@ -232,6 +232,11 @@ pub struct SupervisionOptions {
     /// Pause after the plugin rejected its configuration or credentials. Default 5 s: that is for a person to
     /// mend, or for a backend that learns of a credential late.
     pub rejected_pause: Duration,
+    /// What all instances of a change that is made only if they serve ([`NamespaceSlot::hold`]) have together.
+    /// Default 30 s: more than one attempt may take, so that whoever waits is told what it failed at.
+    ///
+    /// [`NamespaceSlot::hold`]: super::NamespaceSlot::hold
+    pub decision_deadline: Duration,
     /// What calls on a replaced instance are given to end. Default 30 s.
     pub drain: Duration,
     /// `Shutdown`. Default 5 s.
@@ -252,6 +257,7 @@ impl Default for SupervisionOptions {
             longest_local_pause: Duration::from_millis(250),
             longest_remote_pause: Duration::from_secs(5),
             rejected_pause: Duration::from_secs(5),
+            decision_deadline: Duration::from_secs(30),
             drain: Duration::from_secs(30),
             shutdown_deadline: Duration::from_secs(5),
         }

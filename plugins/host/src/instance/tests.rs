@@ -28,6 +28,7 @@ use std::{
     time::Duration,
 };
 
+mod holding;
 mod interfaces;
 mod life;
 mod metrics;
@@ -48,6 +49,9 @@ struct Script {
     echoes: Option<u64>,
     /// It accepts configurations without this.
     poison: Option<&'static str>,
+    /// It never answers for configurations with this, and holds the calls.
+    stuck: Option<&'static str>,
+    held: Vec<SendResponse<Bytes>>,
     health: wire::health_check_response::Status,
     counts: Counts,
     /// Of the configurations that it was given.
@@ -135,9 +139,12 @@ async fn respond_to(script: Shared, request: Request<RecvStream>, respond: SendR
             script.asked.push(format!("Initialize {}", request.instance));
             let config = request.config.unwrap_or_default();
             script.config_types.push(config.type_url.clone());
-            let poisoned = script.poison.is_some_and(|poison| {
-                config.value.windows(poison.len()).any(|window| window == poison.as_bytes())
-            });
+            let has = |text: &'static str| config.value.windows(text.len()).any(|it| it == text.as_bytes());
+            if script.stuck.is_some_and(has) {
+                script.held.push(respond);
+                return;
+            }
+            let poisoned = script.poison.is_some_and(has);
             let rejects = script.rejects.or(poisoned.then_some((Code::InvalidArgument, "poisoned")));
             if rejects.is_none() {
                 script.known.insert(request.instance);

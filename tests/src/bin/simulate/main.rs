@@ -8,7 +8,7 @@ mod net;
 
 use client::{Client, Outcome};
 use prism_config::Source;
-use prism_edge::{Builtins, Options, Proxy};
+use prism_edge::{Builtins, Mode, Options, Proxy};
 use prism_filters::registry;
 use prism_platform::Platform;
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
@@ -85,7 +85,7 @@ async fn proxy(seed: u64) {
     let control = proxy.control();
     let swap = async move {
         tokio::time::sleep(SWAP_AT).await;
-        let accepted = control.apply(source(AFTER), false).await.expect("the change is taken");
+        let accepted = control.apply(source(AFTER), Mode::Apply).await.expect("the change is taken");
         assert_eq!(accepted.version, 2);
         std::future::pending::<()>().await;
     };
