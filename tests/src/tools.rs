@@ -42,6 +42,17 @@ pub fn library(name: &str) -> PathBuf {
     path
 }
 
+/// The memory plugin as a shared library, built with another compiler than everything else.
+///
+/// # Panics
+/// When it was not built.
+#[must_use]
+pub fn library_of_another_rustc() -> PathBuf {
+    let path = profile().parent().unwrap().join("other-rustc/debug/libprism_plugin_memory.so");
+    assert!(path.exists(), "{} is not built: run `cargo xtask test`", path.display());
+    path
+}
+
 /// A program that `cargo xtask test` installs, or one of the system's.
 ///
 /// # Panics

@@ -28,6 +28,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         announce(&format!("cargo {}", arguments.join(" ")));
         step::run(cargo().args(arguments))?;
     }
+    foreign_libraries()?;
     let chosen: Vec<&str> = if options.cargo.is_empty() {
         vec!["--workspace", "--no-fail-fast"]
     } else {
@@ -35,6 +36,34 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     };
     announce(&format!("cargo test {}", chosen.join(" ")));
     step::run(cargo().arg("test").args(chosen))
+}
+
+/// Libraries that others might build: with another compiler, and with one setting that a plugin must not have.
+fn foreign_libraries() -> Result<(), Failure> {
+    let rustc = tools::other_rustc()?;
+    let library = |plugin, feature, more: &[&str]| {
+        let mut arguments =
+            vec!["rustc", "-p", plugin, "--lib", "--crate-type", "cdylib", "--features", feature];
+        arguments.extend_from_slice(more);
+        arguments.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let target = workspace::target().join("other-rustc").display().to_string();
+    let arguments = library("prism-plugin-memory", "library", &["--target-dir", &target]);
+    announce(&format!("RUSTC={} cargo {}", rustc.display(), arguments.join(" ")));
+    // A wrapper, or flags that are for our own compiler, would not be the other one's.
+    step::run(
+        cargo()
+            .args(arguments)
+            .env("RUSTC", &rustc)
+            .env_remove("RUSTC_WRAPPER")
+            .env_remove("RUSTC_WORKSPACE_WRAPPER")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .env_remove("RUSTFLAGS")
+            .env_remove("RUSTUP_TOOLCHAIN"),
+    )?;
+    let arguments = library("numbers", "prism-plugin-sdk/library", &["--", "-C", "panic=abort"]);
+    announce(&format!("cargo {}", arguments.join(" ")));
+    step::run(cargo().args(arguments))
 }
 
 /// The cargo that runs this program, in the workspace's folder.

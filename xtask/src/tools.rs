@@ -7,7 +7,11 @@ use crate::{
     step::{self, Failure, announce},
     workspace,
 };
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// A program, and the Debian package that brings it.
 const SYSTEM: &[(&str, &str)] = &[
@@ -76,6 +80,20 @@ pub(crate) fn install_valgrind() -> Result<(), Failure> {
              package tool (Debian: `apt-get install valgrind`)"
         ))
     })
+}
+
+/// A Rust compiler that is not the one everything else is built with: Debian's own of a recent version, which knows nothing
+/// of rustup.
+pub(crate) fn other_rustc() -> Result<PathBuf, Failure> {
+    let rustc = PathBuf::from("/usr/bin/rustc");
+    if !rustc.is_file() {
+        Apt::default().install(&["rustc-web"]).map_err(|failure| {
+            Failure::Missing(format!(
+                "a plugin is built with another rustc, Debian's `rustc-web`, which cannot be installed here ({failure})"
+            ))
+        })?;
+    }
+    Ok(rustc)
 }
 
 fn is_installed(program: &str) -> bool {

@@ -163,3 +163,77 @@ fn add(sum: &mut Metrics, more: &Metrics, runs: bool) {
         sum.custom.leave_out(more.custom.left_out());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(state: State, reason: &str) -> Entry {
+        let mut entry = Entry::new();
+        entry.status.state = state;
+        entry.status.reason = (!reason.is_empty()).then(|| reason.to_owned());
+        entry
+    }
+
+    fn shown(states: &[State]) -> (State, Option<String>) {
+        let entries: Vec<Entry> = states.iter().map(|state| entry(*state, "")).collect();
+        let status = together(&entries, |index| format!("e{index}"));
+        (status.state, status.reason)
+    }
+
+    #[test]
+    fn it_serves_while_one_serves_and_fails_when_all_have() {
+        use State::{Degraded, Draining, Failed, Initializing, Loading, Ready, Stopped};
+        for (states, expected) in [
+            (&[Ready, Ready][..], Ready),
+            (&[Ready, Failed], Degraded),
+            (&[Failed, Ready], Degraded),
+            (&[Ready, Loading], Degraded),
+            (&[Ready, Degraded], Degraded),
+            (&[Degraded, Failed], Degraded),
+            // No verdict while one may still come to serve.
+            (&[Failed, Loading], Loading),
+            (&[Initializing, Failed], Initializing),
+            (&[Failed, Failed], Failed),
+            (&[Stopped, Draining], Draining),
+            (&[Stopped, Stopped], Stopped),
+        ] {
+            assert_eq!(shown(states).0, expected, "{states:?}");
+        }
+        assert_eq!(shown(&[Ready, Ready]).1, None);
+    }
+
+    #[test]
+    fn the_reason_names_each_endpoint_once() {
+        let entries =
+            [entry(State::Ready, ""), entry(State::Failed, "e1: refused"), entry(State::Failed, "odd")];
+        let status = together(&entries, |index| format!("e{index}"));
+        assert_eq!(status.reason.as_deref(), Some("1 of 3 endpoints serve; e1: refused; e2: odd"));
+    }
+
+    fn said(requests_total: u64, connections_active: u64) -> Option<Metrics> {
+        Some(Metrics { requests_total, connections_active, ..Metrics::default() })
+    }
+
+    #[test]
+    fn sums_of_counts_never_fall_and_what_is_measured_is_that_of_who_runs() {
+        let mut entries = [Entry::new(), Entry::new()];
+        let total = |entries: &[Entry]| sum(entries).map(|it| (it.requests_total, it.connections_active));
+        assert_eq!(total(&entries), None);
+        entries[0].counts.set(said(10, 1));
+        entries[1].counts.set(said(100, 2));
+        assert_eq!(total(&entries), Some((110, 3)));
+        // Only its connection was lost.
+        entries[1].counts.set(None);
+        assert_eq!(total(&entries), Some((110, 1)));
+        entries[1].counts.set(said(105, 2));
+        assert_eq!(total(&entries), Some((115, 3)));
+        // It began anew.
+        entries[1].counts.set(None);
+        entries[1].counts.set(said(5, 4));
+        assert_eq!(total(&entries), Some((120, 5)));
+        entries[0].counts.set(None);
+        entries[1].counts.set(None);
+        assert_eq!(total(&entries), None);
+    }
+}
