@@ -1,11 +1,12 @@
 //! Prism Edge: an L7 proxy for data access.
 //!
 //! `prism-edge -c prism.yaml` is a thin shell around [`Proxy`]. A binary of one's own can add filters
-//! ([`prism_filters::Registry::with`]) and builtin plugins ([`Builtins::with`]). The path of a request is in
+//! ([`prism_filters::Registry::with`]) and builtin plugins ([`Builtins::with`]) to the same command line ([`cli::run`]). The path of a request is in
 //! `stack.rs`.
 
 mod admin;
 mod builtins;
+pub mod cli;
 mod connection;
 mod control;
 mod dispatch;

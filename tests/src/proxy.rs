@@ -22,6 +22,7 @@ pub struct Start {
     open_files: Option<u32>,
     ready: bool,
     stdout_unread: bool,
+    program: &'static str,
 }
 
 impl Start {
@@ -34,6 +35,7 @@ impl Start {
             open_files: None,
             ready: true,
             stdout_unread: false,
+            program: "prism-edge",
         }
     }
 
@@ -48,6 +50,13 @@ impl Start {
     #[must_use]
     pub fn open_files(mut self, limit: u32) -> Self {
         self.open_files = Some(limit);
+        self
+    }
+
+    /// Another binary of the proxy.
+    #[must_use]
+    pub fn program(mut self, program: &'static str) -> Self {
+        self.program = program;
         self
     }
 
@@ -93,7 +102,7 @@ impl Start {
         let ports = Ports { listen, listen2, admin };
         let file = folder.path().join("prism.yaml");
         fs::write(&file, ports.fill(&self.template, folder.path())).unwrap();
-        let program = tools::own("prism-edge");
+        let program = tools::own(self.program);
         let mut command = match self.open_files {
             None => Command::new(program),
             Some(limit) => {

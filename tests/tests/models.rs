@@ -2,12 +2,12 @@
 
 use prism_plugin_abi::InstanceId;
 use prism_plugin_sdk::testing::{Instance, KvCapabilities, kv_suite};
-use prism_tests::{Proxy, Redis, Served, Sidecar, tools};
+use prism_tests::{Proxy, Redis, Served, Sidecar, Start, tools};
 use std::{path::Path, sync::Arc};
 
 /// A proxy in whose namespace `kv` the plugin `subject`, defined as `plugin`, serves.
-fn proxy(plugin: &str, config: &str) -> Proxy {
-    Proxy::start(&format!(
+fn proxy(plugin: &str, config: &str) -> Start {
+    Start::new(&format!(
         "
 admin: {{ address: '127.0.0.1:@admin@', socket: '@dir@/admin.sock' }}
 listeners: [{{ name: edge, address: '127.0.0.1:@listen@' }}]
@@ -18,7 +18,10 @@ namespaces: [{{ name: kv, backend: kv, plugin: subject, config: {config} }}]
 }
 
 async fn suite(plugin: &str, config: &str) {
-    let proxy = proxy(plugin, config);
+    through(&proxy(plugin, config).run()).await;
+}
+
+async fn through(proxy: &Proxy) {
     let plugin = Arc::new(Served::new(proxy.port(), "kv"));
     let instance = Instance { plugin, id: InstanceId(1), namespace: "kv".into() };
     kv_suite(&instance, KvCapabilities { watch: true, proxied: true }).await;
@@ -55,6 +58,13 @@ async fn memory_as_a_sidecar() {
         let _running = Sidecar::memory(&socket);
         suite(&sidecar(&socket, transport), "{}").await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_as_a_builtin() {
+    let redis = Redis::start();
+    let config = format!("{{ url: '{}' }}", redis.url());
+    through(&proxy("type: builtin, builtin: redis", &config).program("edge-with-redis").run()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
