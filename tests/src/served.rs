@@ -1,7 +1,7 @@
 //! A namespace of a running proxy as a plugin, so that a suite for plugins runs through the whole of it.
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use prism_plugin_abi::{
     ByteString, Call, CallContext, Code, Data, Description, Error, Health, Initialize, Initialized,
     InstanceId, Metrics, Opening, Payload, Plugin, Request, RequestStream, ResponseStream, Task,
@@ -14,7 +14,14 @@ use prism_proto::{
         ExecuteRequest, StreamRequest, execute_request, execute_response, stream_request, stream_response,
     },
 };
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    future::ready,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
 use tonic::{
     Status,
     metadata::MetadataValue,
@@ -39,8 +46,11 @@ impl Served {
         Self { client: DataServiceClient::new(channel), namespace: namespace.parse().unwrap() }
     }
 
-    fn request<T>(&self, message: T) -> tonic::Request<T> {
+    fn request<T>(&self, context: &CallContext, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
+        if let Some(deadline) = context.deadline {
+            request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+        }
         request.metadata_mut().insert("x-prism-namespace", self.namespace.clone());
         request
     }
@@ -81,20 +91,37 @@ fn message(request: Request) -> StreamRequest {
     }
 }
 
+/// The client's side of a stream. One that breaks off ends here: that is what reaches a proxy of it.
+struct Messages {
+    first: Option<StreamRequest>,
+    rest: RequestStream,
+}
+
+impl Stream for Messages {
+    type Item = StreamRequest;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<StreamRequest>> {
+        match self.first.take() {
+            Some(first) => Poll::Ready(Some(first)),
+            None => self.rest.poll_next_unpin(cx).map(|item| item?.ok().map(message)),
+        }
+    }
+}
+
 impl Plugin for Served {
     fn describe(&self) -> Arc<Description> {
         Arc::new(implements("served", "1", &["prism.kv.v1"]))
     }
 
     fn initialize(&self, _: Initialize) -> Task<Result<Initialized, Error>> {
-        Box::pin(std::future::ready(Ok(Initialized::default())))
+        Box::pin(ready(Ok(Initialized::default())))
     }
 
     fn health(&self, _: InstanceId) -> Task<Health> {
-        Box::pin(std::future::ready(Health::healthy()))
+        Box::pin(ready(Health::healthy()))
     }
 
-    fn execute(&self, _: CallContext, request: Request) -> Call {
+    fn execute(&self, context: CallContext, request: Request) -> Call {
         let params = match request.params {
             Data::Empty => None,
             Data::Typed { type_url, value } => {
@@ -107,7 +134,7 @@ impl Plugin for Served {
             params,
             metadata: pairs(request.metadata),
         };
-        let (mut client, request) = (self.client.clone(), self.request(message));
+        let (mut client, request) = (self.client.clone(), self.request(&context, message));
         Box::pin(async move {
             let answer = client.execute(request).await.map_err(refused)?.into_inner();
             if !answer.success {
@@ -121,11 +148,9 @@ impl Plugin for Served {
         })
     }
 
-    fn execute_stream(&self, _: CallContext, first: Request, rest: RequestStream) -> Opening {
-        // The interface's streams have one message of the client's.
-        drop(rest);
-        let messages = tokio_stream::once(message(first));
-        let (mut client, request) = (self.client.clone(), self.request(messages));
+    fn execute_stream(&self, context: CallContext, first: Request, rest: RequestStream) -> Opening {
+        let messages = Messages { first: Some(message(first)), rest };
+        let (mut client, request) = (self.client.clone(), self.request(&context, messages));
         Box::pin(async move {
             let answers = client.execute_stream(request).await.map_err(refused)?.into_inner();
             let answers = answers.map(|answer| {
@@ -144,10 +169,10 @@ impl Plugin for Served {
     }
 
     fn metrics(&self, _: InstanceId) -> Task<Result<Metrics, Error>> {
-        Box::pin(std::future::ready(Err(Error::channel(Code::Unimplemented, "it counts nothing"))))
+        Box::pin(ready(Err(Error::channel(Code::Unimplemented, "it counts nothing"))))
     }
 
     fn shutdown(&self, _: InstanceId) -> Task<()> {
-        Box::pin(std::future::ready(()))
+        Box::pin(ready(()))
     }
 }

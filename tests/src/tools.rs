@@ -53,6 +53,20 @@ pub fn library_of_another_rustc() -> PathBuf {
     path
 }
 
+/// The plugin in C, compiled into this folder against the header alone.
+///
+/// # Panics
+/// When there is no C compiler, or it has anything to say.
+#[must_use]
+pub fn library_in_c(folder: &Path) -> PathBuf {
+    let (abi, library) = (repository().join("plugins/abi"), folder.join("libecho.so"));
+    let flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-O2", "-I"];
+    let mut compiler = Command::new("cc");
+    compiler.args(flags).arg(abi.join("include")).arg("-o").arg(&library).arg(abi.join("examples/echo.c"));
+    succeed(&mut compiler);
+    library
+}
+
 /// A program that `cargo xtask test` installs, or one of the system's.
 ///
 /// # Panics

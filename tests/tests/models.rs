@@ -1,7 +1,8 @@
 //! One plugin, every way to run it: the suite of its interface passes through a running proxy with each.
 
-use prism_plugin_abi::InstanceId;
-use prism_plugin_sdk::testing::{Instance, KvCapabilities, kv_suite};
+use bytes::Bytes;
+use prism_plugin_abi::{Data, InstanceId};
+use prism_plugin_sdk::testing::{Instance, KvCapabilities, Protocol, kv_suite, protocol_suite};
 use prism_tests::{Proxy, Redis, Served, Sidecar, Start, tools};
 use std::{path::Path, sync::Arc};
 
@@ -21,10 +22,36 @@ async fn suite(plugin: &str, config: &str) {
     through(&proxy(plugin, config).run()).await;
 }
 
-async fn through(proxy: &Proxy) {
+fn instance(proxy: &Proxy) -> Instance {
     let plugin = Arc::new(Served::new(proxy.port(), "kv"));
-    let instance = Instance { plugin, id: InstanceId(1), namespace: "kv".into() };
-    kv_suite(&instance, KvCapabilities { watch: true, proxied: true }).await;
+    Instance { plugin, id: InstanceId(1), namespace: "kv".into() }
+}
+
+async fn through(proxy: &Proxy) {
+    kv_suite(&instance(proxy), KvCapabilities { watch: true, proxied: true }).await;
+}
+
+/// The part of the suite that is no interface's, on a plugin that is written in C.
+#[tokio::test(flavor = "multi_thread")]
+async fn echo_in_c_as_a_library() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = tools::library_in_c(folder.path());
+    for offload in [false, true] {
+        let plugin = format!("type: in_process, library: '{}', offload: {offload}", library.display());
+        let proxy = proxy(&plugin, "{}").run();
+        let opening = Data::Raw(Bytes::from_static(b"opening").into());
+        let protocol = Protocol {
+            proxied: true,
+            write: "echo",
+            read: None,
+            slots: None,
+            stream: "echo_stream",
+            opening,
+            echoes: true,
+            largest: 3 << 20,
+        };
+        protocol_suite(&instance(&proxy), &protocol).await;
+    }
 }
 
 fn library(name: &str, offload: bool) -> String {

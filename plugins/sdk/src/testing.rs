@@ -4,11 +4,13 @@
 mod calls;
 mod host;
 mod kv_suite;
+mod protocol_suite;
 mod request;
 
 pub use calls::Instance;
 pub use host::{Host, Namespace};
 pub use kv_suite::{KvCapabilities, kv_suite};
+pub use protocol_suite::{Protocol, protocol_suite};
 pub use request::RequestBuilder;
 
 #[cfg(feature = "server")]
