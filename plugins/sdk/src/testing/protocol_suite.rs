@@ -196,8 +196,7 @@ impl Suite<'_> {
 
     async fn strangers_are_refused(self) {
         let stranger = Instance { id: InstanceId(self.instance.id.0 ^ 1), ..self.instance.clone() };
-        let metadata = self.protocol.slots.map(|(entry, prefix)| (entry, prefix));
-        let outcome = stranger.send(self.protocol.write, raw("x"), metadata.as_slice()).await;
+        let outcome = stranger.send(self.protocol.write, raw("x"), self.protocol.slots.as_slice()).await;
         let error = outcome.expect_err("an instance that nobody initialized");
         assert_eq!((error.code, error.scope), (Code::FailedPrecondition, Scope::Channel), "{error}");
     }
