@@ -7,6 +7,7 @@ mod count;
 mod dist;
 mod docs;
 mod drill;
+mod sanitize;
 mod step;
 mod test;
 mod tools;
@@ -35,6 +36,8 @@ enum Chore {
     Tools,
     /// Kill, restart and drain under load, and print how long each took. Asserts nothing.
     Drill(drill::Options),
+    /// Look at the boundary to plugin libraries with AddressSanitizer and ThreadSanitizer.
+    Sanitize(sanitize::Options),
     /// Measure.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Chore::Docs => docs::run(),
         Chore::Tools => tools::install(),
         Chore::Drill(options) => drill::run(&options),
+        Chore::Sanitize(options) => sanitize::run(&options),
         Chore::Bench(what) => bench::run(&what),
     };
     match done {

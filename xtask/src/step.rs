@@ -29,6 +29,15 @@ pub(crate) enum Failure {
         /// Why it failed.
         source: io::Error,
     },
+    /// A sanitizer did not find what was planted for it, so that it was quiet before says nothing.
+    Blind {
+        /// Which.
+        sanitizer: &'static str,
+        /// What it should have said.
+        report: &'static str,
+        /// What was said instead.
+        said: String,
+    },
     /// Something is missing that this program does not install.
     Missing(String),
 }
@@ -39,6 +48,9 @@ impl std::fmt::Display for Failure {
             Self::Start { what, source } => write!(f, "cannot start `{what}`: {source}"),
             Self::Exit { what, status } => write!(f, "`{what}` failed: {status}"),
             Self::File { what, source } => write!(f, "{what}: {source}"),
+            Self::Blind { sanitizer, report, said } => {
+                write!(f, "the {sanitizer} sanitizer did not report the planted `{report}`:\n{said}")
+            }
             Self::Missing(what) => f.write_str(what),
         }
     }

@@ -23,7 +23,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     announce("cargo build --workspace --bins --tests");
     step::run(cargo().args(["build", "--workspace", "--bins", "--tests"]))?;
     // The same plugins as libraries. One by one, because only so `--crate-type` can be said.
-    for plugin in ["prism-plugin-memory", "prism-plugin-redis"] {
+    for plugin in ["prism-plugin-memory", "prism-plugin-redis", "prism-plugin-probe"] {
         let arguments = ["rustc", "-p", plugin, "--lib", "--crate-type", "cdylib", "--features", "library"];
         announce(&format!("cargo {}", arguments.join(" ")));
         step::run(cargo().args(arguments))?;

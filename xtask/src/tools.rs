@@ -96,6 +96,23 @@ pub(crate) fn other_rustc() -> Result<PathBuf, Failure> {
     Ok(rustc)
 }
 
+/// Installs what `cargo xtask sanitize` needs and is not there yet: the standard library's source, to be built with
+/// the sanitizers, and a C compiler and a symbolizer that belong to them.
+pub(crate) fn install_sanitizers() -> Result<(), Failure> {
+    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output();
+    let sysroot = step::file("cannot ask rustc where it lives", sysroot)?;
+    let source =
+        Path::new(String::from_utf8_lossy(&sysroot.stdout).trim()).join("lib/rustlib/src/rust/library");
+    if !source.is_dir() {
+        announce("rustup component add rust-src");
+        step::run(Command::new("rustup").args(["component", "add", "rust-src"]))?;
+    }
+    let wanted = [("clang", "clang"), ("llvm-symbolizer", "llvm")];
+    let missing: Vec<&str> =
+        wanted.iter().filter(|(program, _)| !runs(program)).map(|(_, package)| *package).collect();
+    if missing.is_empty() { Ok(()) } else { Apt::default().install(&missing) }
+}
+
 fn is_installed(program: &str) -> bool {
     ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"]
         .iter()

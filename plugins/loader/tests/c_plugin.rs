@@ -4,37 +4,19 @@
 mod common;
 
 use bytes::Bytes;
-use common::Unwatched;
+use common::{Unwatched, cc};
 use futures_util::{StreamExt, stream};
 use prism_plugin_abi::{
     CallContext, Code, Data, HealthStatus, Initialize, InstanceId, Kind, Payload, Plugin, Request, Scope,
 };
 use prism_plugin_envelope::control::Decoded;
 use prism_plugin_loader::{Generations, check, load};
-use std::{path::Path, process::Command, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 async fn plugin() -> impl Plugin {
-    let abi = Path::new(env!("CARGO_MANIFEST_DIR")).join("../abi");
     let folder = tempfile::tempdir().expect("a temporary directory");
-    let library = folder.path().join("libecho.so");
-    let output = Command::new("cc")
-        .args([
-            "-shared",
-            "-fPIC",
-            "-O2",
-            "-std=c11",
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-            "-fvisibility=hidden",
-            "-I",
-        ])
-        .arg(abi.join("include"))
-        .arg("-o")
-        .args([&library, &abi.join("examples/echo.c")])
-        .output()
-        .expect("a C compiler, `cc`, is needed");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../abi/examples/echo.c");
+    let library = cc(folder.path(), &source);
     let checked = check(&library).expect("it is a plugin");
     let loaded = load(checked, &Generations::default(), 1, Arc::new(Unwatched)).expect("it loads");
     Decoded::new(loaded.plugin).await.expect("it says what it is")
