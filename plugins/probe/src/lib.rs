@@ -38,6 +38,11 @@ prism_plugin_abi::plugin_library! {
     prism_plugin_sdk::library::begin::<Probe>
 }
 
+// The library's own: whoever has the plugin linked in has an allocator already.
+#[cfg(all(feature = "counting", feature = "library"))]
+#[global_allocator]
+static ALLOCATOR: &stats_alloc::StatsAlloc<std::alloc::System> = &stats_alloc::INSTRUMENTED_SYSTEM;
+
 impl BackendPlugin for Probe {
     type Config = HashMap<String, String>;
 
@@ -53,6 +58,9 @@ impl BackendPlugin for Probe {
         let unary = ["echo", "woken", "later", "sleep", "block", "keep", "never", "panic", "alive"];
         let mut operations: Vec<_> = unary.map(|name| operation(name, false)).into();
         operations.extend(["echo_stream", "ticks"].map(|name| operation(name, true)));
+        if cfg!(feature = "counting") {
+            operations.push(operation("allocations", false));
+        }
         if cfg!(feature = "planted") {
             operations.extend(["use_after_release", "race"].map(|name| operation(name, false)));
         }
@@ -108,6 +116,12 @@ impl BackendPlugin for Probe {
             "alive" => {
                 drop(alive);
                 Ok(Data::Raw(Bytes::from(Alive::count().to_string()).into()))
+            }
+            #[cfg(all(feature = "counting", feature = "library"))]
+            "allocations" => {
+                let stats = ALLOCATOR.stats();
+                let count = stats.allocations + stats.reallocations;
+                Ok(Data::Raw(Bytes::from(count.to_string()).into()))
             }
             #[cfg(feature = "planted")]
             "use_after_release" => planted::use_after_release(request.params),
