@@ -81,7 +81,7 @@ impl<T: Send + Sync + 'static> Renewed<T> {
     }
 
     pub(crate) fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
+        self.failures.load(Ordering::Acquire)
     }
 
     pub(crate) fn problem(&self) -> Option<String> {
@@ -94,21 +94,25 @@ impl<T: Send + Sync + 'static> Renewed<T> {
         if self.seen.swap(fingerprint, Ordering::Relaxed) == fingerprint {
             return;
         }
-        let problem = match made {
+        match made {
             Ok(made) => {
                 self.current.store(Arc::new(made));
+                self.set_problem(None);
+                // Last: who waits for it finds the rest done.
                 let generation = self.generation.load(Ordering::Relaxed) + 1;
                 self.generation.store(generation, Ordering::Release);
                 self.changes.send_replace(generation);
                 tracing::info!("TLS certificates renewed");
-                None
             }
             Err(error) => {
-                self.failures.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(%error, "TLS certificates cannot be renewed; those in use stay in use");
-                Some(error.to_string())
+                self.set_problem(Some(error.to_string()));
+                self.failures.fetch_add(1, Ordering::Release);
             }
-        };
+        }
+    }
+
+    fn set_problem(&self, problem: Option<String>) {
         *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
     }
 }

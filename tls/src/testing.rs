@@ -68,10 +68,11 @@ impl Folder {
         self.0.path()
     }
 
-    /// Writes a file, or over it.
+    /// Writes a file, or puts it in another one's place, in one step: nobody reads half of it.
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.path().join(name);
-        fs::write(&path, text).unwrap();
+        let (path, next) = (self.0.path().join(name), self.0.path().join("next"));
+        fs::write(&next, text).unwrap();
+        fs::rename(&next, &path).unwrap();
         path
     }
 

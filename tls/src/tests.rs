@@ -190,21 +190,21 @@ async fn renewed_files_are_used_together_or_not_at_all() {
     // Half of a renewal: what is in use stays in use.
     let strangers = Authority::new();
     let (certificate, key) = strangers.identity(&["proxy.test"], |_| {});
-    fs::write(&own.certificates, &certificate).unwrap();
+    rig.folder.write("client.crt", &certificate);
     until(|| client.failures() == 1).await;
     assert_eq!(client.generation(), 0);
     assert!(client.problem().unwrap().contains("not one identity"));
     assert!(agree(&client, &server).await);
 
     // The other half.
-    fs::write(&own.key, &key).unwrap();
+    rig.folder.write("client.key", &key);
     client.newer_than(0).await;
     assert_eq!((client.generation(), client.problem()), (1, None));
     assert!(!agree(&client, &server).await);
 
     // The server trusts them from now on too.
     let bundle = format!("{}{}", rig.authority.pem(), strangers.pem());
-    fs::write(rig.server.client_ca.as_ref().unwrap(), bundle).unwrap();
+    rig.folder.write("ca.crt", &bundle);
     for round in 0.. {
         if agree(&client, &server).await {
             break;
@@ -221,7 +221,7 @@ async fn renewed_files_are_used_together_or_not_at_all() {
     assert!(agree(&client, &server).await);
 
     // The same contents again are what is in use: a problem that is over is not shown any more.
-    fs::write(&own.key, &key).unwrap();
+    rig.folder.write("client.key", &key);
     until(|| client.problem().is_none()).await;
 }
 
@@ -238,7 +238,7 @@ async fn a_session_of_before_a_renewal_is_not_resumed() {
 
     // Only the authorities changed: who was verified against the old ones is verified anew.
     let strangers = Authority::new();
-    fs::write(rig.server.client_ca.as_ref().unwrap(), strangers.pem()).unwrap();
+    rig.folder.write("ca.crt", &strangers.pem());
     // It is the client's CA file too.
     client.newer_than(0).await;
     for round in 0.. {
