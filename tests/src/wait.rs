@@ -8,7 +8,7 @@ use std::{
 
 /// How long anything may take before a test gives up. Far above what a loaded two-core machine needs; no
 /// test asserts on time.
-pub const GUARD: Duration = Duration::from_secs(90);
+pub const GUARD: Duration = Duration::from_secs(30);
 
 /// Polls until `check` gives a value.
 ///
