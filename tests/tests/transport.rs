@@ -320,11 +320,13 @@ async fn a_plugin_that_is_killed_in_the_midst_of_it_comes_back(transport: Transp
         tokio::time::sleep(Duration::from_millis(round * 7)).await;
         let began = Instant::now();
         scene.sidecar.process.kill();
-        for (response, stream) in opened {
+        // All read at once: an answer of which nobody reads holds the connection's window, and with it the others.
+        let ends = opened.into_iter().map(|(response, stream)| {
             drop(stream);
             // An answer, an error or a reset: but an end.
-            let _ = wait::guard("a call to a dead plugin", http2::collect(response)).await;
-        }
+            wait::guard("a call to a dead plugin", http2::collect(response))
+        });
+        futures_util::future::join_all(ends).await;
         println!("{transport:?}: all ended after {} ms", began.elapsed().as_millis());
         let status = ask(&http2::connect(scene.proxy.port()).await, "echo").await.unwrap_err();
         assert!(!status.is_empty());
