@@ -126,8 +126,10 @@ async fn echo(connection: &Connection, seed: usize, middle: Middle<'_>) {
     let mut pause = if let Middle::Pauses(pause) = middle { Some(pause) } else { None };
     while let Some(piece) = http2::next(&mut answer).await.unwrap() {
         received.extend_from_slice(&piece);
-        if received.len() > VALUE / 2 {
-            tokio::time::sleep(pause.take().unwrap_or_default()).await;
+        if received.len() > VALUE / 2
+            && let Some(pause) = pause.take()
+        {
+            tokio::time::sleep(pause).await;
         }
     }
     let trailers = answer.trailers().await.unwrap().unwrap();
