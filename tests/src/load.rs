@@ -1,13 +1,15 @@
 //! Clients that call without pause until they are told to stop.
 
 use crate::client::grpc::Client;
+use bytes::Bytes;
+use prism_proto::plugin::{ExecuteRequest, execute_request::Params, execute_response};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 use tokio::task::JoinSet;
 
-/// Running clients. Each sets a key of its own, reads it back and compares.
+/// Running clients. Each has a value of its own, sends it, has it back and compares.
 #[derive(Debug)]
 pub struct Load {
     stop: Arc<AtomicBool>,
@@ -41,9 +43,19 @@ impl Outcome {
 }
 
 impl Load {
-    /// Starts so many clients, each on a connection of its own.
+    /// Starts so many clients of a key-value namespace, each on a connection of its own.
     #[must_use]
     pub fn start(port: u16, namespace: &str, clients: usize) -> Self {
+        Self::of(port, namespace, clients, Calls::SetAndGet)
+    }
+
+    /// Starts so many clients of a namespace that has an operation `echo`.
+    #[must_use]
+    pub fn start_echo(port: u16, namespace: &str, clients: usize) -> Self {
+        Self::of(port, namespace, clients, Calls::Echo)
+    }
+
+    fn of(port: u16, namespace: &str, clients: usize, what: Calls) -> Self {
         let mut load = Self {
             stop: Arc::default(),
             calls: Arc::default(),
@@ -61,15 +73,23 @@ impl Load {
                     if stop.load(Ordering::Relaxed) {
                         break;
                     }
-                    if let Err(failure) = round_trip(&client, &key, round, &answered).await {
-                        failures.push(failure);
-                    }
-                    calls.fetch_add(2, Ordering::Relaxed);
+                    let (done, made) = match what {
+                        Calls::SetAndGet => (round_trip(&client, &key, round, &answered).await, 2),
+                        Calls::Echo => (echo(&client, &key, round, &answered).await, 1),
+                    };
+                    failures.extend(done.err());
+                    calls.fetch_add(made, Ordering::Relaxed);
                 }
                 failures
             });
         }
         load
+    }
+
+    /// How many calls were answered so far.
+    #[must_use]
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// How many calls were made so far.
@@ -89,6 +109,25 @@ impl Load {
             failures.extend(client.unwrap());
         }
         Outcome { calls: self.calls(), answered: self.answered.load(Ordering::Relaxed), failures }
+    }
+}
+
+/// What a client calls.
+#[derive(Debug, Clone, Copy)]
+enum Calls {
+    SetAndGet,
+    Echo,
+}
+
+async fn echo(client: &Client, key: &str, round: u64, answered: &AtomicU64) -> Result<(), String> {
+    let value = Bytes::from(format!("{key} {round}"));
+    let params = Some(Params::RawParams(value.clone()));
+    let message = ExecuteRequest { operation: "echo".into(), params, ..ExecuteRequest::default() };
+    let answer = client.execute(message).await.map_err(|status| format!("echo: {status:?}"))?;
+    answered.fetch_add(1, Ordering::Relaxed);
+    match answer.result {
+        Some(execute_response::Result::RawResult(back)) if back == value => Ok(()),
+        _ => Err(format!("{answer:?}, not {value:?}")),
     }
 }
 

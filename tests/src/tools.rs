@@ -59,11 +59,24 @@ pub fn library_of_another_rustc() -> PathBuf {
 /// When there is no C compiler, or it has anything to say.
 #[must_use]
 pub fn library_in_c(folder: &Path) -> PathBuf {
-    let (abi, library) = (repository().join("plugins/abi"), folder.join("libecho.so"));
-    let flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-O2", "-I"];
+    compile_c(&repository().join("plugins/abi/examples/echo.c"), folder, &[])
+}
+
+/// A plugin in C that breaks the rules of the boundary, compiled into this folder; `defined` are macros.
+///
+/// # Panics
+/// As [`library_in_c`].
+#[must_use]
+pub fn wicked_library(folder: &Path, defined: &[&str]) -> PathBuf {
+    compile_c(&repository().join("tests/fixtures/wicked.c"), folder, defined)
+}
+
+fn compile_c(source: &Path, folder: &Path, defined: &[&str]) -> PathBuf {
+    let library = folder.join("libplugin.so");
+    let flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-pthread", "-O2", "-I"];
     let mut compiler = Command::new("cc");
-    compiler.args(flags).arg(abi.join("include")).arg("-o").arg(&library).arg(abi.join("examples/echo.c"));
-    succeed(&mut compiler);
+    compiler.args(flags).arg(repository().join("plugins/abi/include")).arg("-o").arg(&library);
+    succeed(compiler.arg(source).args(defined.iter().map(|name| format!("-D{name}"))));
     library
 }
 

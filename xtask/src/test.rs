@@ -22,8 +22,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     // dependencies are then settled once and nothing is compiled twice.
     announce("cargo build --workspace --bins --tests");
     step::run(cargo().args(["build", "--workspace", "--bins", "--tests"]))?;
-    // The same plugins as libraries. One by one, because only so `--crate-type` can be said.
-    for plugin in ["prism-plugin-memory", "prism-plugin-redis", "prism-plugin-probe"] {
+    // The same plugins as libraries, and those of the tests. One by one, because only so `--crate-type` can be said.
+    for plugin in ["prism-plugin-memory", "prism-plugin-redis", "prism-plugin-probe", "prism-panics"] {
         let arguments = ["rustc", "-p", plugin, "--lib", "--crate-type", "cdylib", "--features", "library"];
         announce(&format!("cargo {}", arguments.join(" ")));
         step::run(cargo().args(arguments))?;
