@@ -4,17 +4,19 @@
 //!
 //! Operations, on raw bytes: `echo`; `woken` (by itself, once); `later` (ready after some wakes from another thread); `sleep` (on the plugin's
 //! timer); `block` (its thread); `keep` (answers, and keeps what it was sent until a thread lets it go); `never` (and is
-//! woken all the same); `panic`; `alive` (how many calls and streams there are). Streams: `echo_stream`, `ticks` (three
-//! messages from a task of the plugin's).
+//! woken all the same); `panic`; `alive` (how many calls and streams there are); `hold`, `held`, `give`, `given` (where
+//! payloads lie, see `places.rs`). Streams: `echo_stream`, `ticks` (three messages from a task of the plugin's).
 #![cfg_attr(not(feature = "planted"), forbid(unsafe_code))]
 
 mod calls;
+mod places;
 #[cfg(feature = "planted")]
 mod planted;
 
 use bytes::Bytes;
 use calls::{Alive, Later};
 use futures_util::StreamExt;
+use places::Places;
 use prism_plugin_abi::{
     CallContext, Code, Data, Description, Error, Health, Kind, OperationInfo, Request, RequestStream,
     ResponseStream,
@@ -24,8 +26,10 @@ use std::{collections::HashMap, sync::Arc, thread, time::Duration};
 use tokio::sync::mpsc;
 
 /// An instance.
-#[derive(Debug)]
-pub struct Probe;
+#[derive(Debug, Default)]
+pub struct Probe {
+    places: Places,
+}
 
 /// What the library is called.
 pub const NAME: &str = "probe";
@@ -55,7 +59,10 @@ impl BackendPlugin for Probe {
             client_streaming: streaming,
             ..OperationInfo::default()
         };
-        let unary = ["echo", "woken", "later", "sleep", "block", "keep", "never", "panic", "alive"];
+        let unary = [
+            "echo", "woken", "later", "sleep", "block", "keep", "never", "panic", "alive", "hold", "held",
+            "give", "given",
+        ];
         let mut operations: Vec<_> = unary.map(|name| operation(name, false)).into();
         operations.extend(["echo_stream", "ticks"].map(|name| operation(name, true)));
         if cfg!(feature = "counting") {
@@ -73,7 +80,7 @@ impl BackendPlugin for Probe {
     }
 
     async fn initialize(_: InitContext<Self::Config>) -> Result<Self, Error> {
-        Ok(Self)
+        Ok(Self::default())
     }
 
     async fn health(&self) -> Health {
@@ -117,6 +124,10 @@ impl BackendPlugin for Probe {
                 drop(alive);
                 Ok(Data::Raw(Bytes::from(Alive::count().to_string()).into()))
             }
+            "hold" => self.places.hold(request.params),
+            "held" => self.places.held(request.params),
+            "give" => self.places.give(request.params),
+            "given" => Ok(self.places.given()),
             #[cfg(all(feature = "counting", feature = "library"))]
             "allocations" => {
                 let stats = ALLOCATOR.stats();
