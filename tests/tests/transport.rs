@@ -23,6 +23,7 @@ over_every_transport! {
     a_gigabyte_passes_in_flat_memory
     cancelled_calls_leave_nothing_behind
     a_plugin_that_is_killed_in_the_midst_of_it_comes_back
+    a_standalone_server_copies_a_payload_at_most_once_each_way
 }
 
 const EXECUTE: &str = "/prism.data.v1.DataService/Execute";
@@ -45,7 +46,8 @@ async fn scene(transport: Transport) -> Scene {
     let plugin = format!("  - {}\nnamespaces:", transport.sidecar("sdk", &socket));
     // A line for each of a hundred thousand calls would be most of what is measured.
     let quiet = DEMO.replace("trace: {}", "trace: { access_log: { path: 'off' } }");
-    let template = quiet.replace("namespaces:", &plugin) + "  - { name: sdk, backend: test, plugin: sdk }\n";
+    let template = quiet.replace("namespaces:", &plugin)
+        + "  - { name: sdk, backend: test, plugin: sdk, limits: { max_message_bytes: 32MiB } }\n";
     let proxy = Proxy::start(&template);
     let scene = Scene { sidecar, proxy, _folder: folder };
     scene.serves().await;
@@ -332,5 +334,34 @@ async fn a_plugin_that_is_killed_in_the_midst_of_it_comes_back(transport: Transp
         assert!(!status.is_empty());
         scene.sidecar.restart();
         scene.serves().await;
+    }
+}
+
+/// Whatever is copied is copied into memory that was allocated for it: the payload once as it is received, then once for
+/// each copy.
+async fn a_standalone_server_copies_a_payload_at_most_once_each_way(transport: Transport) {
+    const SIZE: u64 = 16 << 20;
+    let _quiet = QUIET.lock().await;
+    let scene = scene(transport).await;
+    let connection = http2::connect(scene.proxy.port()).await;
+    let allocated = || async { ask(&connection, "allocated").await.unwrap().parse::<u64>().unwrap() };
+    let sent = request("echo", &vec![1; SIZE as usize]);
+    // Once before, so that nothing is counted that is made once.
+    for counted in [false, true] {
+        let before = allocated().await;
+        let answer = connection.call(head(EXECUTE), sent.clone()).await.unwrap();
+        assert_eq!(answer.code(), Code::Ok);
+        assert!(answer.body.len() as u64 > SIZE);
+        let bytes = allocated().await - before;
+        if counted {
+            println!("{transport:?}: {bytes} bytes allocated for a payload of {SIZE} that came and went");
+            let copies = match transport {
+                // tonic puts a message together from its frames, and encodes an answer into one buffer.
+                Transport::Grpc => 2,
+                Transport::Frames => 0,
+            };
+            let least = SIZE * (1 + copies);
+            assert!((least..least + SIZE / 4).contains(&bytes), "{bytes} bytes");
+        }
     }
 }

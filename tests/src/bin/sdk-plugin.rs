@@ -4,7 +4,7 @@
 //! `echo_stream` are under way), `echo_stream` (both ways). Configured with `figures`, an instance says so many of
 //! its own when it is asked what it counted, beside cache hits and misses. `instances` answers how many instances the
 //! process has, those included that are being built; one that is configured with `wait_for` is built when there is a
-//! file of that name.
+//! file of that name. `allocated` answers how many bytes the process has allocated so far.
 
 use clap::Parser;
 use futures_util::StreamExt;
@@ -16,7 +16,9 @@ use prism_plugin_sdk::{
     BackendPlugin, Hosted, InitContext,
     server::{Address, ServeError, ServeOptions, serve},
 };
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use std::{
+    alloc::System,
     collections::HashMap,
     path::{Path, PathBuf},
     sync::{
@@ -26,6 +28,9 @@ use std::{
     time::Duration,
 };
 use tokio::signal::unix::{SignalKind, signal};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 #[derive(Parser)]
 struct Options {
@@ -72,7 +77,7 @@ impl BackendPlugin for Echo {
             client_streaming: streaming,
             ..OperationInfo::default()
         };
-        let unary = ["echo", "sleep", "alive", "instances"].map(|name| operation(name, false));
+        let unary = ["echo", "sleep", "alive", "instances", "allocated"].map(|name| operation(name, false));
         Description {
             name: "sdk".into(),
             version: "1.0.0".into(),
@@ -118,6 +123,10 @@ impl BackendPlugin for Echo {
             }
             "alive" => Ok(Data::Raw(bytes::Bytes::from(self.alive.load(SeqCst).to_string()).into())),
             "instances" => Ok(Data::Raw(bytes::Bytes::from(INSTANCES.load(SeqCst).to_string()).into())),
+            "allocated" => {
+                let stats = ALLOCATOR.stats();
+                Ok(Data::Raw(bytes::Bytes::from(stats.bytes_allocated.to_string()).into()))
+            }
             other => Err(Error::operation(Code::Unimplemented, format!("no operation {other}"))),
         }
     }
