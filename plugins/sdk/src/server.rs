@@ -8,6 +8,7 @@
 
 mod adapter;
 mod convert;
+mod crowd;
 mod frames;
 mod front;
 mod listen;

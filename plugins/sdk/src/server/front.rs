@@ -1,11 +1,12 @@
 //! The listener's side: each connection goes to who speaks what it begins with.
 
 use super::{
+    crowd::Crowd,
     frames,
     listen::{Accepted, Listener},
     replay::{First, Replay},
 };
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::StreamExt;
 use prism_tls::{ServerTls, alpn};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
@@ -14,8 +15,8 @@ use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 /// does would stay for ever.
 const FIRST_BYTES: Duration = Duration::from_secs(10);
 
-/// Connections that have not said yet what they speak. Further ones wait in the listener's backlog, which
-/// as many again fit into.
+/// Connections that have not said yet what they speak. With one more, the oldest of them ends: a proxy says it within
+/// milliseconds, so whoever is that old has nothing to say, and must not keep others from being heard.
 const UNDECIDED: usize = 1024;
 
 /// An accepted connection, from its first byte on.
@@ -51,18 +52,18 @@ pub(super) async fn accept(
     others: mpsc::Sender<io::Result<Connection>>,
     draining: impl Future<Output = ()>,
 ) {
-    let mut undecided = FuturesUnordered::new();
+    let mut undecided = Crowd::new(UNDECIDED);
     let mut serving = JoinSet::new();
     let mut draining = std::pin::pin!(draining);
     loop {
         tokio::select! {
             () = &mut draining => break,
-            accepted = listener.next(), if undecided.len() < UNDECIDED => {
+            accepted = listener.next() => {
                 if let Some(Ok(io)) = accepted {
                     undecided.push(timeout(FIRST_BYTES, greet(io, tls.clone())));
                 }
             }
-            Some(decided) = undecided.next() => match decided {
+            decided = undecided.next() => match decided {
                 Ok(Ok((connection, First::Frames))) => {
                     serving.spawn(server.clone().serve(connection));
                 }
