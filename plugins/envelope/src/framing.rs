@@ -67,6 +67,21 @@ impl Deframer {
     }
 }
 
+/// The length that the next message's prefix announces; `None` while the prefix is not all there.
+pub(crate) fn announced(buffer: &Payload) -> Result<Option<usize>, ProtocolError> {
+    let mut bytes = [0; PREFIX_LEN];
+    let mut have = 0;
+    for piece in buffer.pieces() {
+        let take = piece.len().min(PREFIX_LEN - have);
+        bytes[have..have + take].copy_from_slice(&piece[..take]);
+        have += take;
+        if have == PREFIX_LEN {
+            return length(bytes).map(Some);
+        }
+    }
+    Ok(None)
+}
+
 /// Takes the prefix off a body that must be exactly one message.
 pub(crate) fn single(mut body: Payload) -> Result<Payload, ProtocolError> {
     if body.len() < PREFIX_LEN {
@@ -83,7 +98,11 @@ pub(crate) fn single(mut body: Payload) -> Result<Payload, ProtocolError> {
 fn read_prefix(buffer: &mut Payload) -> Result<usize, ProtocolError> {
     let mut bytes = [0; PREFIX_LEN];
     buffer.copy_to_slice(&mut bytes);
-    let prefix = Prefix::parse(bytes)?;
+    length(bytes)
+}
+
+fn length(prefix: [u8; PREFIX_LEN]) -> Result<usize, ProtocolError> {
+    let prefix = Prefix::parse(prefix)?;
     if prefix.compressed { Err(ProtocolError::Compressed) } else { Ok(prefix.length as usize) }
 }
 

@@ -14,6 +14,7 @@ mod reply;
 mod request;
 #[cfg(test)]
 mod tests;
+mod unwrap;
 mod wire;
 
 #[cfg(feature = "config")]
@@ -21,6 +22,7 @@ pub use config::{ConfigError, encode_config};
 pub use framing::{Deframer, encode_control};
 pub use reply::{StreamReply, decode_reply, decode_stream_reply, encode_reply, encode_stream_reply};
 pub use request::{decode_message, decode_request, encode_request, raw_request_head};
+pub use unwrap::{Event, Expected, Unwrap};
 
 /// An answer that does not follow the plugin protocol, or a message that cannot be framed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,5 +71,13 @@ pub enum ProtocolError {
         message: &'static str,
         /// Which field.
         field: &'static str,
+    },
+    /// A result of another type than the operation declares.
+    #[error("its result is `{got}`, and not a message of type `{expected}`")]
+    OtherResult {
+        /// The type's URL.
+        expected: bytestring::ByteString,
+        /// What came.
+        got: bytestring::ByteString,
     },
 }

@@ -13,16 +13,23 @@ use prism_proto::envelope::{
 };
 
 /// The two messages have the same fields under different numbers.
-struct Layout {
-    name: &'static str,
-    flag: u32,
+pub(crate) struct Layout {
+    pub(crate) name: &'static str,
+    pub(crate) flag: u32,
     error: u32,
     code: u32,
-    typed: u32,
-    raw: u32,
+    pub(crate) typed: u32,
+    pub(crate) raw: u32,
 }
 
-const UNARY: Layout = Layout {
+impl Layout {
+    /// The flag is `success`, which decides; else it is `is_final`.
+    pub(crate) fn has_success(&self) -> bool {
+        self.flag == response::SUCCESS
+    }
+}
+
+pub(crate) const UNARY: Layout = Layout {
     name: "ExecuteResponse",
     flag: response::SUCCESS,
     error: response::ERROR,
@@ -30,7 +37,7 @@ const UNARY: Layout = Layout {
     typed: response::TYPED_RESULT,
     raw: response::RAW_RESULT,
 };
-const STREAM: Layout = Layout {
+pub(crate) const STREAM: Layout = Layout {
     name: "StreamResponse",
     flag: stream_response::IS_FINAL,
     error: stream_response::ERROR,
@@ -76,9 +83,7 @@ pub fn encode_stream_reply(outcome: Result<Data, Error>) -> Result<Payload, Prot
 /// # Errors
 /// It breaks the protocol: `INTERNAL` for whoever asked.
 pub fn decode_reply(body: Payload) -> Result<Result<Data, Error>, ProtocolError> {
-    let fields = decode(&UNARY, framing::single(body)?)?;
-    // Zero bytes on the wire are `success = false`: a failure must never read as success.
-    Ok(if fields.flag { Ok(fields.data.unwrap_or_default()) } else { Err(fields.failure()) })
+    Ok(decode(&UNARY, framing::single(body)?)?.outcome(&UNARY))
 }
 
 /// Reads one `StreamResponse` without its prefix (see [`Deframer`](crate::Deframer)).
@@ -87,37 +92,55 @@ pub fn decode_reply(body: Payload) -> Result<Result<Data, Error>, ProtocolError>
 /// As [`decode_reply`].
 pub fn decode_stream_reply(message: Payload) -> Result<StreamReply, ProtocolError> {
     let fields = decode(&STREAM, message)?;
-    let is_final = fields.flag;
-    let failed = fields.code.unwrap_or(0) != 0 || fields.error.as_ref().is_some_and(|text| !text.is_empty());
-    let outcome = if failed { Err(fields.failure()) } else { Ok(fields.data.unwrap_or_default()) };
-    Ok(StreamReply { outcome, is_final })
+    let is_final = fields.flag.unwrap_or(false);
+    Ok(StreamReply { outcome: fields.outcome(&STREAM), is_final })
 }
 
+/// The fields of either message, as far as they are there.
 #[derive(Default)]
-struct Fields {
-    flag: bool,
+pub(crate) struct Fields {
+    pub(crate) flag: Option<bool>,
     error: Option<ByteString>,
     code: Option<i32>,
     data: Option<Data>,
 }
 
 impl Fields {
-    fn failure(self) -> Error {
+    /// There is an error.
+    fn failed(&self) -> bool {
+        self.code.unwrap_or(0) != 0 || self.error.as_ref().is_some_and(|text| !text.is_empty())
+    }
+
+    /// There is an outcome, or a part of one.
+    pub(crate) fn says_anything(&self, layout: &Layout) -> bool {
+        self.data.is_some() || self.failed() || (layout.has_success() && self.flag.is_some())
+    }
+
+    pub(crate) fn outcome(self, layout: &Layout) -> Result<Data, Error> {
+        let failed = match layout.has_success() {
+            // Zero bytes on the wire are `success = false`: a failure must never read as success.
+            true => !self.flag.unwrap_or(false),
+            false => self.failed(),
+        };
+        if !failed {
+            return Ok(self.data.unwrap_or_default());
+        }
         let message = match self.error {
             Some(text) if !text.is_empty() => text.to_string(),
             _ => "the plugin gave no reason".to_owned(),
         };
-        Error::operation(Code::from_number(self.code.unwrap_or(0)), message)
+        Err(Error::operation(Code::from_number(self.code.unwrap_or(0)), message))
     }
 }
 
-fn decode(layout: &Layout, mut message: Payload) -> Result<Fields, ProtocolError> {
+/// # Errors
+/// Malformed, a field twice, or an outcome that contradicts itself.
+pub(crate) fn decode(layout: &Layout, mut message: Payload) -> Result<Fields, ProtocolError> {
     let malformed = |problem| ProtocolError::Malformed { message: layout.name, problem };
     let mut fields = Fields::default();
-    let mut flag = None;
     while let Some((number, value)) = wire::next_field(&mut message).map_err(malformed)? {
         let seen = if number == layout.flag {
-            flag.replace(value.number().map_err(malformed)? != 0).is_some()
+            fields.flag.replace(value.number().map_err(malformed)? != 0).is_some()
         } else if number == layout.error {
             fields.error.replace(value.text().map_err(malformed)?).is_some()
         } else if number == layout.code {
@@ -133,13 +156,8 @@ fn decode(layout: &Layout, mut message: Payload) -> Result<Fields, ProtocolError
         };
         if seen {
             let field = match number {
-                n if n == layout.flag => {
-                    if layout.flag == UNARY.flag {
-                        "success"
-                    } else {
-                        "is_final"
-                    }
-                }
+                n if n == layout.flag && layout.has_success() => "success",
+                n if n == layout.flag => "is_final",
                 n if n == layout.error => "error",
                 n if n == layout.code => "error_code",
                 _ => "result",
@@ -147,6 +165,8 @@ fn decode(layout: &Layout, mut message: Payload) -> Result<Fields, ProtocolError
             return Err(ProtocolError::Duplicate { message: layout.name, field });
         }
     }
-    fields.flag = flag.unwrap_or(false);
+    if layout.has_success() && fields.flag == Some(true) && fields.failed() {
+        return Err(malformed("it says both that it succeeded and that it failed"));
+    }
     Ok(fields)
 }

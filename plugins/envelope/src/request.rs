@@ -62,15 +62,20 @@ fn decode(mut message: Payload) -> Result<Request, ProtocolError> {
 /// A `google.protobuf.Any`.
 pub(crate) fn read_any(value: Value) -> Result<Data, Malformed> {
     let mut message = value.bytes()?;
-    let (mut type_url, mut content) = (ByteString::new(), Payload::new());
+    let (mut type_url, mut content) = (None, None);
     while let Some((number, value)) = wire::next_field(&mut message)? {
-        match number {
-            any::TYPE_URL => type_url = value.text()?,
-            any::VALUE => content = value.bytes()?,
-            _ => {}
+        let twice = match number {
+            any::TYPE_URL => type_url.replace(value.text()?).is_some(),
+            any::VALUE => content.replace(value.bytes()?).is_some(),
+            _ => false,
+        };
+        // Readers differ in which one they take.
+        if twice {
+            return Err("a field of an `Any` occurs twice");
         }
     }
-    Ok(Data::Typed { type_url, value: content })
+    // A value that is not there is an empty message.
+    Ok(Data::Typed { type_url: type_url.unwrap_or_default(), value: content.unwrap_or_default() })
 }
 
 /// One entry of a `map<string, string>`.
