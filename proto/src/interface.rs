@@ -52,6 +52,15 @@ pub fn interface(package: &str) -> Option<&'static Interface> {
     INTERFACES.iter().find(|interface| interface.package == package)
 }
 
+/// The method of this full name, of any interface.
+#[must_use]
+pub fn method(service_method: &str) -> Option<&'static Method> {
+    INTERFACES
+        .iter()
+        .flat_map(|interface| interface.methods)
+        .find(|method| method.service_method == service_method)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

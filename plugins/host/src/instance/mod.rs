@@ -3,6 +3,7 @@
 
 mod backend;
 mod counted;
+mod methods;
 mod operations;
 mod seat;
 mod slot;
@@ -14,8 +15,8 @@ mod tests;
 pub use backend::{Backend, InFlight};
 pub(crate) use counted::Tally;
 pub use counted::{Counted, SeriesBudget};
+pub use methods::TypedMethod;
 pub use operations::OperationTable;
-pub(crate) use operations::check_interfaces;
 pub use seat::EndpointStatus;
 pub(crate) use seat::Seat;
 pub use slot::{Applied, Held, NamespaceSlot, Retired};

@@ -1,15 +1,17 @@
 //! What an instance can do.
 
+use super::methods::{MethodTable, TypedMethod};
 use foldhash::HashMap;
 use prism_plugin_abi::{Description, Kind, OperationInfo};
-use prism_proto::{INTERFACES, Interface, Method};
-use std::{collections::BTreeMap, fmt};
+use prism_proto::Method;
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// Operations by name.
 #[derive(Clone, Default)]
 pub struct OperationTable {
     // Not std's hasher: callers look up what they like, but only the plugin puts anything in.
     by_name: HashMap<Box<str>, OperationInfo>,
+    methods: MethodTable,
     described: bool,
 }
 
@@ -18,6 +20,12 @@ impl OperationTable {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&OperationInfo> {
         self.by_name.get(name)
+    }
+
+    /// The typed method of this path, `/prism.kv.v1.KeyValueService/Get`. Allocates nothing.
+    #[must_use]
+    pub fn method(&self, path: &str) -> Option<&Arc<TypedMethod>> {
+        self.methods.get(path)
     }
 
     /// All of them, in no order.
@@ -33,7 +41,15 @@ impl OperationTable {
     }
 
     /// From what the plugin says of itself; `kinds` overrides what it says.
-    pub(crate) fn described(description: &Description, kinds: &BTreeMap<String, Kind>) -> Self {
+    ///
+    /// # Errors
+    /// It contradicts an interface, or declares a method that it may not have; for the plugin's author.
+    pub(crate) fn described(
+        description: &Description,
+        kinds: &BTreeMap<String, Kind>,
+    ) -> Result<Self, String> {
+        check_interfaces(description)?;
+        let methods = MethodTable::of(description)?;
         let by_name = description.operations.iter().map(|operation| {
             let mut operation = operation.clone();
             if let Some(kind) = kinds.get(&operation.name) {
@@ -41,7 +57,7 @@ impl OperationTable {
             }
             (operation.name.as_str().into(), operation)
         });
-        Self { by_name: by_name.collect(), described: true }
+        Ok(Self { by_name: by_name.collect(), methods, described: true })
     }
 
     /// For a plugin without `Describe`: names from `Initialize`, kinds from the configuration. What neither
@@ -58,7 +74,7 @@ impl OperationTable {
                 OperationInfo { name: name.clone(), kind, raw: true, ..Default::default() },
             )
         });
-        Self { by_name: by_name.collect(), described: false }
+        Self { by_name: by_name.collect(), methods: MethodTable::default(), described: false }
     }
 }
 
@@ -73,7 +89,7 @@ impl fmt::Debug for OperationTable {
 ///
 /// # Errors
 /// The first contradiction, for the plugin's author.
-pub(crate) fn check_interfaces(description: &Description) -> Result<(), String> {
+fn check_interfaces(description: &Description) -> Result<(), String> {
     for claimed in &description.interfaces {
         let Some(interface) = prism_proto::interface(claimed) else { continue };
         for method in interface.methods {
@@ -85,11 +101,8 @@ pub(crate) fn check_interfaces(description: &Description) -> Result<(), String> 
             }
         }
     }
-    let methods = || INTERFACES.iter().flat_map(|interface: &Interface| interface.methods);
-    for operation in description.operations.iter().filter(|operation| !operation.service_method.is_empty()) {
-        let Some(method) = methods().find(|method| method.service_method == operation.service_method) else {
-            continue;
-        };
+    for operation in &description.operations {
+        let Some(method) = prism_proto::method(&operation.service_method) else { continue };
         if let Some(difference) = difference(operation, method) {
             return Err(format!(
                 "its operation `{}` is declared as `{}` but differs from it in {difference}",

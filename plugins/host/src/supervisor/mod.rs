@@ -172,9 +172,10 @@ impl Supervisor<'_> {
             .await
             .map_err(|error| Failure::of("Describe", &error))?;
         let refused = |reason| Failure { reason: format!("the plugin is refused: {reason}"), rejected: true };
-        if let Some(description) = &described.description {
-            crate::instance::check_interfaces(description).map_err(refused)?;
-        }
+        let kinds = &self.backend.spec().operation_kinds;
+        let operations = described.description.as_ref();
+        let operations = operations.map(|description| OperationTable::described(description, kinds));
+        let operations = operations.transpose().map_err(refused)?;
         // Before it is given any configuration or secret, which it might never be called with.
         let protocol = session.choose(&described).map_err(refused)?;
         let description = described.description;
@@ -187,14 +188,10 @@ impl Supervisor<'_> {
             return Err(Failure::new(unhealthy(&health)));
         }
         let spec = self.backend.spec();
-        let operations = match &description {
-            Some(description) => OperationTable::described(description, &spec.operation_kinds),
-            None => OperationTable::supported(
-                &initialized.supported_operations,
-                spec.plugin.operation_kinds(),
-                &spec.operation_kinds,
-            ),
-        };
+        let operations = operations.unwrap_or_else(|| {
+            let plugin = spec.plugin.operation_kinds();
+            OperationTable::supported(&initialized.supported_operations, plugin, &spec.operation_kinds)
+        });
         self.backend.update(self.index, |status| {
             status.operations = Some(Arc::new(operations));
             status.description = description;

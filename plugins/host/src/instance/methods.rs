@@ -1,0 +1,171 @@
+//! The typed methods of a plugin's services: which operation each is, and of which types its messages are. Made from what
+//! the plugin says of itself, so its own services work as those of the project's interfaces do.
+
+use bytestring::ByteString;
+use foldhash::HashMap;
+use prism_plugin_abi::{Description, OperationInfo};
+use std::sync::Arc;
+
+/// Services whose methods a plugin may not have, by what their names begin with: they are the proxy's own, and a plugin's
+/// would be taken for them (contracts, "Method → operation").
+const RESERVED: [&str; 5] = ["grpc.", "prism.data.", "prism.plugin.", "prism.admin.", "prism.config."];
+
+/// `Any` names types so (google/protobuf/any.proto).
+const URL_PREFIX: &str = "type.googleapis.com/";
+
+/// A method of a typed service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypedMethod {
+    /// The operation that it is.
+    pub operation: ByteString,
+    /// URL of the type of its parameters.
+    pub params_url: ByteString,
+    /// URL of the type of its results.
+    pub result_url: ByteString,
+    /// It takes many messages.
+    pub client_streaming: bool,
+    /// It answers with many messages.
+    pub server_streaming: bool,
+}
+
+impl TypedMethod {
+    /// Called through `ExecuteStream`; all others through `Execute`.
+    #[must_use]
+    pub fn streaming(&self) -> bool {
+        self.client_streaming || self.server_streaming
+    }
+}
+
+/// Methods by their path, `/prism.kv.v1.KeyValueService/Get`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MethodTable(HashMap<Box<str>, Arc<TypedMethod>>);
+
+impl MethodTable {
+    pub(crate) fn get(&self, path: &str) -> Option<&Arc<TypedMethod>> {
+        self.0.get(path)
+    }
+
+    /// The methods that a plugin declares.
+    ///
+    /// # Errors
+    /// One that it may not declare, or not so; for the plugin's author.
+    pub(crate) fn of(description: &Description) -> Result<Self, String> {
+        let mut methods: HashMap<Box<str>, Arc<TypedMethod>> = HashMap::default();
+        for operation in
+            description.operations.iter().filter(|operation| !operation.service_method.is_empty())
+        {
+            let name = &operation.service_method;
+            let method = method(operation).map_err(|problem| {
+                format!("its operation `{}` is declared as `{name}`, {problem}", operation.name)
+            })?;
+            if let Some(other) = methods.insert(format!("/{name}").into(), Arc::new(method)) {
+                return Err(format!(
+                    "its operations `{}` and `{}` are both declared as `{name}`",
+                    other.operation, operation.name
+                ));
+            }
+        }
+        Ok(Self(methods))
+    }
+}
+
+fn method(operation: &OperationInfo) -> Result<TypedMethod, String> {
+    let name = &operation.service_method;
+    let (service, method) = name.split_once('/').unwrap_or((name, ""));
+    if !service.split('.').all(is_identifier) || !is_identifier(method) {
+        return Err("which is no method: write it as `package.Service/Method`".to_owned());
+    }
+    if let Some(reserved) = RESERVED.iter().find(|reserved| service.starts_with(*reserved)) {
+        return Err(format!("but services under `{reserved}` are the proxy's own"));
+    }
+    // What the project's own interfaces say needs not be repeated.
+    let known = prism_proto::method(name);
+    let url = |said: &str, known: Option<&'static str>, what: &str| match (said, known) {
+        ("", None) => Err(format!("but its {what} is not: a typed method has one")),
+        ("", Some(name)) => Ok(format!("{URL_PREFIX}{name}").into()),
+        (said, Some(known)) if said != known => Err(format!("whose {what} is `{known}`, and not `{said}`")),
+        (said, _) => Ok(format!("{URL_PREFIX}{said}").into()),
+    };
+    Ok(TypedMethod {
+        operation: operation.name.as_str().into(),
+        params_url: url(&operation.params_type, known.map(|known| known.params_type), "params_type")?,
+        result_url: url(&operation.result_type, known.map(|known| known.result_type), "result_type")?,
+        client_streaming: operation.client_streaming,
+        server_streaming: operation.server_streaming,
+    })
+}
+
+/// As protobuf's grammar has it.
+fn is_identifier(text: &str) -> bool {
+    text.bytes()
+        .enumerate()
+        .all(|(at, byte)| byte == b'_' || byte.is_ascii_alphabetic() || (at > 0 && byte.is_ascii_digit()))
+        && !text.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operation(name: &str, method: &str, params: &str, result: &str) -> OperationInfo {
+        OperationInfo {
+            name: name.into(),
+            service_method: method.into(),
+            params_type: params.into(),
+            result_type: result.into(),
+            ..OperationInfo::default()
+        }
+    }
+
+    fn table(operations: Vec<OperationInfo>) -> Result<MethodTable, String> {
+        MethodTable::of(&Description { operations, ..Description::default() })
+    }
+
+    #[test]
+    fn a_path_leads_to_an_operation_and_its_types() {
+        let walk = OperationInfo {
+            server_streaming: true,
+            ..operation("walk", "acme.graph.v1.Graph/Walk", "acme.graph.v1.WalkRequest", "acme.graph.v1.Node")
+        };
+        let get = operation("get", "prism.kv.v1.KeyValueService/Get", "", "");
+        let raw = operation("raw", "", "", "");
+        let table = table(vec![walk, get, raw]).unwrap();
+        let walk = table.get("/acme.graph.v1.Graph/Walk").unwrap();
+        assert_eq!((&*walk.operation, walk.streaming()), ("walk", true));
+        assert_eq!(walk.params_url, "type.googleapis.com/acme.graph.v1.WalkRequest");
+        let get = table.get("/prism.kv.v1.KeyValueService/Get").unwrap();
+        assert_eq!((&*get.operation, get.streaming()), ("get", false));
+        assert_eq!(get.result_url, "type.googleapis.com/prism.kv.v1.GetResponse");
+        for other in ["", "/", "acme.graph.v1.Graph/Walk", "/acme.graph.v1.Graph/walk", "/raw", "//raw"] {
+            assert!(table.get(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_a_plugin_may_not_declare_is_refused() {
+        let own = |method: &str| operation("x", method, "a.B", "a.C");
+        for (operations, problem) in [
+            (vec![own("grpc.health.v1.Health/Check")], "the proxy's own"),
+            (vec![own("prism.data.v1.DataService/Execute")], "the proxy's own"),
+            (vec![own("prism.plugin.BackendPlugin/Shutdown")], "the proxy's own"),
+            (vec![own("prism.admin.v1.Admin/Drain")], "the proxy's own"),
+            (vec![own("prism.config.v1.X/Y")], "the proxy's own"),
+            (vec![own("a.B")], "no method"),
+            (vec![own("a.B/")], "no method"),
+            (vec![own("/a.B/C")], "no method"),
+            (vec![own("a..B/C")], "no method"),
+            (vec![own("a.B/C/D")], "no method"),
+            (vec![own("a.B/1C")], "no method"),
+            (vec![own("a.B/C%20")], "no method"),
+            (vec![operation("x", "a.B/C", "", "a.C")], "params_type"),
+            (vec![operation("x", "a.B/C", "a.B", "")], "result_type"),
+            (vec![operation("get", "prism.kv.v1.KeyValueService/Get", "a.B", "")], "prism.kv.v1.GetRequest"),
+            (vec![own("a.B/C"), OperationInfo { name: "y".into(), ..own("a.B/C") }], "`x` and `y`"),
+        ] {
+            let name = operations[0].service_method.clone();
+            let found = table(operations).unwrap_err();
+            assert!(found.contains(problem), "{name}: {found}");
+        }
+        assert!(table(vec![own("grpcish.B/C")]).is_ok());
+    }
+}
