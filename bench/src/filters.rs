@@ -78,6 +78,7 @@ impl Scene {
             messages: Some(MessageLimits {
                 max_message_bytes: 4 << 20,
                 unary: true,
+                gzip: false,
                 stall_timeout: Duration::from_secs(30),
             }),
             metrics: Some(self.metrics.namespace("bench")),

@@ -2,13 +2,13 @@
 
 use crate::{
     Body, Reason, Rejection,
-    body::{BodyError, MessageLimits, Messages},
+    body::{BodyError, MessageLimits, Messages, Wrap},
     metrics::CallMetrics,
 };
 use bytestring::ByteString;
 use http::Request;
 use prism_platform::time::Instant;
-use std::{cell::OnceCell, future::poll_fn, net::SocketAddr, sync::Arc};
+use std::{cell::OnceCell, future::poll_fn, net::SocketAddr, sync::Arc, task::Poll};
 
 /// How the answer, and above all a refusal, must look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub struct RequestStart {
     pub config_version: u64,
     /// The namespace that it is for; empty where none was named.
     pub namespace: ByteString,
-    /// For calls of the data service: how messages are checked.
+    /// For calls whose messages are known: how they are checked.
     pub messages: Option<MessageLimits>,
     /// When the caller stops waiting.
     pub deadline: Option<Instant>,
@@ -218,6 +218,20 @@ impl RequestContext {
         let operation = poll_fn(|cx| messages.poll_operation(cx)).await?;
         *request.body_mut() = messages.into_body();
         Ok(self.operation.get_or_init(|| operation))
+    }
+
+    /// The body of a call whose messages are an operation's parameters, each put into a request of its own. They are
+    /// checked, against the same limits, as they stream by; what is here already is put together at once.
+    ///
+    /// # Errors
+    /// What is here breaks a rule; or the call has no messages ([`Reason::NoRoute`]).
+    pub async fn wrapped(&self, body: Body, wrap: Wrap) -> Result<Body, Rejection> {
+        let Some(limits) = self.start.messages else {
+            return Err(Rejection::new(Reason::NoRoute, "this path names no operation"));
+        };
+        let mut messages = Messages::wrapped(body, limits, wrap);
+        poll_fn(|cx| Poll::Ready(messages.take_what_is_here(cx))).await?;
+        Ok(messages.into_body())
     }
 }
 

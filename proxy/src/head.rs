@@ -16,6 +16,8 @@ const NAMESPACE_FIELD: HeaderName = HeaderName::from_static(NAMESPACE);
 pub(crate) enum Target {
     /// A method of `prism.data.v1.DataService`.
     Data(Rpc),
+    /// A gRPC method of some other service: of one that the namespace's plugin declares, if of any.
+    Typed,
     /// `POST /v1/{namespace}/{operation}`.
     Gateway,
     /// A gRPC service of the listener's own: health or reflection.
@@ -34,6 +36,8 @@ pub(crate) struct Head {
     /// The gateway's operation; a gRPC call has it in its body.
     pub(crate) operation: ByteString,
     pub(crate) deadline: Option<Instant>,
+    /// The call's messages may be compressed with gzip.
+    pub(crate) gzip: bool,
     /// What is already known to be wrong. `plugin_dispatch` says it.
     pub(crate) refusal: Option<Rejection>,
 }
@@ -52,6 +56,7 @@ impl Head {
             namespace: ByteString::new(),
             operation: ByteString::new(),
             deadline: None,
+            gzip: false,
             refusal: None,
         };
         let outcome = head.fill(request, &fields, route_namespace, limits);
@@ -102,13 +107,21 @@ impl Head {
                     self.operation = operation;
                     Some(namespace)
                 }
-                None => None,
+                None => {
+                    if self.protocol == Protocol::Grpc {
+                        self.target = Target::Typed;
+                    }
+                    None
+                }
             },
         };
         self.namespace = agreed_namespace(route_namespace, named, in_path)?;
         self.deadline = fields.timeout.map(deadline).transpose()?.flatten();
-        if matches!(self.target, Target::Data(_) | Target::Local) {
+        if matches!(self.target, Target::Data(_) | Target::Typed | Target::Local) {
             require_grpc(self.protocol, request)?;
+        }
+        if matches!(self.target, Target::Data(_) | Target::Typed) {
+            self.gzip = fields.gzip()?;
         }
         Ok(())
     }
@@ -123,6 +136,7 @@ fn is_local(path: &str) -> bool {
 struct Fields<'a> {
     content_type: Option<&'a HeaderValue>,
     timeout: Option<&'a HeaderValue>,
+    encoding: Option<&'a HeaderValue>,
     /// `x-prism-namespace`, and whether there are several.
     namespace: Option<&'a HeaderValue>,
     namespace_repeated: bool,
@@ -137,6 +151,7 @@ impl<'a> Fields<'a> {
             match name.as_str() {
                 "content-type" => fields.content_type = fields.content_type.or(Some(value)),
                 "grpc-timeout" => fields.timeout = fields.timeout.or(Some(value)),
+                "grpc-encoding" => fields.encoding = fields.encoding.or(Some(value)),
                 NAMESPACE => {
                     fields.namespace_repeated = fields.namespace.is_some();
                     fields.namespace = Some(value);
@@ -145,6 +160,20 @@ impl<'a> Fields<'a> {
             }
         }
         fields
+    }
+
+    /// Whether messages may be compressed, and in the one way that is undone here (gRPC's compression.md: "UNIMPLEMENTED"
+    /// for what "is not supported by the server", with `grpc-accept-encoding`).
+    fn gzip(&self) -> Result<bool, Rejection> {
+        match self.encoding.map(HeaderValue::as_bytes) {
+            None | Some(b"identity") => Ok(false),
+            Some(b"gzip") => Ok(true),
+            Some(_) => Err(Rejection::new(
+                Reason::CompressedMessage,
+                "messages compressed in this way are not taken: send them with grpc-encoding gzip or identity",
+            )
+            .with_header("grpc-accept-encoding", "identity,gzip")),
+        }
     }
 
     /// The one `x-prism-namespace` header. Header names are lower case by now, whatever the client wrote.

@@ -17,6 +17,7 @@ use bytestring::ByteString;
 use http::{HeaderName, HeaderValue, Request, Response};
 use prism_filters::{Body, Protocol, RequestContext, RequestStart, Rpc, body::MessageLimits, respond, run};
 use prism_platform::time::Instant;
+use prism_plugin_host::TypedMethod;
 use std::{future::Future, net::SocketAddr, rc::Rc, sync::Arc};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -39,6 +40,10 @@ pub(crate) fn serve(
         let route = listener.routes().find(request.uri().path(), request.headers());
         let mut head = Head::read(&mut request, route.and_then(|route| route.namespace()), edge.limits());
         let namespace = snapshot.namespace(&head.namespace);
+        // A typed call names its operation by its path, as the namespace's plugin declares it.
+        let method = namespace
+            .filter(|_| head.target == Target::Typed)
+            .and_then(|namespace| namespace.slot().method(request.uri().path()));
 
         let cx = RequestContext::new(RequestStart {
             at: Instant::now(),
@@ -46,7 +51,12 @@ pub(crate) fn serve(
             peer,
             listener: Arc::clone(listener.name()),
             config_version: snapshot.version(),
-            messages: message_limits(&head, namespace.map(|found| found.max_message_bytes()), &edge),
+            messages: message_limits(
+                &head,
+                method.as_deref(),
+                namespace.map(|found| found.max_message_bytes()),
+                &edge,
+            ),
             metrics: namespace.map(|found| Arc::clone(found.metrics())),
             namespace: std::mem::take(&mut head.namespace),
             deadline: head.deadline,
@@ -55,9 +65,12 @@ pub(crate) fn serve(
             // It stands in the path: a filter that asks for it waits for no body.
             cx.set_operation(head.operation.clone());
         }
+        if let Some(method) = &method {
+            cx.set_operation(method.operation.clone());
+        }
 
         let filters = route.map_or(listener.default_chain(), |route| route.chain());
-        let dispatch = Dispatch::new(&edge, namespace, route.is_some(), head);
+        let dispatch = Dispatch::new(&edge, namespace, route.is_some(), head, method);
         let mut response = match run(filters, &dispatch, &cx, &mut request).await {
             Ok(response) => response,
             Err(rejection) => respond(&cx, &rejection),
@@ -69,13 +82,24 @@ pub(crate) fn serve(
     }
 }
 
-/// How the messages of a data call are checked. A namespace that does not exist gets no byte of a message:
+/// How the messages of a call are checked. A namespace that does not exist gets no byte of a message:
 /// its call is refused before its body is looked at.
-fn message_limits(head: &Head, max_message_bytes: Option<usize>, edge: &Edge) -> Option<MessageLimits> {
-    let Target::Data(rpc) = head.target else { return None };
+fn message_limits(
+    head: &Head,
+    method: Option<&TypedMethod>,
+    max_message_bytes: Option<usize>,
+    edge: &Edge,
+) -> Option<MessageLimits> {
+    let unary = match head.target {
+        Target::Data(rpc) => rpc == Rpc::Unary,
+        // Of the request: a stream of answers to one message is one message.
+        Target::Typed => !method?.client_streaming,
+        _ => return None,
+    };
     (head.protocol == Protocol::Grpc).then(|| MessageLimits {
         max_message_bytes: max_message_bytes.unwrap_or_default(),
-        unary: rpc == Rpc::Unary,
+        unary,
+        gzip: head.gzip,
         stall_timeout: edge.limits().stall_timeout,
     })
 }

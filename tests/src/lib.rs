@@ -26,6 +26,6 @@ pub use proxy::{Proxy, Start};
 pub use redis::Redis;
 pub use remote::{Pki, RemotePlugin};
 pub use rustix::process::Signal;
-pub use served::Served;
+pub use served::{Served, Typed};
 pub use sidecar::Sidecar;
 pub use transport::Transport;

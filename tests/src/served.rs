@@ -1,5 +1,9 @@
 //! A namespace of a running proxy as a plugin, so that a suite for plugins runs through the whole of it.
 
+mod typed;
+
+pub use typed::Typed;
+
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use prism_plugin_abi::{
@@ -42,8 +46,7 @@ impl Served {
     /// When the name is no header value.
     #[must_use]
     pub fn new(port: u16, namespace: &str) -> Self {
-        let channel = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap().connect_lazy();
-        Self { client: DataServiceClient::new(channel), namespace: namespace.parse().unwrap() }
+        Self { client: DataServiceClient::new(channel(port)), namespace: namespace.parse().unwrap() }
     }
 
     fn request<T>(&self, context: &CallContext, message: T) -> tonic::Request<T> {
@@ -54,6 +57,10 @@ impl Served {
         request.metadata_mut().insert("x-prism-namespace", self.namespace.clone());
         request
     }
+}
+
+fn channel(port: u16) -> Channel {
+    Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap().connect_lazy()
 }
 
 #[allow(clippy::needless_pass_by_value)] // as `map_err` gives it

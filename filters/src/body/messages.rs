@@ -5,15 +5,24 @@
 //! handed on, so that a plugin never sees a complete message that was refused. For the same reason the
 //! last piece of a unary call is held until the client has ended its stream: a second message would
 //! otherwise come after the first was acted upon.
+//!
+//! What the messages are, and what becomes of each, is `content.rs`.
+
+mod content;
+mod inflate;
+
+pub use content::Wrap;
 
 use super::{Body, BodyError, Stall, stall::stalled};
-use crate::{Reason, Rejection, shared_text};
+use crate::{Reason, Rejection};
 use bytes::Bytes;
 use bytestring::ByteString;
+use content::{Content, InMessage};
 use http_body::Frame;
 use prism_plugin_abi::Payload;
-use prism_proto::scan::{ScanError, Scanner, scan_whole};
+use prism_proto::envelope::{PREFIX_LEN, Prefix};
 use std::{
+    ops::Range,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -21,10 +30,12 @@ use std::{
 /// What a gRPC message must keep to.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageLimits {
-    /// The most that a message's length prefix may say.
+    /// The most that a message's length prefix may say, and the most that a compressed one may become.
     pub max_message_bytes: usize,
     /// Exactly one message.
     pub unary: bool,
+    /// Messages may be compressed with gzip: the call's `grpc-encoding` says so.
+    pub gzip: bool,
     /// How long an unfinished message or body may stand still. Silence between the messages of a stream
     /// is no stall.
     pub stall_timeout: Duration,
@@ -38,7 +49,7 @@ pub(crate) struct Messages {
     ready: Payload,
     state: State,
     messages: usize,
-    operation: Option<ByteString>,
+    content: Content,
     inner_ended: bool,
     stall: Stall,
 }
@@ -46,30 +57,33 @@ pub(crate) struct Messages {
 /// gRPC's framing (PROTOCOL-HTTP2.md, "Length-Prefixed-Message"): one byte that says whether the message is
 /// compressed, four with its length, big-endian, then the message.
 enum State {
-    Prefix {
-        bytes: [u8; 5],
-        have: usize,
-    },
-    /// Boxed, because nearly every message is here as a whole when its prefix is.
-    Message {
-        scanner: Box<Scanner>,
-        remaining: usize,
-    },
+    Prefix { bytes: [u8; PREFIX_LEN], have: usize },
+    Message { inside: InMessage, remaining: usize },
 }
 
 impl State {
-    const START: Self = Self::Prefix { bytes: [0; 5], have: 0 };
+    const START: Self = Self::Prefix { bytes: [0; PREFIX_LEN], have: 0 };
 }
 
 impl Messages {
+    /// Of requests that name their operation, which are handed on as they are.
     pub(crate) fn new(inner: Body, limits: MessageLimits) -> Self {
+        Self::of(inner, limits, Content::Requests { operation: None })
+    }
+
+    /// Of parameters, each of which is put into a request of its own.
+    pub(crate) fn wrapped(inner: Body, limits: MessageLimits, wrap: Wrap) -> Self {
+        Self::of(inner, limits, Content::Params(wrap))
+    }
+
+    fn of(inner: Body, limits: MessageLimits, content: Content) -> Self {
         Self {
             inner,
             limits,
             ready: Payload::new(),
             state: State::START,
             messages: 0,
-            operation: None,
+            content,
             inner_ended: false,
             stall: Stall::new(limits.stall_timeout),
         }
@@ -78,7 +92,7 @@ impl Messages {
     /// The operation that the first message names, read without handing anything on.
     pub(crate) fn poll_operation(&mut self, cx: &mut Context<'_>) -> Poll<Result<ByteString, BodyError>> {
         loop {
-            if let Some(operation) = &self.operation {
+            if let Some(operation) = self.content.operation() {
                 let operation = operation.clone();
                 // Often everything is here already; then it need not be looked at again.
                 while self.limits.unary && !self.inner_ended && self.at_boundary() {
@@ -95,6 +109,20 @@ impl Messages {
             }
             ready!(self.poll_inner(cx))?;
         }
+    }
+
+    /// Takes what is here without waiting, up to the end of the first message, or of the one that must be the only
+    /// one: what is here as a whole travels as a whole.
+    pub(crate) fn take_what_is_here(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
+        while !self.inner_ended && (self.messages == 0 || self.limits.unary) {
+            match self.poll_inner(cx) {
+                // It is arriving.
+                Poll::Ready(Ok(())) if !self.between_messages() => break,
+                Poll::Ready(result) => result?,
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
     }
 
     /// What is left, as a body.
@@ -141,7 +169,6 @@ impl Messages {
         match frame.transpose()?.map(Frame::into_data) {
             Some(Ok(piece)) => {
                 self.check(&piece)?;
-                self.ready.push(piece);
                 if self.inner.is_end() {
                     self.check_end()?;
                 }
@@ -152,13 +179,19 @@ impl Messages {
         Poll::Ready(Ok(()))
     }
 
-    fn at_boundary(&self) -> bool {
-        matches!(self.state, State::Prefix { have: 0, .. }) && self.messages > 0
+    fn between_messages(&self) -> bool {
+        matches!(self.state, State::Prefix { have: 0, .. })
     }
 
+    fn at_boundary(&self) -> bool {
+        self.between_messages() && self.messages > 0
+    }
+
+    /// Checks a piece, and makes of it what is to be handed on.
     fn check(&mut self, piece: &Bytes) -> Result<(), Rejection> {
-        let mut rest = &piece[..];
-        while !rest.is_empty() {
+        // Where it is looked at, and from where on nothing of it is in `ready` yet.
+        let (mut at, mut from) = (0, 0);
+        while at < piece.len() {
             match &mut self.state {
                 // At its first byte, and not when its prefix is complete: a plugin that has the one message may act
                 // on it before it hears that the call was wrong.
@@ -169,117 +202,112 @@ impl Messages {
                     ));
                 }
                 State::Prefix { bytes, have } => {
-                    let take = rest.len().min(5 - *have);
-                    bytes[*have..*have + take].copy_from_slice(&rest[..take]);
+                    let begin = at;
+                    let take = (piece.len() - at).min(PREFIX_LEN - *have);
+                    bytes[*have..*have + take].copy_from_slice(&piece[at..at + take]);
+                    let split = *have > 0;
                     *have += take;
-                    rest = &rest[take..];
-                    if *have == 5 {
-                        let prefix = *bytes;
-                        let length = self.announced(prefix)?;
-                        if self.messages == 0 && length <= rest.len() {
-                            // All of it is here, as it is of nearly every unary call: nothing of it is kept.
-                            let (message, later) = rest.split_at(length);
-                            rest = later;
+                    at += take;
+                    if *have < PREFIX_LEN {
+                        // It is handed on, if at all, when it is known.
+                        self.hand_on(piece, from..begin);
+                        return Ok(());
+                    }
+                    let bytes = *bytes;
+                    let prefix = self.announced(bytes)?;
+                    let length = prefix.length as usize;
+                    if !prefix.compressed && self.content.passes() {
+                        if split {
+                            self.ready.push(Bytes::copy_from_slice(&bytes));
+                            from = at;
+                        }
+                    } else {
+                        self.hand_on(piece, from..begin);
+                        from = at;
+                    }
+                    let here = &piece[at..piece.len().min(at + length)];
+                    let begun =
+                        self.content.begin(prefix, here, self.messages == 0, self.limits, &mut self.ready)?;
+                    match begun {
+                        // All of it is here, as it is of nearly every unary call: nothing of it is kept.
+                        None => {
+                            at += length;
+                            if !self.content.passes() {
+                                from = at;
+                            }
+                            self.messages += 1;
                             self.state = State::START;
-                            let named = scan_whole(message).map_err(malformed)?;
-                            self.finish(named)?;
-                        } else {
-                            self.begin(length)?;
+                        }
+                        Some(inside) => {
+                            self.state = State::Message { inside, remaining: length };
+                            if length == 0 {
+                                self.end_message()?;
+                            }
                         }
                     }
                 }
-                State::Message { scanner, remaining } => {
-                    let take = rest.len().min(*remaining);
-                    let (now, later) = rest.split_at(take);
-                    scanner.push(now).map_err(malformed)?;
+                State::Message { inside, remaining } => {
+                    let take = (piece.len() - at).min(*remaining);
+                    let withheld = self.content.push(inside, &piece[at..at + take])?;
                     *remaining -= take;
-                    rest = later;
-                    let done = *remaining == 0;
-                    if self.operation.is_none()
-                        && let Some(operation) = scanner.operation().filter(|operation| !operation.is_empty())
-                    {
-                        self.operation = Some(shared_text(operation));
+                    at += take;
+                    if withheld {
+                        from = at;
                     }
-                    if done {
+                    if *remaining == 0 {
                         self.end_message()?;
                     }
                 }
             }
         }
+        self.hand_on(piece, from..piece.len());
         Ok(())
     }
 
-    /// The length that a message's prefix announces.
-    fn announced(&self, prefix: [u8; 5]) -> Result<usize, Rejection> {
-        match prefix[0] {
-            0 => {}
-            1 => {
-                return Err(Rejection::new(
-                    Reason::CompressedMessage,
-                    "compressed messages are not accepted: send them with grpc-encoding identity",
-                )
-                .with_header("grpc-accept-encoding", "identity"));
-            }
-            other => {
-                return Err(Rejection::new(
-                    Reason::MalformedMessage,
-                    format!("the compression flag of a gRPC message is 0 or 1, not {other}"),
-                ));
-            }
+    fn hand_on(&mut self, piece: &Bytes, part: Range<usize>) {
+        // Nearly always all of it.
+        self.ready.push(if part.len() == piece.len() { piece.clone() } else { piece.slice(part) });
+    }
+
+    /// A message's prefix, as far as it may be so.
+    fn announced(&self, prefix: [u8; PREFIX_LEN]) -> Result<Prefix, Rejection> {
+        let malformed = |error| Rejection::new(Reason::MalformedMessage, format!("{error}"));
+        let prefix = Prefix::parse(prefix).map_err(malformed)?;
+        if prefix.compressed && !self.limits.gzip {
+            return Err(Rejection::new(
+                Reason::CompressedMessage,
+                "a message is marked as compressed, but the call's grpc-encoding does not say how: it may be gzip",
+            )
+            .with_header("grpc-accept-encoding", "identity,gzip"));
         }
-        let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
-        if length > self.limits.max_message_bytes {
+        let (length, limit) = (prefix.length as usize, self.limits.max_message_bytes);
+        if length > limit {
             return Err(Rejection::new(
                 Reason::MessageTooLarge,
                 format!(
-                    "a message of {length} bytes is above the namespace's limits.max_message_bytes of {}",
-                    self.limits.max_message_bytes
+                    "a message of {length} bytes is above the namespace's limits.max_message_bytes of {limit}"
                 ),
             ));
         }
-        Ok(length)
+        Ok(prefix)
     }
 
-    /// A message of which some is still to come.
-    fn begin(&mut self, length: usize) -> Result<(), Rejection> {
-        let scanner = if self.messages == 0 { Scanner::new(length) } else { Scanner::later(length) };
-        self.state = State::Message { scanner: Box::new(scanner), remaining: length };
-        if length == 0 { self.end_message() } else { Ok(()) }
-    }
-
-    /// The last byte of a message that came in pieces was scanned.
+    /// The last byte of a message that was not here at once has come.
     fn end_message(&mut self) -> Result<(), Rejection> {
-        let State::Message { scanner, .. } = std::mem::replace(&mut self.state, State::START) else {
+        let State::Message { inside, .. } = std::mem::replace(&mut self.state, State::START) else {
             return Ok(());
         };
-        let named = scanner.finish().map_err(malformed)?;
-        self.finish(named.as_deref())
-    }
-
-    /// A message is complete and well-formed, and names this operation.
-    fn finish(&mut self, named: Option<&str>) -> Result<(), Rejection> {
+        self.content.end(inside, self.messages == 0, &mut self.ready)?;
         self.messages += 1;
-        let named = named.filter(|named| !named.is_empty());
-        match (&self.operation, named) {
-            (None, Some(named)) => {
-                self.operation = Some(shared_text(named));
-                Ok(())
-            }
-            (None, None) => Err(missing_operation()),
-            (Some(fixed), Some(named)) if **fixed != *named => Err(Rejection::new(
-                Reason::OperationChanged,
-                format!(
-                    "the stream's first message named operation `{fixed}`; a later one may not name another"
-                ),
-            )),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     fn check_end(&mut self) -> Result<(), Rejection> {
         self.inner_ended = true;
         match &self.state {
-            State::Prefix { have: 0, .. } if self.messages > 0 || !self.limits.unary => Ok(()),
+            State::Prefix { have: 0, .. } if self.messages > 0 || self.content.may_be_empty(self.limits) => {
+                Ok(())
+            }
             State::Prefix { have: 0, .. } => {
                 Err(Rejection::new(Reason::MalformedMessage, "the call ended without a message"))
             }
@@ -297,10 +325,6 @@ impl Messages {
 
 fn missing_operation() -> Rejection {
     Rejection::new(Reason::MissingOperation, "the first message names no operation: set field 1, `operation`")
-}
-
-fn malformed(error: ScanError) -> Rejection {
-    Rejection::new(Reason::MalformedMessage, error.to_string())
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ mod messages;
 mod observed;
 mod stall;
 
-pub use messages::MessageLimits;
 pub(crate) use messages::Messages;
+pub use messages::{MessageLimits, Wrap};
 pub use observed::{End, Observer};
 pub use stall::Stall;
 

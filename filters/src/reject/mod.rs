@@ -8,7 +8,7 @@ pub use reason::{Code, Reason};
 pub use respond::{respond, trailers_of};
 
 use http::{HeaderName, HeaderValue, StatusCode};
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, time::Duration};
 
 /// Why a request is not served. Filters return it; [`respond`] turns it into the protocol's answer.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ struct Inner {
     message: Cow<'static, str>,
     filter: &'static str,
     plugin: Option<String>,
+    namespace: Option<String>,
+    retry: Option<Duration>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -33,6 +35,8 @@ impl Rejection {
             message: message.into(),
             filter: "edge",
             plugin: None,
+            namespace: None,
+            retry: None,
             headers: Vec::new(),
         }))
     }
@@ -55,6 +59,20 @@ impl Rejection {
     #[must_use]
     pub fn about_plugin(mut self, plugin: &str) -> Self {
         self.0.plugin = Some(plugin.to_owned());
+        self
+    }
+
+    /// Names the namespace that it is about, for refusals that are told when the request's context is gone.
+    #[must_use]
+    pub fn in_namespace(mut self, namespace: &str) -> Self {
+        self.0.namespace = Some(namespace.to_owned());
+        self
+    }
+
+    /// The same call may be made again after this time: doing it twice would do no harm, or it was not done at all.
+    #[must_use]
+    pub fn with_retry(mut self, after: Duration) -> Self {
+        self.0.retry = Some(after);
         self
     }
 

@@ -39,7 +39,8 @@ pub fn trailers_of(rejection: &Rejection) -> HeaderMap {
     status(rejection, None)
 }
 
-/// `grpc-status`, `grpc-message` and `grpc-status-details-bin` with a `google.rpc.ErrorInfo`.
+/// `grpc-status`, `grpc-message` and `grpc-status-details-bin` with a `google.rpc.ErrorInfo`, and a
+/// `google.rpc.RetryInfo` where the call may be made again.
 fn status(rejection: &Rejection, cx: Option<&RequestContext>) -> HeaderMap {
     let mut info = HashMap::from([("filter".to_owned(), rejection.filter().to_owned())]);
     if let Some(cx) = cx {
@@ -48,10 +49,16 @@ fn status(rejection: &Rejection, cx: Option<&RequestContext>) -> HeaderMap {
             info.insert("namespace".to_owned(), cx.namespace().to_string());
         }
     }
+    if let Some(namespace) = &rejection.0.namespace {
+        info.insert("namespace".to_owned(), namespace.clone());
+    }
     if let Some(plugin) = &rejection.0.plugin {
         info.insert("plugin".to_owned(), plugin.clone());
     }
-    let details = ErrorDetails::with_error_info(rejection.reason().name(), DOMAIN, info);
+    let mut details = ErrorDetails::with_error_info(rejection.reason().name(), DOMAIN, info);
+    if let Some(after) = rejection.0.retry {
+        details.set_retry_info(Some(after));
+    }
     let message = cut(rejection.message(), MOST_MESSAGE);
     let status = tonic::Status::with_error_details(rejection.code(), message, details);
     let mut headers = HeaderMap::with_capacity(6);

@@ -24,6 +24,8 @@ pub(super) struct Call<'a> {
     pub(super) namespace: &'a Namespace,
     pub(super) backend: InFlight,
     pub(super) rpc: Rpc,
+    /// Doing it twice does no harm.
+    pub(super) idempotent: bool,
     pub(super) context: CallContext,
 }
 
@@ -62,7 +64,7 @@ impl Call<'_> {
         self,
         body: WireBody,
     ) -> impl Future<Output = Result<(WireReply, InFlight), Rejection>> {
-        let Self { worker, namespace, backend, rpc, context } = self;
+        let Self { worker, namespace, backend, rpc, context, .. } = self;
         let rpc = match rpc {
             Rpc::Unary => PluginRpc::Execute,
             Rpc::Streaming => PluginRpc::ExecuteStream,
@@ -76,7 +78,7 @@ impl Call<'_> {
 }
 
 /// A request body for a plugin: at hand where all of it is, else as it arrives.
-fn wire(body: Body) -> WireBody {
+pub(super) fn wire(body: Body) -> WireBody {
     match body.into_whole() {
         Ok(pieces) => WireBody::Whole(pieces),
         Err(body) => WireBody::Stream(Box::new(Upload(body))),

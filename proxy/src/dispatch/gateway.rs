@@ -4,7 +4,10 @@
 
 mod answer;
 
-use super::forward::{Call, Upload};
+use super::{
+    forward::{Call, Upload},
+    outcome::Subject,
+};
 use bytes::Bytes;
 use bytestring::ByteString;
 use http::{HeaderValue, Method, Request, Response, header};
@@ -49,7 +52,7 @@ pub(super) async fn serve(
     stall_timeout: Duration,
 ) -> Result<Response<Body>, Rejection> {
     let limit = call.namespace.max_message_bytes();
-    let plugin = call.namespace.plugin().clone();
+    let subject = Subject::of(&call);
     let metadata = query(request.uri().query().unwrap_or_default())?;
     let declared = declared_length(&request);
     let body = request.into_body().unless_stalled(stall_timeout);
@@ -65,7 +68,7 @@ pub(super) async fn serve(
         .ok_or_else(|| too_large(length, limit))?;
     let upload = Framed { head: Some(head), body: Upload(body), remaining: length };
     let (reply, counted) = call.send(WireBody::Stream(Box::new(upload))).await?;
-    answer::answer(reply, counted, limit, &plugin).await
+    answer::answer(reply, counted, subject).await
 }
 
 fn too_large(length: usize, limit: usize) -> Rejection {

@@ -4,7 +4,9 @@
 mod deadline;
 mod forward;
 mod gateway;
+mod outcome;
 mod reply;
+mod typed;
 
 use crate::{
     edge::Edge,
@@ -14,10 +16,10 @@ use crate::{
 use bytestring::ByteString;
 use deadline::within;
 use http::{Request, Response};
-use prism_filters::{Body, FilterFuture, Reason, Rejection, RequestContext, Rpc, Terminal};
+use prism_filters::{Body, FilterFuture, Reason, Rejection, RequestContext, Rpc, Terminal, body::Wrap};
 use prism_plugin_abi::{CallContext, InstanceId, OperationInfo};
-use prism_plugin_host::{ForwardError, InFlight, Status};
-use std::sync::Arc;
+use prism_plugin_host::{ForwardError, InFlight, Status, TypedMethod};
+use std::{sync::Arc, time::Duration};
 
 /// Settings of `plugin_dispatch`: none yet.
 #[derive(schemars::JsonSchema)]
@@ -39,6 +41,8 @@ pub(crate) struct Dispatch<'a> {
     namespace: Option<&'a Arc<Namespace>>,
     routed: bool,
     head: Head,
+    /// Of a typed call, as the request's chain was told.
+    method: Option<Arc<TypedMethod>>,
 }
 
 impl<'a> Dispatch<'a> {
@@ -47,8 +51,9 @@ impl<'a> Dispatch<'a> {
         namespace: Option<&'a Arc<Namespace>>,
         routed: bool,
         head: Head,
+        method: Option<Arc<TypedMethod>>,
     ) -> Self {
-        Self { edge, namespace, routed, head }
+        Self { edge, namespace, routed, head, method }
     }
 
     /// By reference, and the rare ways boxed: what an `async fn` takes by value, its future holds twice, and this
@@ -70,6 +75,7 @@ impl<'a> Dispatch<'a> {
             _ if !self.routed => Err(nothing_here()),
             Target::Nothing => Err(nothing_here()),
             Target::Data(rpc) => within(cx, self.data(cx, rpc, request)).await,
+            Target::Typed => within(cx, Box::pin(self.typed(cx, request))).await,
             Target::Gateway => within(cx, Box::pin(self.gateway(cx, std::mem::take(request)))).await,
         }
     }
@@ -84,6 +90,39 @@ impl<'a> Dispatch<'a> {
         let operation = cx.operation(request).await?;
         let call = self.call(cx, target, operation, rpc)?;
         call.grpc(std::mem::take(request.body_mut())).await
+    }
+
+    async fn typed(
+        &self,
+        cx: &RequestContext,
+        request: &mut Request<Body>,
+    ) -> Result<Response<Body>, Rejection> {
+        if cx.namespace().is_empty() {
+            return Err(nothing_here());
+        }
+        let target = self.backend(cx)?;
+        let path = request.uri().path();
+        let found = target.1.load_status().operations.as_ref().and_then(|table| table.method(path).cloned());
+        let Some(method) = &self.method else {
+            return Err(match found {
+                // It came up after the chain had looked.
+                Some(_) => replaced(target.0.plugin()),
+                None => Rejection::new(
+                    Reason::UnknownOperation,
+                    format!("plugin `{}` has no method `{path}`", target.0.plugin()),
+                )
+                .about_plugin(target.0.plugin()),
+            });
+        };
+        // What the chain allowed, and nothing else: the instance may have been replaced since.
+        if found.is_none_or(|found| *found != **method) {
+            return Err(replaced(target.0.plugin()));
+        }
+        let rpc = if method.streaming() { Rpc::Streaming } else { Rpc::Unary };
+        let call = self.call(cx, target, &method.operation, rpc)?;
+        let wrap = Wrap { operation: method.operation.clone(), params_url: method.params_url.clone() };
+        let body = cx.wrapped(std::mem::take(request.body_mut()), wrap).await?;
+        typed::serve(call, method, body).await
     }
 
     async fn gateway(
@@ -106,9 +145,9 @@ impl<'a> Dispatch<'a> {
         operation: &ByteString,
         rpc: Rpc,
     ) -> Result<forward::Call<'a>, Rejection> {
-        check_operation(namespace.plugin(), &backend.load_status(), operation, rpc)?;
+        let idempotent = check_operation(namespace.plugin(), &backend.load_status(), operation, rpc)?;
         let context = call_context(cx, backend.instance());
-        Ok(forward::Call { worker: self.edge.worker(), namespace, backend, rpc, context })
+        Ok(forward::Call { worker: self.edge.worker(), namespace, backend, rpc, idempotent, context })
     }
 
     /// The namespace, and the plugin instance that serves it now.
@@ -126,6 +165,7 @@ impl<'a> Dispatch<'a> {
         let unavailable = |reason: &str| {
             Rejection::new(Reason::PluginUnavailable, format!("plugin `{}`: {reason}", namespace.plugin()))
                 .about_plugin(namespace.plugin())
+                .with_retry(outcome::RETRY)
         };
         let backend = namespace.slot().enter().ok_or_else(|| unavailable("not started yet"))?;
         {
@@ -149,11 +189,28 @@ impl Terminal for Dispatch<'_> {
 fn nothing_here() -> Rejection {
     Rejection::new(
         Reason::NoRoute,
-        "nothing is served at this path: call prism.data.v1.DataService, or POST /v1/{namespace}/{operation}",
+        "nothing is served at this path: call prism.data.v1.DataService, POST /v1/{namespace}/{operation}, or a \
+         typed service of a namespace's plugin with the x-prism-namespace header",
     )
 }
 
-fn check_operation(plugin: &str, status: &Status, operation: &ByteString, rpc: Rpc) -> Result<(), Rejection> {
+/// Between the chain and here another instance took over, which may mean something else by the same name.
+fn replaced(plugin: &str) -> Rejection {
+    Rejection::new(Reason::Reloaded, "the plugin instance was replaced while the call waited: call again")
+        .about_plugin(plugin)
+        .with_retry(Duration::ZERO)
+}
+
+/// Whether doing it twice does no harm.
+///
+/// # Errors
+/// There is no such operation, or it is called through the other method.
+fn check_operation(
+    plugin: &str,
+    status: &Status,
+    operation: &ByteString,
+    rpc: Rpc,
+) -> Result<bool, Rejection> {
     let table = status.operations.as_ref();
     let Some(info) = table.and_then(|table| table.get(operation)) else {
         return Err(Rejection::new(
@@ -164,7 +221,7 @@ fn check_operation(plugin: &str, status: &Status, operation: &ByteString, rpc: R
     };
     if !table.is_some_and(|table| table.is_described()) {
         // A plugin that cannot say which of its operations stream is asked by either method.
-        return Ok(());
+        return Ok(info.idempotent);
     }
     match (rpc, OperationInfo::streaming(info)) {
         (Rpc::Unary, true) => Err(Rejection::new(
@@ -175,7 +232,7 @@ fn check_operation(plugin: &str, status: &Status, operation: &ByteString, rpc: R
             Reason::WrongMethod,
             format!("operation `{operation}` is no stream: call it with Execute"),
         )),
-        _ => Ok(()),
+        _ => Ok(info.idempotent),
     }
 }
 
@@ -198,8 +255,11 @@ fn refusal(error: ForwardError, plugin: &str) -> Rejection {
             Rejection::new(Reason::PluginUnavailable, format!("plugin `{plugin}`: {why}"))
                 .about_plugin(plugin)
         }
+        // It was not begun.
         ForwardError::Overloaded(why) => {
-            Rejection::new(Reason::PluginOverloaded, format!("plugin `{plugin}`: {why}")).about_plugin(plugin)
+            Rejection::new(Reason::PluginOverloaded, format!("plugin `{plugin}`: {why}"))
+                .about_plugin(plugin)
+                .with_retry(outcome::RETRY)
         }
         ForwardError::Source(error) => match error.downcast::<prism_filters::body::BodyError>() {
             Ok(error) => Rejection::from(*error),

@@ -7,7 +7,7 @@ use prost::Message;
 use std::future::poll_fn;
 
 fn limits(unary: bool) -> MessageLimits {
-    MessageLimits { max_message_bytes: 100_000, unary, stall_timeout: Duration::from_secs(30) }
+    MessageLimits { max_message_bytes: 100_000, unary, gzip: false, stall_timeout: Duration::from_secs(30) }
 }
 
 fn message(operation: &str, payload: usize) -> Vec<u8> {
@@ -186,5 +186,112 @@ proptest! {
             let decoded = ExecuteRequest::decode(&passed[5..]).unwrap();
             prop_assert_eq!(decoded.operation, &*operation);
         }
+    }
+}
+
+/// What a plugin gets of parameters, message by message.
+async fn wrapped(body: Body, limits: MessageLimits) -> Result<Vec<ExecuteRequest>, Reason> {
+    let wrap = Wrap { operation: "get".into(), params_url: "type.googleapis.com/a.Get".into() };
+    let mut messages = Messages::wrapped(body, limits, wrap);
+    poll_fn(|cx| Poll::Ready(messages.take_what_is_here(cx)))
+        .await
+        .map_err(|error| Rejection::from(error).reason())?;
+    let mut body = messages.into_body();
+    let mut passed = Vec::new();
+    while let Some(frame) = poll_fn(|cx| body.poll_next(cx)).await {
+        passed
+            .extend_from_slice(&frame.map_err(|error| Rejection::from(error).reason())?.into_data().unwrap());
+    }
+    let mut rest = &passed[..];
+    let mut requests = Vec::new();
+    while !rest.is_empty() {
+        let length = u32::from_be_bytes(rest[1..5].try_into().unwrap()) as usize;
+        requests.push(ExecuteRequest::decode(&rest[5..5 + length]).unwrap());
+        rest = &rest[5 + length..];
+    }
+    Ok(requests)
+}
+
+fn parameters(request: &ExecuteRequest) -> &[u8] {
+    let Some(Params::TypedParams(any)) = &request.params else { panic!("no typed parameters") };
+    assert_eq!(any.type_url, "type.googleapis.com/a.Get");
+    &any.value
+}
+
+#[tokio::test]
+async fn parameters_become_requests_however_they_are_cut() {
+    for length in [0, 1, 1024, 1025, 3000] {
+        let value = vec![7; length];
+        for size in [1, 3, 4, 5, 6, 100, 10_000] {
+            let requests = wrapped(cut(&framed(&value), size), limits(true)).await.unwrap();
+            assert_eq!(requests.len(), 1);
+            assert_eq!(requests[0].operation, "get");
+            assert_eq!(parameters(&requests[0]), value);
+        }
+    }
+    let stream = [framed(&[1; 9]), framed(&[]), framed(&[2; 2000])].concat();
+    for size in [1, 2, 7, 10_000] {
+        let requests = wrapped(cut(&stream, size), limits(false)).await.unwrap();
+        let shown: Vec<_> = requests.iter().map(|one| (&*one.operation, parameters(one).len())).collect();
+        assert_eq!(shown, [("get", 9), ("", 0), ("", 2000)]);
+    }
+}
+
+#[tokio::test]
+async fn parameters_that_break_a_rule_are_no_request() {
+    let one = framed(&[7; 2000]);
+    for (bytes, unary, reason) in [
+        (vec![], true, Reason::MalformedMessage),
+        (vec![], false, Reason::MalformedMessage),
+        ([one.clone(), one.clone()].concat(), true, Reason::MalformedMessage),
+        ([one.clone(), vec![0]].concat(), true, Reason::MalformedMessage),
+        ([one.clone(), vec![0]].concat(), false, Reason::MalformedMessage),
+        (one[..1999].to_vec(), true, Reason::MalformedMessage),
+        (vec![2, 0, 0, 0, 0], true, Reason::MalformedMessage),
+        (vec![1, 0, 0, 0, 0], true, Reason::CompressedMessage),
+        (framed(&vec![0; 100_001]), true, Reason::MessageTooLarge),
+    ] {
+        for size in [1, 3, 100_100] {
+            assert_eq!(wrapped(cut(&bytes, size), limits(unary)).await, Err(reason), "{size}");
+        }
+    }
+}
+
+fn compressed(message: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(message).unwrap();
+    let mut framed = framed(&encoder.finish().unwrap());
+    framed[0] = 1;
+    framed
+}
+
+#[tokio::test]
+async fn what_is_compressed_is_handed_on_as_it_was_before() {
+    let gzip = |unary| MessageLimits { gzip: true, ..limits(unary) };
+    let named = message("echo", 5000);
+    let plain = [framed(&named), framed(&message("", 50)), framed(&message("", 60))].concat();
+    let mixed = [compressed(&named), framed(&message("", 50)), compressed(&message("", 60))].concat();
+    for size in [1, 2, 5, 6, 19, 100, 10_000] {
+        let passed = pass(cut(&mixed, size), gzip(false)).await;
+        assert_eq!(passed, (Ok("echo".into()), plain.clone(), None), "{size}");
+        let passed = pass(cut(&compressed(&named), size), gzip(true)).await;
+        assert_eq!(passed, (Ok("echo".into()), framed(&named), None), "{size}");
+        for length in [0, 1, 1024, 5000] {
+            let requests = wrapped(cut(&compressed(&vec![7; length]), size), gzip(true)).await.unwrap();
+            assert_eq!(parameters(&requests[0]), vec![7; length]);
+        }
+    }
+    // What is inside is checked like anything else, and held to the limit.
+    let (refused, ..) = pass(cut(&compressed(&message("", 9)), 1000), gzip(true)).await;
+    assert_eq!(refused, Err(Reason::MissingOperation));
+    let (refused, ..) = pass(cut(&compressed(&message("get", 100_000)), 1000), gzip(true)).await;
+    assert_eq!(refused, Err(Reason::MessageTooLarge));
+    assert_eq!(
+        wrapped(cut(&compressed(&vec![0; 100_001]), 9), gzip(true)).await,
+        Err(Reason::MessageTooLarge)
+    );
+    for broken in [vec![1, 0, 0, 0, 0], [&[1, 0, 0, 0, 4][..], b"gzip"].concat()] {
+        assert_eq!(wrapped(cut(&broken, 9), gzip(true)).await, Err(Reason::MalformedMessage));
     }
 }

@@ -1,0 +1,184 @@
+//! What messages are, and what becomes of each: requests are scanned and handed on as they are, parameters are put into
+//! requests, and what is compressed is inflated first.
+
+use super::{MessageLimits, inflate::Inflate, missing_operation};
+use crate::{Reason, Rejection, shared_text};
+use bytes::{BufMut, Bytes};
+use bytestring::ByteString;
+use prism_plugin_abi::Payload;
+use prism_proto::{
+    envelope::{self, Follows, Prefix, SMALL},
+    scan::{ScanError, Scanner, scan_whole},
+};
+
+/// How parameters become requests.
+#[derive(Clone, Debug)]
+pub struct Wrap {
+    /// The operation that they are of.
+    pub operation: ByteString,
+    /// URL of their type.
+    pub params_url: ByteString,
+}
+
+pub(super) enum Content {
+    /// `ExecuteRequest`s or `StreamRequest`s, of which the first names the operation.
+    Requests { operation: Option<ByteString> },
+    /// Parameters of an operation.
+    Params(Wrap),
+}
+
+/// A message of which some is still to come.
+pub(super) enum InMessage {
+    /// Boxed, because nearly every message is here as a whole when its prefix is.
+    Scanned(Box<Scanner>),
+    /// Whoever understands it looks at it.
+    Passed,
+    Compressed(Box<Inflate>),
+}
+
+impl Content {
+    /// The operation, as soon as it is known.
+    pub(super) fn operation(&self) -> Option<&ByteString> {
+        match self {
+            Self::Requests { operation } => operation.as_ref(),
+            Self::Params(wrap) => Some(&wrap.operation),
+        }
+    }
+
+    /// What is not compressed is handed on as it is, prefix included.
+    pub(super) fn passes(&self) -> bool {
+        matches!(self, Self::Requests { .. })
+    }
+
+    /// A stream may end before its first message. Of parameters there must be one, because it brings the operation.
+    pub(super) fn may_be_empty(&self, limits: MessageLimits) -> bool {
+        !limits.unary && self.passes()
+    }
+
+    /// A message begins, of which so much is here. `None`: it is all here, and done with.
+    pub(super) fn begin(
+        &mut self,
+        prefix: Prefix,
+        here: &[u8],
+        first: bool,
+        limits: MessageLimits,
+        ready: &mut Payload,
+    ) -> Result<Option<InMessage>, Rejection> {
+        let length = prefix.length as usize;
+        if prefix.compressed {
+            let inflate = Inflate::new(limits.max_message_bytes);
+            return Ok(Some(InMessage::Compressed(Box::new(inflate))));
+        }
+        match self {
+            Self::Requests { operation } => {
+                if first && here.len() == length {
+                    finish(operation, scan_whole(here).map_err(malformed)?)?;
+                    return Ok(None);
+                }
+                let scanner = if first { Scanner::new(length) } else { Scanner::later(length) };
+                Ok(Some(InMessage::Scanned(Box::new(scanner))))
+            }
+            Self::Params(wrap) => {
+                let mut head = wrap.head(first, length)?;
+                // In the head's own room.
+                let whole = here.len() == length && length <= SMALL;
+                if whole {
+                    head.put_slice(here);
+                }
+                ready.push(head.freeze());
+                Ok((!whole).then_some(InMessage::Passed))
+            }
+        }
+    }
+
+    /// More of a message. Whether it is withheld: what becomes of it is not known yet.
+    pub(super) fn push(&mut self, inside: &mut InMessage, piece: &[u8]) -> Result<bool, Rejection> {
+        match inside {
+            InMessage::Passed => Ok(false),
+            InMessage::Compressed(inflate) => inflate.push(piece).map(|()| true),
+            InMessage::Scanned(scanner) => {
+                scanner.push(piece).map_err(malformed)?;
+                if let Self::Requests { operation: operation @ None } = self
+                    && let Some(found) = scanner.operation().filter(|found| !found.is_empty())
+                {
+                    *operation = Some(shared_text(found));
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// All of a message was pushed.
+    pub(super) fn end(
+        &mut self,
+        inside: InMessage,
+        first: bool,
+        ready: &mut Payload,
+    ) -> Result<(), Rejection> {
+        match (self, inside) {
+            (_, InMessage::Passed) => Ok(()),
+            (Self::Requests { operation }, InMessage::Scanned(scanner)) => {
+                let named = scanner.finish().map_err(malformed)?;
+                finish(operation, named.as_deref())
+            }
+            (Self::Requests { operation }, InMessage::Compressed(inflate)) => {
+                let message = inflate.finish()?;
+                let mut scanner =
+                    if first { Scanner::new(message.len()) } else { Scanner::later(message.len()) };
+                scanner.push(&message).map_err(malformed)?;
+                finish(operation, scanner.finish().map_err(malformed)?.as_deref())?;
+                // What is inflated is no longer than the limit, which fits.
+                let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+                ready.push(Bytes::copy_from_slice(&Prefix { compressed: false, length }.encode()));
+                ready.push(message);
+                Ok(())
+            }
+            (Self::Params(wrap), InMessage::Compressed(inflate)) => {
+                let message = inflate.finish()?;
+                let mut head = wrap.head(first, message.len())?;
+                if message.len() <= SMALL {
+                    head.put_slice(&message);
+                    ready.push(head.freeze());
+                } else {
+                    ready.push(head.freeze());
+                    ready.push(message);
+                }
+                Ok(())
+            }
+            // Only requests are scanned.
+            (Self::Params(_), InMessage::Scanned(_)) => Ok(()),
+        }
+    }
+}
+
+impl Wrap {
+    /// What goes in front of parameters of this length.
+    fn head(&self, first: bool, length: usize) -> Result<bytes::BytesMut, Rejection> {
+        // A stream's later messages are of the operation that the first one named.
+        let operation = if first { &*self.operation } else { "" };
+        let params = Follows::Typed { type_url: &self.params_url, length };
+        envelope::request(operation, [], params)
+            .map_err(|error| Rejection::new(Reason::MessageTooLarge, error.to_string()))
+    }
+}
+
+/// A message is complete and well-formed, and names this operation.
+fn finish(operation: &mut Option<ByteString>, named: Option<&str>) -> Result<(), Rejection> {
+    let named = named.filter(|named| !named.is_empty());
+    match (&*operation, named) {
+        (None, Some(named)) => {
+            *operation = Some(shared_text(named));
+            Ok(())
+        }
+        (None, None) => Err(missing_operation()),
+        (Some(fixed), Some(named)) if **fixed != *named => Err(Rejection::new(
+            Reason::OperationChanged,
+            format!("the stream's first message named operation `{fixed}`; a later one may not name another"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn malformed(error: ScanError) -> Rejection {
+    Rejection::new(Reason::MalformedMessage, error.to_string())
+}
