@@ -23,7 +23,8 @@ pub use channel::{
 pub use in_process::{InProcessChannel, InProcessPlugin, LongPolls};
 pub use instance::{
     Applied, Backend, Counted, EndpointStatus, Held, InFlight, InstanceSpec, NamespaceSlot, OperationTable,
-    PluginSpec, Remote, Retired, SeriesBudget, State, Status, SupervisionOptions, Transport, TypedMethod,
+    PluginSpec, Remote, Retired, Schema, Schemas, SeriesBudget, State, Status, SupervisionOptions, Transport,
+    TypedMethod, Types,
 };
 pub use status::{error_trailers, ok_trailers};
 pub use upstream::{Protocol, ProtocolChoice, RemoteEndpoint, RemoteTls};

@@ -1,6 +1,9 @@
 //! What an instance can do.
 
-use super::methods::{MethodTable, TypedMethod};
+use super::{
+    methods::{MethodTable, TypedMethod},
+    schema::{Schema, Schemas},
+};
 use foldhash::HashMap;
 use prism_plugin_abi::{Description, Kind, OperationInfo};
 use prism_proto::Method;
@@ -12,6 +15,7 @@ pub struct OperationTable {
     // Not std's hasher: callers look up what they like, but only the plugin puts anything in.
     by_name: HashMap<Box<str>, OperationInfo>,
     methods: MethodTable,
+    schema: Option<Arc<Schema>>,
     described: bool,
 }
 
@@ -26,6 +30,12 @@ impl OperationTable {
     #[must_use]
     pub fn method(&self, path: &str) -> Option<&Arc<TypedMethod>> {
         self.methods.get(path)
+    }
+
+    /// What their messages are; `None` of a plugin that cannot say what it is.
+    #[must_use]
+    pub fn schema(&self) -> Option<&Arc<Schema>> {
+        self.schema.as_ref()
     }
 
     /// All of them, in no order.
@@ -47,9 +57,11 @@ impl OperationTable {
     pub(crate) fn described(
         description: &Description,
         kinds: &BTreeMap<String, Kind>,
+        schemas: &Schemas,
     ) -> Result<Self, String> {
         check_interfaces(description)?;
         let methods = MethodTable::of(description)?;
+        let schema = Some(schemas.of(description)?);
         let by_name = description.operations.iter().map(|operation| {
             let mut operation = operation.clone();
             if let Some(kind) = kinds.get(&operation.name) {
@@ -57,7 +69,7 @@ impl OperationTable {
             }
             (operation.name.as_str().into(), operation)
         });
-        Ok(Self { by_name: by_name.collect(), methods, described: true })
+        Ok(Self { by_name: by_name.collect(), methods, schema, described: true })
     }
 
     /// For a plugin without `Describe`: names from `Initialize`, kinds from the configuration. What neither
@@ -74,7 +86,7 @@ impl OperationTable {
                 OperationInfo { name: name.clone(), kind, raw: true, ..Default::default() },
             )
         });
-        Self { by_name: by_name.collect(), methods: MethodTable::default(), described: false }
+        Self { by_name: by_name.collect(), methods: MethodTable::default(), schema: None, described: false }
     }
 }
 

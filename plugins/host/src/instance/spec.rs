@@ -1,6 +1,6 @@
 //! What an instance is built from.
 
-use super::SeriesBudget;
+use super::{Schemas, SeriesBudget};
 use crate::{
     InProcessPlugin,
     upstream::{Endpoint, ProtocolChoice, RemoteEndpoint, RemoteTls, Target},
@@ -219,6 +219,8 @@ pub struct SupervisionOptions {
     /// Figures of their own that all instances together may have exported. Default 10,000: the full hundred of
     /// a hundred instances, a scrape of little more than a megabyte.
     pub custom_series: SeriesBudget,
+    /// What plugins' messages are, once for all that say the same.
+    pub schemas: Schemas,
     /// `Describe`. Default 5 s: it does no I/O, but a process may just be starting.
     pub describe_deadline: Duration,
     /// `Initialize`. Default 15 s: it may fill a connection pool to a far database.
@@ -251,6 +253,7 @@ impl Default for SupervisionOptions {
             health_misses: 3,
             metrics_deadline: Duration::from_secs(2),
             custom_series: SeriesBudget::new(10_000),
+            schemas: Schemas::default(),
             describe_deadline: Duration::from_secs(5),
             initialize_deadline: Duration::from_secs(15),
             first_pause: Duration::from_millis(50),

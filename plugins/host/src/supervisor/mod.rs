@@ -174,7 +174,8 @@ impl Supervisor<'_> {
         let refused = |reason| Failure { reason: format!("the plugin is refused: {reason}"), rejected: true };
         let kinds = &self.backend.spec().operation_kinds;
         let operations = described.description.as_ref();
-        let operations = operations.map(|description| OperationTable::described(description, kinds));
+        let operations =
+            operations.map(|description| OperationTable::described(description, kinds, &options.schemas));
         let operations = operations.transpose().map_err(refused)?;
         // Before it is given any configuration or secret, which it might never be called with.
         let protocol = session.choose(&described).map_err(refused)?;

@@ -28,7 +28,7 @@ fn faithful() -> Description {
 }
 
 fn described(plugin: &Description) -> Result<OperationTable, String> {
-    OperationTable::described(plugin, &Default::default())
+    OperationTable::described(plugin, &Default::default(), &Schemas::default())
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn find<'a>(plugin: &'a mut Description, name: &str) -> &'a mut OperationInfo {
 #[test]
 fn the_namespace_has_the_last_word_on_kinds() {
     let kinds = [("get".to_owned(), Kind::Admin)].into();
-    let table = OperationTable::described(&faithful(), &kinds).unwrap();
+    let table = OperationTable::described(&faithful(), &kinds, &Schemas::default()).unwrap();
     assert_eq!(table.get("get").unwrap().kind, Kind::Admin);
     assert_eq!(table.get("exists").unwrap().kind, Kind::Read);
     assert!(table.get("").is_none() && table.get("GET").is_none());
