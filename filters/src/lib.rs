@@ -16,5 +16,5 @@ pub use body::Body;
 pub use context::{Protocol, RequestContext, RequestStart, Rpc};
 pub use filter::{BuildContext, BuildError, Filter, FilterFuture, FilterType, Next, Terminal, run};
 pub use registry::Registry;
-pub use reject::{Code, Reason, Rejection, respond, trailers_of};
+pub use reject::{Code, Reason, Rejection, error_json, respond, trailers_of};
 pub use text::shared_text;

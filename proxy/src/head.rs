@@ -20,6 +20,8 @@ pub(crate) enum Target {
     Typed,
     /// `POST /v1/{namespace}/{operation}`.
     Gateway,
+    /// `GET /v1/{namespace}`, or the same as OpenAPI: what there is.
+    Description { openapi: bool },
     /// A gRPC service of the listener's own: health or reflection.
     Local,
     /// Nothing that is served.
@@ -101,12 +103,7 @@ impl Head {
                 None
             }
             _ => match path.strip_prefix("/v1/") {
-                Some(rest) => {
-                    let (namespace, operation) = gateway_path(rest)?;
-                    self.target = Target::Gateway;
-                    self.operation = operation;
-                    Some(namespace)
-                }
+                Some(rest) => Some(self.gateway(request.method(), rest)?),
                 None => {
                     if self.protocol == Protocol::Grpc {
                         self.target = Target::Typed;
@@ -124,6 +121,30 @@ impl Head {
             self.gzip = fields.gzip()?;
         }
         Ok(())
+    }
+}
+
+impl Head {
+    /// A path of the gateway, without `/v1/`. Answers the namespace in it.
+    fn gateway(&mut self, method: &Method, rest: &str) -> Result<ByteString, Rejection> {
+        let (namespace, operation) = gateway_path(rest)?;
+        let reads = method == Method::GET || method == Method::HEAD;
+        self.target = match operation {
+            None => Target::Description { openapi: false },
+            Some("openapi.json") if reads => Target::Description { openapi: true },
+            Some(operation) => {
+                self.operation = shared_text(operation);
+                Target::Gateway
+            }
+        };
+        if matches!(self.target, Target::Description { .. }) && !reads {
+            return Err(Rejection::new(
+                Reason::MethodNotAllowed,
+                "what a namespace has is asked with GET; an operation is called with POST /v1/{namespace}/{operation}",
+            )
+            .with_header("allow", "GET, HEAD"));
+        }
+        Ok(shared_text(namespace))
     }
 }
 
@@ -276,21 +297,21 @@ fn is_namespace(name: &str) -> bool {
         && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
-/// `{namespace}/{operation}`, in the one form that routing and authorization both see. Routes are matched on the
+/// The segments of a gateway's path, in the one form that routing and authorization both see. Routes are matched on the
 /// path as it is written, so a second way to write it (`%64emo` for `demo`) would be a way around them: no escape
 /// is taken, and an operation whose name needs one is called over gRPC.
-fn gateway_path(rest: &str) -> Result<(ByteString, ByteString), Rejection> {
-    let malformed = |message: &'static str| Rejection::new(Reason::MalformedPath, message);
+fn gateway_path(rest: &str) -> Result<(&str, Option<&str>), Rejection> {
+    let malformed = |message| Rejection::new(Reason::MalformedPath, message);
     let mut segments = rest.split('/');
-    let (Some(namespace), Some(operation), None) = (segments.next(), segments.next(), segments.next()) else {
+    let (Some(namespace), operation, None) = (segments.next(), segments.next(), segments.next()) else {
         return Err(malformed("a gateway path is /v1/{namespace}/{operation}"));
     };
-    for segment in [namespace, operation] {
+    for segment in std::iter::once(namespace).chain(operation) {
         if segment.is_empty() || segment == "." || segment == ".." || segment.contains(['%', '\\']) {
             return Err(malformed("a path segment is empty, a dot, or has an escape: write it plainly"));
         }
     }
-    Ok((shared_text(namespace), shared_text(operation)))
+    Ok((namespace, operation))
 }
 
 /// `grpc-timeout`: at most eight digits and a unit (gRPC over HTTP/2, "Timeout").

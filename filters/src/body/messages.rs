@@ -9,7 +9,6 @@
 //! What the messages are, and what becomes of each, is `content.rs`.
 
 mod content;
-mod inflate;
 
 pub use content::Wrap;
 

@@ -2,10 +2,12 @@
 //!
 //! Payload moves as [`Bytes`]; nothing here copies or collects.
 
+mod inflate;
 mod messages;
 mod observed;
 mod stall;
 
+pub use inflate::Inflate;
 pub(crate) use messages::Messages;
 pub use messages::{MessageLimits, Wrap};
 pub use observed::{End, Observer};

@@ -5,7 +5,7 @@ mod respond;
 
 pub(crate) use reason::code_name;
 pub use reason::{Code, Reason};
-pub use respond::{respond, trailers_of};
+pub use respond::{error_json, respond, trailers_of};
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use std::{borrow::Cow, fmt, time::Duration};

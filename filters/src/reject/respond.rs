@@ -70,6 +70,20 @@ fn status(rejection: &Rejection, cx: Option<&RequestContext>) -> HeaderMap {
 }
 
 fn http(cx: &RequestContext, rejection: &Rejection) -> Response<Body> {
+    let json = error_json(rejection, cx.request_id());
+    let mut response = Response::new(Body::from(Bytes::from(json)));
+    *response.status_mut() = rejection.http_status();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(after) = rejection.0.retry {
+        // In whole seconds (RFC 9110, section 10.2.3).
+        response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().into());
+    }
+    response
+}
+
+/// A refusal as a JSON object.
+#[must_use]
+pub fn error_json(rejection: &Rejection, request_id: &str) -> Vec<u8> {
     #[derive(Serialize)]
     struct ErrorBody<'a> {
         code: &'a str,
@@ -81,14 +95,10 @@ fn http(cx: &RequestContext, rejection: &Rejection) -> Response<Body> {
         code: code_name(rejection.code()),
         message: rejection.message(),
         reason: rejection.reason().name(),
-        request_id: cx.request_id(),
+        request_id,
     };
     // Strings always serialize.
-    let json = serde_json::to_vec(&body).unwrap_or_default();
-    let mut response = Response::new(Body::from(Bytes::from(json)));
-    *response.status_mut() = rejection.http_status();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    serde_json::to_vec(&body).unwrap_or_default()
 }
 
 /// `grpc-message` is percent-encoded, at worst to three times its length, and at most 1 KiB then: peers limit

@@ -115,6 +115,21 @@ pub fn raw_request_head(
     Ok(envelope::request(operation, pairs(metadata), Follows::Raw(length))?.freeze())
 }
 
+/// Frames a request with typed parameters.
+///
+/// # Errors
+/// [`ProtocolError::TooLong`]
+pub fn typed_request(
+    operation: &str,
+    metadata: &[(ByteString, ByteString)],
+    type_url: &str,
+    message: Bytes,
+) -> Result<Payload, ProtocolError> {
+    let params = Follows::Typed { type_url, length: message.len() };
+    let head = envelope::request(operation, pairs(metadata), params)?;
+    Ok(join(head, Data::Raw(message.into())))
+}
+
 fn pairs(metadata: &[(ByteString, ByteString)]) -> impl Iterator<Item = (&str, &str)> + Clone {
     metadata.iter().map(|(key, value)| (&**key, &**value))
 }

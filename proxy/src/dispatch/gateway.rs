@@ -1,5 +1,5 @@
-//! The HTTP gateway: `POST /v1/{namespace}/{operation}` with `application/octet-stream`. The body is the
-//! operation's raw parameters, each query parameter an entry of its metadata, and the answer's body its raw
+//! The HTTP gateway: `POST /v1/{namespace}/{operation}`, in JSON (see `json.rs`) or, with `application/octet-stream`,
+//! raw: the body is the operation's raw parameters, each query parameter an entry of its metadata, and the answer's body its raw
 //! result.
 
 mod answer;
@@ -25,8 +25,17 @@ use std::{
 /// Most query parameters of a call: each becomes an entry of a map.
 const MOST_PARAMETERS: usize = 64;
 
+/// In what form a request's parameters are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Raw bytes.
+    Raw,
+    /// JSON.
+    Json,
+}
+
 /// What can be said before anything is looked up.
-pub(super) fn check_request(request: &Request<Body>) -> Result<(), Rejection> {
+pub(super) fn check_request(request: &Request<Body>) -> Result<Form, Rejection> {
     if request.method() != Method::POST {
         return Err(Rejection::new(Reason::MethodNotAllowed, "an operation is called with POST")
             .with_header("allow", "POST"));
@@ -36,13 +45,17 @@ pub(super) fn check_request(request: &Request<Body>) -> Result<(), Rejection> {
     let content_type =
         request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    if !essence.eq_ignore_ascii_case(b"application/octet-stream") {
-        return Err(Rejection::new(
-            Reason::UnsupportedMediaType,
-            "send the operation's raw parameters with content-type application/octet-stream",
-        ));
+    if essence.eq_ignore_ascii_case(b"application/octet-stream") {
+        return Ok(Form::Raw);
     }
-    Ok(())
+    if essence.eq_ignore_ascii_case(b"application/json") {
+        return Ok(Form::Json);
+    }
+    Err(Rejection::new(
+        Reason::UnsupportedMediaType,
+        "send the operation's parameters as JSON with content-type application/json, or raw bytes with \
+         application/octet-stream",
+    ))
 }
 
 pub(super) async fn serve(
@@ -71,7 +84,7 @@ pub(super) async fn serve(
     answer::answer(reply, counted, subject).await
 }
 
-fn too_large(length: usize, limit: usize) -> Rejection {
+pub(super) fn too_large(length: usize, limit: usize) -> Rejection {
     Rejection::new(
         Reason::MessageTooLarge,
         format!(
@@ -102,7 +115,7 @@ async fn collect(mut body: Body, limit: usize) -> Result<(Body, usize), Rejectio
 }
 
 /// The query's parameters, percent-decoded; `+` is a space, as forms write it.
-fn query(query: &str) -> Result<Vec<(ByteString, ByteString)>, Rejection> {
+pub(super) fn query(query: &str) -> Result<Vec<(ByteString, ByteString)>, Rejection> {
     let malformed = |message: String| Rejection::new(Reason::MalformedQuery, message);
     let decode = |text: &str| -> Result<ByteString, Rejection> {
         let spaced = text.replace('+', " ");

@@ -4,6 +4,7 @@
 mod deadline;
 mod forward;
 mod gateway;
+mod json;
 mod outcome;
 mod reply;
 mod typed;
@@ -18,7 +19,7 @@ use deadline::within;
 use http::{Request, Response};
 use prism_filters::{Body, FilterFuture, Reason, Rejection, RequestContext, Rpc, Terminal, body::Wrap};
 use prism_plugin_abi::{CallContext, InstanceId, OperationInfo};
-use prism_plugin_host::{ForwardError, InFlight, Status, TypedMethod};
+use prism_plugin_host::{ForwardError, InFlight, Status, TypedMethod, Types};
 use std::{sync::Arc, time::Duration};
 
 /// Settings of `plugin_dispatch`: none yet.
@@ -76,7 +77,8 @@ impl<'a> Dispatch<'a> {
             Target::Nothing => Err(nothing_here()),
             Target::Data(rpc) => within(cx, self.data(cx, rpc, request)).await,
             Target::Typed => within(cx, Box::pin(self.typed(cx, request))).await,
-            Target::Gateway => within(cx, Box::pin(self.gateway(cx, std::mem::take(request)))).await,
+            Target::Gateway => Box::pin(self.gateway(cx, std::mem::take(request))).await,
+            Target::Description { openapi } => self.describe(cx, openapi),
         }
     }
 
@@ -122,7 +124,7 @@ impl<'a> Dispatch<'a> {
         let call = self.call(cx, target, &method.operation, rpc)?;
         let wrap = Wrap { operation: method.operation.clone(), params_url: method.params_url.clone() };
         let body = cx.wrapped(std::mem::take(request.body_mut()), wrap).await?;
-        typed::serve(call, method, body).await
+        typed::answer(call, method.result_url.clone(), forward::wire(body)).await
     }
 
     async fn gateway(
@@ -130,11 +132,55 @@ impl<'a> Dispatch<'a> {
         cx: &RequestContext,
         request: Request<Body>,
     ) -> Result<Response<Body>, Rejection> {
-        gateway::check_request(&request)?;
+        let form = gateway::check_request(&request)?;
         let target = self.backend(cx)?;
-        let call = self.call(cx, target, &self.head.operation, Rpc::Unary)?;
-        let stall_timeout = self.edge.limits().stall_timeout;
-        gateway::serve(call, &self.head.operation, request, stall_timeout).await
+        let (operation, stall_timeout) = (&self.head.operation, self.edge.limits().stall_timeout);
+        if form == gateway::Form::Raw {
+            let call = self.call(cx, target, operation, Rpc::Unary)?;
+            return within(cx, gateway::serve(call, operation, request, stall_timeout)).await;
+        }
+        let (streaming, types) = self.types(&target)?;
+        let rpc = if streaming { Rpc::Streaming } else { Rpc::Unary };
+        let call = self.call(cx, target, operation, rpc)?;
+        let (subject, form) = (outcome::Subject::of(&call), json::Form::accepted(request.headers()));
+        // The deadline is inside the translation, so that it can be said in JSON too.
+        let answer = within(cx, json::call(call, operation, &types, request, stall_timeout)).await?;
+        match rpc {
+            Rpc::Unary => within(cx, json::whole(answer, &types, &subject)).await,
+            Rpc::Streaming => json::stream(answer, form, &types, subject, cx.request_id().clone()),
+        }
+    }
+
+    /// Whether the gateway's operation answers with a stream, and the messages that it has in JSON.
+    fn types(&self, (namespace, backend): &(&Namespace, InFlight)) -> Result<(bool, Types), Rejection> {
+        let (operation, plugin) = (&self.head.operation, namespace.plugin());
+        let status = backend.load_status();
+        let table = status.operations.as_ref();
+        let Some(info) = table.and_then(|table| table.get(operation)) else {
+            return Err(unknown_operation(plugin, operation));
+        };
+        if info.client_streaming {
+            return Err(Rejection::new(
+                Reason::WrongMethod,
+                format!("operation `{operation}` takes a stream of messages: call it over gRPC"),
+            ));
+        }
+        let types = table.and_then(|table| table.schema()).and_then(|schema| schema.types(info));
+        let types = types.ok_or_else(|| {
+            Rejection::new(
+                Reason::UnsupportedMediaType,
+                format!(
+                    "plugin `{plugin}` does not describe the messages of operation `{operation}`, so there is no JSON of \
+                     it: send raw bytes with application/octet-stream"
+                ),
+            )
+        })?;
+        Ok((info.server_streaming, types))
+    }
+
+    fn describe(&self, cx: &RequestContext, openapi: bool) -> Result<Response<Body>, Rejection> {
+        let (namespace, backend) = self.backend(cx)?;
+        Ok(json::describe(namespace, &backend.load_status(), openapi))
     }
 
     /// The call of an operation that the backend has, ready to go.
@@ -201,6 +247,11 @@ fn replaced(plugin: &str) -> Rejection {
         .with_retry(Duration::ZERO)
 }
 
+fn unknown_operation(plugin: &str, operation: &str) -> Rejection {
+    Rejection::new(Reason::UnknownOperation, format!("plugin `{plugin}` has no operation `{operation}`"))
+        .about_plugin(plugin)
+}
+
 /// Whether doing it twice does no harm.
 ///
 /// # Errors
@@ -213,11 +264,7 @@ fn check_operation(
 ) -> Result<bool, Rejection> {
     let table = status.operations.as_ref();
     let Some(info) = table.and_then(|table| table.get(operation)) else {
-        return Err(Rejection::new(
-            Reason::UnknownOperation,
-            format!("plugin `{plugin}` has no operation `{operation}`"),
-        )
-        .about_plugin(plugin));
+        return Err(unknown_operation(plugin, operation));
     };
     if !table.is_some_and(|table| table.is_described()) {
         // A plugin that cannot say which of its operations stream is asked by either method.
@@ -226,7 +273,7 @@ fn check_operation(
     match (rpc, OperationInfo::streaming(info)) {
         (Rpc::Unary, true) => Err(Rejection::new(
             Reason::WrongMethod,
-            format!("operation `{operation}` is a stream: call it with ExecuteStream"),
+            format!("operation `{operation}` is a stream: call it with ExecuteStream, or in JSON"),
         )),
         (Rpc::Streaming, false) => Err(Rejection::new(
             Reason::WrongMethod,

@@ -62,7 +62,7 @@ impl Subject {
     }
 
     /// The plugin refused the call, by the call's own status.
-    fn refused(&self, status: &HeaderMap) -> Rejection {
+    pub(super) fn refused(&self, status: &HeaderMap) -> Rejection {
         let message = status.get("grpc-message").map_or_else(String::new, |message| {
             percent_encoding::percent_decode(message.as_bytes()).decode_utf8_lossy().into_owned()
         });

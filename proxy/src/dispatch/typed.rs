@@ -6,25 +6,27 @@ use super::{
     forward::Call,
     outcome::{self, Beginning, Framing, Outcome, Subject},
 };
+use bytestring::ByteString;
 use http::{HeaderMap, HeaderValue, Response, header};
 use prism_filters::{Body, Code, Rejection, Rpc};
 use prism_plugin_envelope::Expected;
-use prism_plugin_host::TypedMethod;
+use prism_plugin_host::WireBody;
 
-/// Sends a call whose messages are in their envelopes already, and answers with the method's own.
-pub(super) async fn serve(
+/// Sends a call whose messages are in their envelopes already, and answers with the results alone: messages of the type
+/// with this URL.
+pub(super) async fn answer(
     call: Call<'_>,
-    method: &TypedMethod,
-    body: Body,
+    result_url: ByteString,
+    body: WireBody,
 ) -> Result<Response<Body>, Rejection> {
     let subject = Subject::of(&call);
     let rpc = call.rpc;
-    let (mut reply, counted) = call.send(super::forward::wire(body)).await?;
+    let (mut reply, counted) = call.send(body).await?;
     if let Some(status) = outcome::trailers_only(&mut reply) {
         return Ok(refused(status));
     }
     let headers = reply.take_headers();
-    let expected = Expected::Typed(method.result_url.clone());
+    let expected = Expected::Typed(result_url);
     let mut outcome = Outcome::new(reply.body, counted, rpc, expected, Framing::Grpc, subject)?;
     let body = match rpc {
         // The outcome decides what the headers are.

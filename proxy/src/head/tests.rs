@@ -100,7 +100,6 @@ fn a_gateway_path_has_one_form() {
     assert_eq!((head.target, &*head.namespace, &*head.operation), (Target::Gateway, "demo", "get"));
     for path in [
         "/v1/",
-        "/v1/demo",
         "/v1/demo/",
         "/v1//get",
         "/v1/demo//get",

@@ -1,8 +1,8 @@
 //! What messages are, and what becomes of each: requests are scanned and handed on as they are, parameters are put into
 //! requests, and what is compressed is inflated first.
 
-use super::{MessageLimits, inflate::Inflate, missing_operation};
-use crate::{Reason, Rejection, shared_text};
+use super::{MessageLimits, missing_operation};
+use crate::{Reason, Rejection, body::Inflate, shared_text};
 use bytes::{BufMut, Bytes};
 use bytestring::ByteString;
 use prism_plugin_abi::Payload;

@@ -25,7 +25,7 @@ fn query_parameters_become_metadata() {
 }
 
 #[test]
-fn only_octet_streams_are_taken() {
+fn only_json_and_octet_streams_are_taken() {
     let check = |content_type: Option<&str>| {
         let mut request = Request::post("/v1/demo/get");
         if let Some(content_type) = content_type {
@@ -34,7 +34,10 @@ fn only_octet_streams_are_taken() {
         check_request(&request.body(Body::empty()).unwrap()).map_err(|rejection| rejection.reason())
     };
     for taken in ["application/octet-stream", "Application/Octet-Stream", "application/octet-stream; a=b"] {
-        assert_eq!(check(Some(taken)), Ok(()), "{taken}");
+        assert_eq!(check(Some(taken)), Ok(Form::Raw), "{taken}");
+    }
+    for taken in ["application/json", "application/JSON; charset=utf-8"] {
+        assert_eq!(check(Some(taken)), Ok(Form::Json), "{taken}");
     }
     for refused in [
         None,
@@ -43,6 +46,8 @@ fn only_octet_streams_are_taken() {
         Some("text/plain"),
         Some("multipart/form-data"),
         Some("application/octet-streams"),
+        Some("application/json5"),
+        Some("text/json"),
         Some("text/plain; application/octet-stream"),
     ] {
         assert_eq!(check(refused), Err(Reason::UnsupportedMediaType), "{refused:?}");

@@ -1,13 +1,13 @@
-//! Messages that are compressed with gzip, inflated under a bound.
+//! What is compressed with gzip, inflated under a bound.
 
 use crate::{Reason, Rejection};
 use bytes::Bytes;
 use flate2::write::GzDecoder;
 use std::io::{self, Write};
 
-/// A message that is being inflated as it arrives. What it becomes is bounded while it becomes it: a bomb is noticed when
-/// it is as large as a message may be, whatever it would have become.
-pub(super) struct Inflate(GzDecoder<Bounded>);
+/// Something that is being inflated as it arrives. What it becomes is bounded while it becomes it: a bomb is noticed when
+/// it is as large as it may be, whatever it would have become.
+pub struct Inflate(GzDecoder<Bounded>);
 
 struct Bounded {
     bytes: Vec<u8>,
@@ -32,16 +32,24 @@ impl Write for Bounded {
 
 impl Inflate {
     /// To at most so many bytes.
-    pub(super) fn new(limit: usize) -> Self {
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
         Self(GzDecoder::new(Bounded { bytes: Vec::new(), limit, exceeded: false }))
     }
 
-    pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), Rejection> {
+    /// More of it.
+    ///
+    /// # Errors
+    /// It is not what gzip makes, or becomes too large.
+    pub fn push(&mut self, piece: &[u8]) -> Result<(), Rejection> {
         self.0.write_all(piece).map_err(|error| self.wrong(&error))
     }
 
-    /// All of it was pushed.
-    pub(super) fn finish(mut self) -> Result<Bytes, Rejection> {
+    /// All of it was pushed: what it has become.
+    ///
+    /// # Errors
+    /// It is not all there, or not what it says that it is.
+    pub fn finish(mut self) -> Result<Bytes, Rejection> {
         match self.0.try_finish() {
             Ok(()) => Ok(std::mem::take(&mut self.0.get_mut().bytes).into()),
             Err(error) => Err(self.wrong(&error)),
@@ -54,13 +62,14 @@ impl Inflate {
             return Rejection::new(
                 Reason::MessageTooLarge,
                 format!(
-                    "a compressed message becomes more than the namespace's limits.max_message_bytes of {limit}"
+                    "what is compressed becomes more than the {limit} bytes that the namespace's \
+                     limits.max_message_bytes leaves room for"
                 ),
             );
         }
         Rejection::new(
             Reason::MalformedMessage,
-            format!("a compressed message is not what gzip makes: {error}"),
+            format!("what is compressed is not what gzip makes: {error}"),
         )
     }
 }
