@@ -26,6 +26,6 @@ pub use proxy::{Proxy, Start};
 pub use redis::Redis;
 pub use remote::{Pki, RemotePlugin};
 pub use rustix::process::Signal;
-pub use served::{Served, Typed};
+pub use served::{Http, Served, Typed, kv_by_every_way_in};
 pub use sidecar::Sidecar;
 pub use transport::Transport;

@@ -1,7 +1,9 @@
 //! A namespace of a running proxy as a plugin, so that a suite for plugins runs through the whole of it.
 
+mod http;
 mod typed;
 
+pub use http::Http;
 pub use typed::Typed;
 
 use bytes::Bytes;
@@ -10,7 +12,10 @@ use prism_plugin_abi::{
     ByteString, Call, CallContext, Code, Data, Description, Error, Health, Initialize, Initialized,
     InstanceId, Metrics, Opening, Payload, Plugin, Request, RequestStream, ResponseStream, Task,
 };
-use prism_plugin_sdk::implements;
+use prism_plugin_sdk::{
+    implements,
+    testing::{Instance, KvCapabilities, kv_suite},
+};
 use prism_proto::{
     data::v1::data_service_client::DataServiceClient,
     google::protobuf::Any,
@@ -31,6 +36,24 @@ use tonic::{
     metadata::MetadataValue,
     transport::{Channel, Endpoint},
 };
+
+/// The key-value suite on namespace `kv` of the proxy that listens on this port, by every way in: `Execute`, typed calls,
+/// JSON and octet streams. Results and errors must be the same by each.
+///
+/// # Panics
+/// When something is not as it should be.
+pub async fn kv_by_every_way_in(port: u16) {
+    let ways: [Arc<dyn Plugin>; 4] = [
+        Arc::new(Served::new(port, "kv")),
+        Arc::new(Typed::new(port, "kv")),
+        Arc::new(Http::json(port, "kv").await),
+        Arc::new(Http::raw(port, "kv").await),
+    ];
+    for plugin in ways {
+        let instance = Instance { plugin, id: InstanceId(1), namespace: "kv".into() };
+        kv_suite(&instance, KvCapabilities { watch: true, proxied: true }).await;
+    }
+}
 
 /// One namespace, reached over gRPC.
 #[derive(Debug, Clone)]

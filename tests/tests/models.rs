@@ -1,9 +1,9 @@
 //! One plugin, every way to run it: the suite of its interface passes through a running proxy with each.
 
 use bytes::Bytes;
-use prism_plugin_abi::{Data, InstanceId, Plugin};
-use prism_plugin_sdk::testing::{Instance, KvCapabilities, Protocol, kv_suite, protocol_suite};
-use prism_tests::{Proxy, Redis, Served, Sidecar, Start, Typed, tools};
+use prism_plugin_abi::{Data, InstanceId};
+use prism_plugin_sdk::testing::{Instance, Protocol, protocol_suite};
+use prism_tests::{Proxy, Redis, Served, Sidecar, Start, kv_by_every_way_in, tools};
 use std::{path::Path, sync::Arc};
 
 /// A proxy in whose namespace `kv` the plugin `subject`, defined as `plugin`, serves.
@@ -22,15 +22,8 @@ async fn suite(plugin: &str, config: &str) {
     through(&proxy(plugin, config).run()).await;
 }
 
-fn instance(plugin: impl Plugin + 'static) -> Instance {
-    Instance { plugin: Arc::new(plugin), id: InstanceId(1), namespace: "kv".into() }
-}
-
-/// By every way in.
 async fn through(proxy: &Proxy) {
-    let capabilities = || KvCapabilities { watch: true, proxied: true };
-    kv_suite(&instance(Served::new(proxy.port(), "kv")), capabilities()).await;
-    kv_suite(&instance(Typed::new(proxy.port(), "kv")), capabilities()).await;
+    kv_by_every_way_in(proxy.port()).await;
 }
 
 /// The part of the suite that is no interface's, on a plugin that is written in C.
@@ -52,7 +45,9 @@ async fn echo_in_c_as_a_library() {
             echoes: true,
             largest: 3 << 20,
         };
-        protocol_suite(&instance(Served::new(proxy.port(), "kv")), &protocol).await;
+        let plugin = Arc::new(Served::new(proxy.port(), "kv"));
+        let instance = Instance { plugin, id: InstanceId(1), namespace: "kv".into() };
+        protocol_suite(&instance, &protocol).await;
     }
 }
 

@@ -1,11 +1,11 @@
 //! Plugins on other hosts: the suite of their interface, who is refused, several endpoints, and renewal.
 
-use prism_plugin_abi::InstanceId;
-use prism_plugin_sdk::testing::{Instance, KvCapabilities, kv_suite};
-use prism_tests::{Pki, Proxy, Redis, RemotePlugin, Served, Start, client::grpc::Client, tools, wait};
+use prism_tests::{
+    Pki, Proxy, Redis, RemotePlugin, Start, client::grpc::Client, kv_by_every_way_in, tools, wait,
+};
 use prism_tls::testing::Authority;
 use serde_json::Value;
-use std::{process::Command, sync::Arc};
+use std::process::Command;
 
 const HEAD: &str = "
 admin: { address: '127.0.0.1:@admin@', socket: '@dir@/admin.sock' }
@@ -29,9 +29,7 @@ async fn suite(program: &'static str, settings: &str) {
         let plugin = RemotePlugin::start(program, &pki);
         let more = format!(", transport: {transport}");
         let proxy = Proxy::start(&config(&[plugin.endpoint()], &pki.tls(), &more, settings));
-        let served = Arc::new(Served::new(proxy.port(), "kv"));
-        let instance = Instance { plugin: served, id: InstanceId(1), namespace: "kv".into() };
-        kv_suite(&instance, KvCapabilities { watch: true, proxied: true }).await;
+        kv_by_every_way_in(proxy.port()).await;
     }
 }
 
