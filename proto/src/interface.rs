@@ -52,6 +52,16 @@ pub fn interface(package: &str) -> Option<&'static Interface> {
     INTERFACES.iter().find(|interface| interface.package == package)
 }
 
+/// Services whose names begin so are the proxy's own, or a plugin's control plane (contracts, "Method → operation"): no
+/// plugin may declare one, and no client reaches one that the proxy does not serve itself.
+const RESERVED: [&str; 5] = ["grpc.", "prism.data.", "prism.plugin.", "prism.admin.", "prism.config."];
+
+/// What a service's name begins with that nobody but the project may use; `None` of any other.
+#[must_use]
+pub fn reserved(service: &str) -> Option<&'static str> {
+    RESERVED.into_iter().find(|reserved| service.starts_with(reserved))
+}
+
 /// The method of this full name, of any interface.
 #[must_use]
 pub fn method(service_method: &str) -> Option<&'static Method> {

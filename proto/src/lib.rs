@@ -8,7 +8,7 @@ mod interface;
 pub mod scan;
 
 pub use generated::{google, prism::*};
-pub use interface::{INTERFACES, Interface, Kind, Method, interface, method};
+pub use interface::{INTERFACES, Interface, Kind, Method, interface, method, reserved};
 
 /// What prost and tonic generate. Their lints are theirs; the documentation is in the .proto files.
 #[allow(

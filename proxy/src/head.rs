@@ -105,7 +105,8 @@ impl Head {
             _ => match path.strip_prefix("/v1/") {
                 Some(rest) => Some(self.gateway(request.method(), rest)?),
                 None => {
-                    if self.protocol == Protocol::Grpc {
+                    let service = path.strip_prefix('/').unwrap_or_default();
+                    if self.protocol == Protocol::Grpc && prism_proto::reserved(service).is_none() {
                         self.target = Target::Typed;
                     }
                     None

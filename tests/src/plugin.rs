@@ -2,7 +2,8 @@
 //! every byte, and whether a message ever ended. It records each call before it answers.
 //!
 //! Operations, all on raw bytes: `echo` (after `metadata["sleep_ms"]`), `source` (so many bytes), `sink` (how
-//! many bytes came), `echo_stream` (both ways).
+//! many bytes came), `echo_stream` (both ways). And one on typed parameters, `answer` ([`ANSWER`]), which answers with
+//! exactly the bytes that it is sent, whatever they are.
 
 mod frames;
 
@@ -28,6 +29,12 @@ use tokio::{
     net::{UnixListener, UnixStream},
     sync::oneshot,
 };
+
+/// The typed method that is operation `answer`. Its parameters are the bytes of a framed `ExecuteResponse`, or of what is
+/// none.
+pub const ANSWER: &str = "test.v1.Test/Answer";
+/// URL of the type of its result.
+pub const ANSWER_URL: &str = "type.googleapis.com/test.v1.Result";
 
 /// Where a plugin's methods lie.
 const SERVICE: &str = "/prism.plugin.BackendPlugin/";
@@ -242,13 +249,13 @@ async fn call(
         return refuse(&mut respond);
     };
     let mut stream = open(&mut respond)?;
-    http2::send_all(&mut stream, wire::framed(&reply), false).await?;
+    http2::send_all(&mut stream, reply, false).await?;
     stream.send_trailers(ok())
 }
 
-/// The encoded answer; `None` for a method or a message that is none.
-async fn answer(method: &str, message: &[u8], speaks: Speaks) -> Option<Vec<u8>> {
-    Some(match method {
+/// The framed answer; `None` for a method or a message that is none.
+async fn answer(method: &str, message: &[u8], speaks: Speaks) -> Option<Bytes> {
+    Some(wire::framed(&match method {
         "Describe" => describe(speaks).encode_to_vec(),
         "Initialize" => {
             let instance = InitializeRequest::decode(message).ok()?.instance;
@@ -266,9 +273,17 @@ async fn answer(method: &str, message: &[u8], speaks: Speaks) -> Option<Vec<u8>>
         "HealthCheck" => HealthCheckResponse::default().encode_to_vec(),
         "GetMetrics" => PluginMetrics::default().encode_to_vec(),
         "Shutdown" => ShutdownResponse::default().encode_to_vec(),
-        "Execute" => execute(ExecuteRequest::decode(message).ok()?).await.encode_to_vec(),
+        "Execute" => {
+            let request = ExecuteRequest::decode(message).ok()?;
+            match request.params {
+                Some(Params::TypedParams(given)) if request.operation == "answer" => {
+                    return Some(given.value);
+                }
+                _ => execute(request).await.encode_to_vec(),
+            }
+        }
         _ => return None,
-    })
+    }))
 }
 
 fn describe(speaks: Speaks) -> DescribeResponse {
@@ -288,6 +303,13 @@ fn describe(speaks: Speaks) -> DescribeResponse {
             operation("source", false),
             operation("sink", false),
             operation("echo_stream", true),
+            OperationInfo {
+                raw: false,
+                service_method: ANSWER.to_owned(),
+                params_type: "test.v1.Answer".to_owned(),
+                result_type: "test.v1.Result".to_owned(),
+                ..operation("answer", false)
+            },
         ],
         transports: match speaks {
             Speaks::Both => vec!["grpc".to_owned(), "frames/1".to_owned()],

@@ -163,10 +163,14 @@ async fn small_lies_do_not_even_open_a_call(transport: Transport) {
 async fn a_compressed_message_says_what_is_understood(transport: Transport) {
     let scene = scene(transport);
     let connection = http2::connect(scene.proxy.port()).await;
-    let head = http2::head(EXECUTE, &[NAMESPACE, ("grpc-encoding", "gzip")]);
+    let head = http2::head(EXECUTE, &[NAMESPACE, ("grpc-encoding", "deflate")]);
     let answer = connection.call(head, claimed(1, 13, &echo())).await.unwrap();
     refused("compressed", &answer, Code::Unimplemented, "COMPRESSED_MESSAGE");
-    assert_eq!(answer.headers["grpc-accept-encoding"], "identity");
+    assert_eq!(answer.headers["grpc-accept-encoding"], "identity,gzip");
+    // What says gzip and is none.
+    let head = http2::head(EXECUTE, &[NAMESPACE, ("grpc-encoding", "gzip")]);
+    let answer = connection.call(head, claimed(1, 13, &echo())).await.unwrap();
+    refused("not gzip", &answer, Code::InvalidArgument, "MALFORMED_MESSAGE");
     assert!(scene.plugin.recorder.calls().is_empty());
 }
 
@@ -205,11 +209,11 @@ async fn the_plugin_protocol_is_not_reachable(transport: Transport) {
     {
         let path = format!("/prism.plugin.BackendPlugin/{method}");
         let answer = connection.call(http2::head(&path, &[NAMESPACE]), framed(&echo())).await.unwrap();
-        assert_eq!(answer.code(), Code::Unimplemented, "{method}");
+        refused(method, &answer, Code::Unimplemented, "NO_ROUTE");
     }
     let answer =
         connection.call(http2::head("/nobody.Service/Call", &[NAMESPACE]), framed(&echo())).await.unwrap();
-    refused("no route", &answer, Code::Unimplemented, "NO_ROUTE");
+    refused("a service of nobody's", &answer, Code::Unimplemented, "UNKNOWN_OPERATION");
     assert!(scene.plugin.recorder.calls().is_empty());
 }
 

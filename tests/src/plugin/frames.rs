@@ -124,7 +124,7 @@ async fn call(session: Session, accepted: Accepted, recorder: Recorder) {
         return;
     }
     match answer(method, received.body.get(5..).unwrap_or_default(), Speaks::Both).await {
-        Some(reply) => session.finish(id, End::ok(), wire::framed(&reply)),
+        Some(reply) => session.finish(id, End::ok(), reply),
         None => session.finish(id, End::error(Code::Unimplemented, ""), Bytes::new()),
     }
 }

@@ -6,10 +6,6 @@ use foldhash::HashMap;
 use prism_plugin_abi::{Description, OperationInfo};
 use std::sync::Arc;
 
-/// Services whose methods a plugin may not have, by what their names begin with: they are the proxy's own, and a plugin's
-/// would be taken for them (contracts, "Method → operation").
-const RESERVED: [&str; 5] = ["grpc.", "prism.data.", "prism.plugin.", "prism.admin.", "prism.config."];
-
 /// `Any` names types so (google/protobuf/any.proto).
 const URL_PREFIX: &str = "type.googleapis.com/";
 
@@ -75,7 +71,7 @@ fn method(operation: &OperationInfo) -> Result<TypedMethod, String> {
     if !service.split('.').all(is_identifier) || !is_identifier(method) {
         return Err("which is no method: write it as `package.Service/Method`".to_owned());
     }
-    if let Some(reserved) = RESERVED.iter().find(|reserved| service.starts_with(*reserved)) {
+    if let Some(reserved) = prism_proto::reserved(service) {
         return Err(format!("but services under `{reserved}` are the proxy's own"));
     }
     // What the project's own interfaces say needs not be repeated.
