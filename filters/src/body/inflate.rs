@@ -1,28 +1,45 @@
 //! What is compressed with gzip, inflated under a bound.
 
 use crate::{Reason, Rejection};
-use bytes::Bytes;
+use bytes::{BufMut, BytesMut};
 use flate2::write::GzDecoder;
+use prism_plugin_abi::Payload;
 use std::io::{self, Write};
 
 /// Something that is being inflated as it arrives. What it becomes is bounded while it becomes it: a bomb is noticed when
 /// it is as large as it may be, whatever it would have become.
 pub struct Inflate(GzDecoder<Bounded>);
 
+/// Pieces that are filled one after the other: what is inflated is never moved to make room for more.
 struct Bounded {
-    bytes: Vec<u8>,
+    pieces: Payload,
+    filling: BytesMut,
     limit: usize,
     exceeded: bool,
 }
 
+/// Of the first piece: most of what is compressed is small. Of all others it is what a socket's read brings.
+const FIRST_PIECE: usize = 4 << 10;
+const PIECE: usize = 64 << 10;
+
 impl Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if bytes.len() > self.limit - self.bytes.len() {
+    fn write(&mut self, mut bytes: &[u8]) -> io::Result<usize> {
+        let written = bytes.len();
+        if written > self.limit - self.pieces.len() - self.filling.len() {
             self.exceeded = true;
             return Err(io::ErrorKind::FileTooLarge.into());
         }
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
+        while !bytes.is_empty() {
+            if self.filling.len() == self.filling.capacity() {
+                let size = if self.filling.is_empty() { FIRST_PIECE } else { PIECE };
+                self.pieces
+                    .push(std::mem::replace(&mut self.filling, BytesMut::with_capacity(size)).freeze());
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(self.filling.capacity() - self.filling.len()));
+            self.filling.put_slice(now);
+            bytes = later;
+        }
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -34,7 +51,12 @@ impl Inflate {
     /// To at most so many bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self(GzDecoder::new(Bounded { bytes: Vec::new(), limit, exceeded: false }))
+        Self(GzDecoder::new(Bounded {
+            pieces: Payload::new(),
+            filling: BytesMut::new(),
+            limit,
+            exceeded: false,
+        }))
     }
 
     /// More of it.
@@ -49,9 +71,13 @@ impl Inflate {
     ///
     /// # Errors
     /// It is not all there, or not what it says that it is.
-    pub fn finish(mut self) -> Result<Bytes, Rejection> {
+    pub fn finish(mut self) -> Result<Payload, Rejection> {
         match self.0.try_finish() {
-            Ok(()) => Ok(std::mem::take(&mut self.0.get_mut().bytes).into()),
+            Ok(()) => {
+                let Bounded { pieces, filling, .. } = self.0.get_mut();
+                pieces.push(std::mem::take(filling).freeze());
+                Ok(std::mem::take(pieces))
+            }
             Err(error) => Err(self.wrong(&error)),
         }
     }
@@ -77,6 +103,7 @@ impl Inflate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
     use flate2::{Compression, write::GzEncoder};
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -90,7 +117,7 @@ mod tests {
         for piece in bytes.chunks(size) {
             inflate.push(piece).map_err(|rejection| rejection.reason())?;
         }
-        inflate.finish().map_err(|rejection| rejection.reason())
+        inflate.finish().map(Payload::into_bytes).map_err(|rejection| rejection.reason())
     }
 
     #[test]

@@ -84,7 +84,8 @@ async fn text(request: Request<Body>, limit: usize, stall_timeout: Duration) -> 
             None => pieces.push(data),
         }
     }
-    inflate.map_or_else(|| Ok(pieces.into_bytes()), Inflate::finish)
+    let text = inflate.map_or_else(|| Ok(pieces), Inflate::finish)?;
+    Ok(text.into_bytes())
 }
 
 /// A unary answer in JSON.

@@ -125,29 +125,35 @@ impl Content {
                 let message = inflate.finish()?;
                 let mut scanner =
                     if first { Scanner::new(message.len()) } else { Scanner::later(message.len()) };
-                scanner.push(&message).map_err(malformed)?;
+                message.pieces().try_for_each(|piece| scanner.push(piece)).map_err(malformed)?;
                 finish(operation, scanner.finish().map_err(malformed)?.as_deref())?;
                 // What is inflated is no longer than the limit, which fits.
                 let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
                 ready.push(Bytes::copy_from_slice(&Prefix { compressed: false, length }.encode()));
-                ready.push(message);
+                append(ready, message);
                 Ok(())
             }
             (Self::Params(wrap), InMessage::Compressed(inflate)) => {
                 let message = inflate.finish()?;
                 let mut head = wrap.head(first, message.len())?;
                 if message.len() <= SMALL {
-                    head.put_slice(&message);
+                    message.pieces().for_each(|piece| head.put_slice(piece));
                     ready.push(head.freeze());
                 } else {
                     ready.push(head.freeze());
-                    ready.push(message);
+                    append(ready, message);
                 }
                 Ok(())
             }
             // Only requests are scanned.
             (Self::Params(_), InMessage::Scanned(_)) => Ok(()),
         }
+    }
+}
+
+fn append(ready: &mut Payload, mut message: Payload) {
+    while let Some(piece) = message.pop() {
+        ready.push(piece);
     }
 }
 
