@@ -92,7 +92,7 @@ impl Worker {
     pub async fn run(mut self) {
         let local = Rc::new(WorkerLocal::new(self.platform.clone()));
         let linger = Rc::new(Linger::new(self.linger));
-        let services = Rc::new(LocalServices::new(&self.health));
+        let services = Rc::new(LocalServices::new(&self.health, &self.snapshots));
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {

@@ -58,6 +58,51 @@ fn reflection_shows_what_can_be_called_and_nothing_else() {
     assert!(message.contains("string operation = 1"), "{message}");
 }
 
+/// With no file at hand: what the namespace has is asked of the listener.
+#[test]
+fn a_namespace_shows_its_services_and_they_are_called_by_name() {
+    let proxy = Proxy::start(DEMO);
+    let demo = ["-H", "x-prism-namespace: demo"];
+    let service = "prism.kv.v1.KeyValueService";
+    let services = grpcurl(&proxy, &demo, &["list"]);
+    let services: Vec<&str> = services.lines().collect();
+    assert!(services.contains(&service) && services.contains(&"prism.data.v1.DataService"), "{services:?}");
+    assert!(!grpcurl(&proxy, &[], &["list"]).contains(service), "nobody asked for a namespace");
+    let methods = grpcurl(&proxy, &demo, &["list", service]);
+    assert_eq!(methods.lines().count(), 7, "{methods}");
+    let described = grpcurl(&proxy, &demo, &["describe", &format!("{service}.Set")]);
+    assert!(described.contains("rpc Set ( .prism.kv.v1.SetRequest )"), "{described}");
+
+    let call = |method: &str, message: &str| {
+        let arguments = [&demo[..], &["-d", message]].concat();
+        grpcurl(&proxy, &arguments, &[&format!("{service}/{method}")])
+    };
+    assert!(call("Set", r#"{"key": "greeting", "value": "aGVsbG8="}"#).contains("\"applied\": true"));
+    assert!(call("Get", r#"{"key": "greeting"}"#).contains("aGVsbG8="));
+
+    let health = |namespace: &str, service: &str| {
+        let header = format!("x-prism-namespace: {namespace}");
+        let mut command = Command::new(tools::tool("grpcurl"));
+        command.args([
+            "-plaintext",
+            "-max-time",
+            "30",
+            // Reflection about a namespace that there is not is refused as well.
+            "-rpc-header",
+            &header,
+            "-d",
+            &format!("{{\"service\": \"{service}\"}}"),
+        ]);
+        command.arg(format!("127.0.0.1:{}", proxy.port())).arg("grpc.health.v1.Health/Check");
+        let output = tools::output(&mut command);
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    assert!(health("demo", "").contains("\"SERVING\""));
+    assert!(health("demo", service).contains("\"SERVING\""));
+    assert!(health("demo", "prism.sql.v1.SqlService").contains("NotFound"));
+    assert!(health("nobody", "").contains("there is no namespace"), "{}", health("nobody", ""));
+}
+
 #[test]
 fn grpcurl_sets_and_gets() {
     let proxy = Proxy::start(DEMO);

@@ -70,8 +70,13 @@ impl<'a> Dispatch<'a> {
         match self.head.target {
             // A listener's own services need no route: whoever asks how it is must not depend on one.
             Target::Local => {
-                let call = self.edge.local().call(std::mem::take(request), self.edge.limits().stall_timeout);
-                Box::pin(call).await
+                if !cx.namespace().is_empty() && self.namespace.is_none() {
+                    return Err(unknown_namespace(cx));
+                }
+                let (namespace, stall_timeout) = (self.namespace, self.edge.limits().stall_timeout);
+                let request = std::mem::take(request);
+                Box::pin(self.edge.local().call(request, namespace.map(|found| &**found), stall_timeout))
+                    .await
             }
             _ if !self.routed => Err(nothing_here()),
             Target::Nothing => Err(nothing_here()),
@@ -204,9 +209,7 @@ impl<'a> Dispatch<'a> {
                 "the call names no namespace: set the x-prism-namespace header",
             ));
         }
-        let namespace = self.namespace.ok_or_else(|| {
-            Rejection::new(Reason::UnknownNamespace, format!("there is no namespace `{}`", cx.namespace()))
-        })?;
+        let namespace = self.namespace.ok_or_else(|| unknown_namespace(cx))?;
         cx.set_plugin(namespace.plugin().clone());
         let unavailable = |reason: &str| {
             Rejection::new(Reason::PluginUnavailable, format!("plugin `{}`: {reason}", namespace.plugin()))
@@ -238,6 +241,10 @@ fn nothing_here() -> Rejection {
         "nothing is served at this path: call prism.data.v1.DataService, POST /v1/{namespace}/{operation}, or a \
          typed service of a namespace's plugin with the x-prism-namespace header",
     )
+}
+
+fn unknown_namespace(cx: &RequestContext) -> Rejection {
+    Rejection::new(Reason::UnknownNamespace, format!("there is no namespace `{}`", cx.namespace()))
 }
 
 /// Between the chain and here another instance took over, which may mean something else by the same name.

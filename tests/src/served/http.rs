@@ -90,8 +90,8 @@ fn json(value: Payload, message: &MessageDescriptor) -> Option<Bytes> {
     Some(serde_json::to_vec(&message).unwrap().into())
 }
 
-fn result(json: Value, message: &MessageDescriptor) -> Data {
-    let decoded = DynamicMessage::deserialize(message.clone(), json.clone());
+fn result(json: &Value, message: &MessageDescriptor) -> Data {
+    let decoded = DynamicMessage::deserialize(message.clone(), json);
     let decoded = decoded.unwrap_or_else(|error| panic!("{json}: {error}"));
     let type_url = format!("type.googleapis.com/{}", message.full_name());
     Data::Typed { type_url: type_url.into(), value: Bytes::from(decoded.encode_to_vec()).into() }
@@ -162,7 +162,7 @@ impl Plugin for Http {
             match result_type {
                 Some(message) => {
                     assert_eq!(answer.headers["content-type"], "application/json");
-                    Ok(result(serde_json::from_slice(&answer.body).unwrap(), &message))
+                    Ok(result(&serde_json::from_slice(&answer.body).unwrap(), &message))
                 }
                 None => Ok(Data::Raw(Bytes::from(answer.body).into())),
             }
@@ -209,10 +209,10 @@ impl Plugin for Http {
                             Err(error) => return Some((Err(broken(&error)), (body, text))),
                         }
                     };
-                    let mut line: Value = serde_json::from_slice(&line).unwrap();
+                    let line: Value = serde_json::from_slice(&line).unwrap();
                     let item = match line.get("error") {
                         Some(error) => Err(failed(error)),
-                        None => Ok(result(line["result"].take(), &message)),
+                        None => Ok(result(&line["result"], &message)),
                     };
                     Some((item, (body, text)))
                 }

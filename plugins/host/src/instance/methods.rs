@@ -4,7 +4,7 @@
 use bytestring::ByteString;
 use foldhash::HashMap;
 use prism_plugin_abi::{Description, OperationInfo};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// `Any` names types so (google/protobuf/any.proto).
 const URL_PREFIX: &str = "type.googleapis.com/";
@@ -39,6 +39,11 @@ pub(crate) struct MethodTable(HashMap<Box<str>, Arc<TypedMethod>>);
 impl MethodTable {
     pub(crate) fn get(&self, path: &str) -> Option<&Arc<TypedMethod>> {
         self.0.get(path)
+    }
+
+    pub(crate) fn services(&self) -> BTreeSet<&str> {
+        // Behind the slash that every path begins with.
+        self.0.keys().filter_map(|path| path.rsplit_once('/')).map(|(service, _)| &service[1..]).collect()
     }
 
     /// The methods that a plugin declares.

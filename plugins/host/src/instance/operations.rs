@@ -7,7 +7,11 @@ use super::{
 use foldhash::HashMap;
 use prism_plugin_abi::{Description, Kind, OperationInfo};
 use prism_proto::Method;
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 /// Operations by name.
 #[derive(Clone, Default)]
@@ -30,6 +34,12 @@ impl OperationTable {
     #[must_use]
     pub fn method(&self, path: &str) -> Option<&Arc<TypedMethod>> {
         self.methods.get(path)
+    }
+
+    /// The services of its typed methods, by their full names.
+    #[must_use]
+    pub fn services(&self) -> BTreeSet<&str> {
+        self.methods.services()
     }
 
     /// What their messages are; `None` of a plugin that cannot say what it is.

@@ -145,11 +145,11 @@ fn value(kind: Kind, depth: u32) -> BoxedStrategy<Value> {
             let numbers: Vec<_> = values.values().map(|value| value.number()).collect();
             prop::sample::select(numbers).prop_map(Value::EnumNumber).boxed()
         }
-        Kind::Message(message) => any_message(message, depth).prop_map(Value::Message).boxed(),
+        Kind::Message(message) => any_message(&message, depth).prop_map(Value::Message).boxed(),
     }
 }
 
-fn any_message(descriptor: MessageDescriptor, depth: u32) -> BoxedStrategy<DynamicMessage> {
+fn any_message(descriptor: &MessageDescriptor, depth: u32) -> BoxedStrategy<DynamicMessage> {
     let mut strategy = Just(DynamicMessage::new(descriptor.clone())).boxed();
     for field in descriptor.fields() {
         if depth == 0 && matches!(field.kind(), Kind::Message(_)) {
@@ -190,7 +190,7 @@ fn there_and_back(message: &DynamicMessage) {
 proptest! {
     #[test]
     fn every_message_of_the_interface_survives_the_trip(
-        message in prop::sample::select(kv_messages()).prop_flat_map(|descriptor| any_message(descriptor, 3)),
+        message in prop::sample::select(kv_messages()).prop_flat_map(|descriptor| any_message(&descriptor, 3)),
     ) {
         there_and_back(&message);
     }
