@@ -185,4 +185,7 @@ pub enum Problem {
     /// It would choose where others are found.
     #[error("it has {0}, which can bring in code that nobody has checked; link it without")]
     Tag(&'static str),
+    /// Memory that is both written and executed is what attacks look for.
+    #[error("it wants {0}, and that for the whole process")]
+    Executable(&'static str),
 }

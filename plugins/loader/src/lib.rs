@@ -7,6 +7,7 @@
 
 mod error;
 mod generations;
+mod image;
 mod load;
 mod manifest;
 mod open;

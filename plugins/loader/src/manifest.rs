@@ -1,12 +1,13 @@
 //! What a library's bytes say of it, read without running any of them.
 
-use crate::error::Problem;
+use crate::{
+    error::Problem,
+    image::{Elf, Image, malformed},
+};
 use object::{
-    Endianness,
     elf::{
         DT_AUDIT, DT_AUXILIARY, DT_DEPAUDIT, DT_FILTER, DT_FLAGS, DT_NEEDED, DT_RPATH, DT_RUNPATH,
-        EM_AARCH64, EM_X86_64, ET_DYN, FileHeader64, NoteType, PT_NOTE, SHN_UNDEF, STB_GLOBAL, STB_WEAK,
-        STT_FUNC,
+        EM_AARCH64, EM_X86_64, ET_DYN, NoteType, PT_NOTE, SHN_UNDEF, STB_GLOBAL, STB_WEAK, STT_FUNC,
     },
     read::elf::{Dyn, FileHeader, ProgramHeader, Sym},
 };
@@ -18,16 +19,18 @@ use std::{mem::offset_of, ops::Range};
 /// `DT_FLAGS`: static thread-local storage (System V gABI).
 const DF_STATIC_TLS: u64 = 0x10;
 
-/// Libraries that every process has, and their own linker.
-const ALLOWED: [&str; 8] = [
-    "libc.so.",
-    "libm.so.",
-    "libgcc_s.so.",
-    "libdl.so.",
-    "libpthread.so.",
-    "librt.so.",
-    "ld-linux-x86-64.so.",
-    "ld-linux-aarch64.so.",
+/// Libraries that every process has, and their own linker. By their whole names: one with a slash in it is a path, from
+/// the folder that the proxy runs in.
+const ALLOWED: [&[u8]; 9] = [
+    b"libc.so.6",
+    b"libm.so.6",
+    b"libgcc_s.so.1",
+    b"libdl.so.2",
+    b"libpthread.so.0",
+    b"librt.so.1",
+    b"libutil.so.1",
+    b"ld-linux-x86-64.so.2",
+    b"ld-linux-aarch64.so.1",
 ];
 
 /// What a plugin says of itself in its note.
@@ -41,12 +44,6 @@ pub struct Manifest {
     pub abi_minor: u16,
     /// Its entry function.
     pub(crate) entry: String,
-}
-
-type Elf = FileHeader64<Endianness>;
-
-fn malformed(error: object::read::Error) -> Problem {
-    Problem::NotElf(error.to_string())
 }
 
 /// Reads the note and checks everything that can be checked before loading.
@@ -64,19 +61,17 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Manifest, Problem> {
     if elf.e_type(endian) != ET_DYN {
         return Err(Problem::Foreign("a program or an object file, not a shared library"));
     }
-    let manifest = note(elf, endian, bytes)?;
-    dynamic(elf, endian, bytes)?;
-    exports(elf, endian, bytes, &manifest.entry)?;
+    let image = Image::new(elf, endian, bytes)?;
+    let manifest = note(&image, bytes)?;
+    dynamic(&image)?;
+    exports(&image, bytes, &manifest.entry)?;
     Ok(manifest)
 }
 
-fn note(elf: &Elf, endian: Endianness, bytes: &[u8]) -> Result<Manifest, Problem> {
+fn note(image: &Image<'_>, bytes: &[u8]) -> Result<Manifest, Problem> {
+    let endian = image.endian;
     let mut found = Vec::new();
-    // By segment: that is what remains of notes in a library without section headers.
-    for segment in elf.program_headers(endian, bytes).map_err(malformed)? {
-        if segment.p_type(endian) != PT_NOTE {
-            continue;
-        }
+    for segment in image.segments(PT_NOTE) {
         let Some(mut notes) = segment.notes(endian, bytes).map_err(malformed)? else { continue };
         while let Some(note) = notes.next().map_err(malformed)? {
             if note.name() == b"PRISM" && note.n_type(endian) == NoteType(PRISM_NOTE_TYPE) {
@@ -136,20 +131,17 @@ fn manifest(description: &[u8]) -> Result<Manifest, Problem> {
     })
 }
 
-fn dynamic(elf: &Elf, endian: Endianness, bytes: &[u8]) -> Result<(), Problem> {
-    let sections = elf.sections(endian, bytes).map_err(malformed)?;
-    let Some((entries, strings)) = sections.dynamic(endian, bytes).map_err(malformed)? else {
-        return Err(Problem::Foreign("it has no dynamic section"));
-    };
-    let strings = sections.strings(endian, bytes, strings).map_err(malformed)?;
+fn dynamic(image: &Image<'_>) -> Result<(), Problem> {
+    let endian = image.endian;
+    let entries = image.dynamic()?;
+    image.check_sections(entries)?;
     for entry in entries {
         let value: u64 = entry.d_val(endian);
         match entry.d_tag(endian) {
             DT_NEEDED => {
-                let name = entry.string(endian, strings).map_err(malformed)?;
-                let name = String::from_utf8_lossy(name);
-                if !ALLOWED.iter().any(|allowed| name.starts_with(allowed)) {
-                    return Err(Problem::Needs(name.into_owned()));
+                let name = image.text(entries, value)?;
+                if !ALLOWED.contains(&name) {
+                    return Err(Problem::Needs(String::from_utf8_lossy(name).into_owned()));
                 }
             }
             DT_FLAGS if value & DF_STATIC_TLS != 0 => return Err(Problem::StaticTls),
@@ -163,7 +155,9 @@ fn dynamic(elf: &Elf, endian: Endianness, bytes: &[u8]) -> Result<(), Problem> {
     Ok(())
 }
 
-fn exports(elf: &Elf, endian: Endianness, bytes: &[u8], entry: &str) -> Result<(), Problem> {
+/// By sections, which say how many symbols there are, and were found to agree with what the linker uses.
+fn exports(image: &Image<'_>, bytes: &[u8], entry: &str) -> Result<(), Problem> {
+    let (elf, endian) = (image.elf, image.endian);
     let sections = elf.sections(endian, bytes).map_err(malformed)?;
     let symbols = sections.symbols(endian, bytes, object::elf::SHT_DYNSYM).map_err(malformed)?;
     let strings = symbols.strings();

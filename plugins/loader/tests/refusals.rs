@@ -106,10 +106,97 @@ fn libraries_that_nobody_checked_are_refused() {
     fixture.compile(Path::new(SOURCE), &fixture.path(), &["-DFOREIGN", foreign.to_str().unwrap()]);
     assert_eq!(problem(&fixture), Problem::Needs("libforeign.so".into()));
 
+    // A name that begins like one that is allowed, and one that is a path.
+    for name in ["libc.so.66", "libc.so.6/evil.so"] {
+        let foreign = fixture.0.path().join("libforeign.so");
+        fixture.compile(&source, &foreign, &[&format!("-Wl,-soname,{name}")]);
+        fixture.compile(Path::new(SOURCE), &fixture.path(), &["-DFOREIGN", foreign.to_str().unwrap()]);
+        assert_eq!(problem(&fixture), Problem::Needs(name.into()));
+    }
+
     assert_eq!(refused(&["-Wl,-rpath,/tmp"]), Problem::Tag("a RUNPATH"));
     assert_eq!(refused(&["-Wl,-rpath,/tmp", "-Wl,--disable-new-dtags"]), Problem::Tag("an RPATH"));
     assert_eq!(refused(&["-Wl,--audit,evil.so"]), Problem::Tag("an audit library (DT_AUDIT)"));
     assert_eq!(refused(&["-Wl,-f,evil.so"]), Problem::Tag("a filter library (DT_FILTER)"));
+}
+
+#[test]
+fn memory_that_is_written_and_executed_is_refused() {
+    assert!(matches!(refused(&["-Wl,-z,execstack"]), Problem::Executable(_)));
+    const LOAD: u32 = 1;
+    const WRITE_AND_EXECUTE: u32 = 3;
+    let fixture = Fixture::build(&[]);
+    let mut bytes = fs::read(fixture.path()).unwrap();
+    let flags = headers(&bytes, false, LOAD)[1] + 4;
+    bytes[flags..flags + 4].copy_from_slice(&WRITE_AND_EXECUTE.to_le_bytes());
+    fs::write(fixture.path(), &bytes).unwrap();
+    assert!(matches!(problem(&fixture), Problem::Executable(_)));
+}
+
+/// Offsets of an ELF64 file's headers of a type: of segments, or of sections.
+fn headers(bytes: &[u8], sections: bool, of: u32) -> Vec<usize> {
+    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
+    let half = |at: usize| u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap()) as usize;
+    let (table, size, count) =
+        if sections { (word(0x28), half(0x3a), half(0x3c)) } else { (word(0x20), half(0x36), half(0x38)) };
+    let kind = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let all = (0..count).map(|number| table + number * size);
+    all.filter(|at| kind(if sections { at + 4 } else { *at }) == of).collect()
+}
+
+/// The linker goes by program headers. What section headers say besides is another story, and not the one that counts.
+#[test]
+fn section_headers_that_tell_another_story_are_refused() {
+    const DYNAMIC: u32 = 6;
+    const DYNSYM: u32 = 11;
+    let fixture = Fixture::build(&["-Wl,-rpath,/tmp"]);
+    let mut bytes = fs::read(fixture.path()).unwrap();
+    // A dynamic section without the RUNPATH, beside the table that has it.
+    let section = headers(&bytes, true, DYNAMIC)[0];
+    let clean = fs::read(Fixture::build(&[]).path()).unwrap();
+    let other = headers(&clean, true, DYNAMIC)[0];
+    let word = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let (offset, size) = (word(&clean, other + 24) as usize, word(&clean, other + 32));
+    let appended = bytes.len() as u64;
+    bytes[section + 24..section + 32].copy_from_slice(&appended.to_le_bytes());
+    bytes[section + 32..section + 40].copy_from_slice(&size.to_le_bytes());
+    bytes.extend_from_slice(&clean[offset..offset + size as usize]);
+    fs::write(fixture.path(), &bytes).unwrap();
+    assert_eq!(problem(&fixture), Problem::Tag("a RUNPATH"));
+
+    // Symbols, and their names, that the linker does not use.
+    for field in [16, 24] {
+        let mut bytes = clean.clone();
+        let section = headers(&bytes, true, DYNSYM)[0];
+        let moved = word(&bytes, section + field) + 24;
+        bytes[section + field..section + field + 8].copy_from_slice(&moved.to_le_bytes());
+        fs::write(fixture.path(), &bytes).unwrap();
+        assert!(matches!(problem(&fixture), Problem::NotElf(_)));
+    }
+}
+
+#[test]
+fn segments_that_would_crash_the_linker_are_refused() {
+    const LOAD: u32 = 1;
+    let fixture = Fixture::build(&[]);
+    let whole = fs::read(fixture.path()).unwrap();
+    let loads = headers(&whole, false, LOAD);
+    assert!(loads.len() > 1);
+    // p_offset, p_vaddr, p_filesz, p_memsz, p_align: each beyond everything, and each none.
+    for load in loads {
+        for field in [8, 16, 32, 40, 48] {
+            for value in [u64::MAX, 1 << 62, whole.len() as u64 + 1] {
+                let mut bytes = whole.clone();
+                bytes[load + field..load + field + 8].copy_from_slice(&value.to_le_bytes());
+                fs::write(fixture.path(), &bytes).unwrap();
+                if field == 40 && value == whole.len() as u64 + 1 {
+                    // More memory than file is what a segment with zeroes at its end has.
+                    continue;
+                }
+                assert!(matches!(problem(&fixture), Problem::NotElf(_)), "{field} of {load}: {value}");
+            }
+        }
+    }
 }
 
 #[test]
