@@ -13,7 +13,7 @@ mod windows;
 pub use io::{Connection, Detached, Io, PeerCredentials};
 pub use net::{Accepted, Address, BindOptions, BoxFuture, Listener, Net, ParseAddressError};
 pub use random::{Random, SeededRandom, SystemRandom};
-pub use system::{SystemNet, avoid_huge_pages, raise_open_files};
+pub use system::{SystemNet, avoid_huge_pages, end_now, raise_open_files};
 pub use windows::{WindowBudget, WindowGrowth, Windows};
 
 use std::{

@@ -7,11 +7,14 @@ use crate::{
 use clap::{Parser, Subcommand};
 use prism_config::Source;
 use prism_filters::Registry;
-use prism_platform::{Platform, avoid_huge_pages, raise_open_files};
+use prism_platform::{Platform, avoid_huge_pages, end_now, raise_open_files};
 use std::{
     io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -91,7 +94,8 @@ fn serve(arguments: &Run, filters: Registry, builtins: Builtins) -> ExitCode {
     };
     let options = options(source, file.clone(), filters, builtins);
     let watching = arguments.watch;
-    let result = run_on_threads(options, |proxy| until_told(proxy, file, watching));
+    let watchdog = Watchdog::start();
+    let result = run_on_threads(options, |proxy| until_told(proxy, file, watching, watchdog));
     match result {
         Ok(()) => {
             tracing::info!("stopped");
@@ -106,12 +110,17 @@ fn options(source: Source, file: ConfigFile, filters: Registry, builtins: Builti
 }
 
 /// Reloads on SIGHUP (and, if asked, whenever the file changes) until SIGTERM or SIGINT.
-fn until_told(proxy: &Proxy, file: ConfigFile, watching: bool) -> impl Future<Output = ()> + use<> {
+fn until_told(
+    proxy: &Proxy,
+    file: ConfigFile,
+    watching: bool,
+    watchdog: Watchdog,
+) -> impl Future<Output = ()> + use<> {
     for (name, address) in proxy.listeners() {
         tracing::info!(listener = name, %address, "listening");
     }
     tracing::info!(version = proxy.first().version, "serving");
-    let control = proxy.control();
+    let (control, ends_within) = (proxy.control(), proxy.ends_within());
     // Registered before this returns, so that no signal is lost between the two.
     let signals = [SignalKind::hangup(), SignalKind::terminate(), SignalKind::interrupt()].map(signal);
     async move {
@@ -132,16 +141,42 @@ fn until_told(proxy: &Proxy, file: ConfigFile, watching: bool) -> impl Future<Ou
             }
         };
         tokio::select! {
-            () = told(&mut terminate) => tracing::info!("SIGTERM: draining"),
-            () = told(&mut interrupt) => tracing::info!("SIGINT: draining"),
+            () = told(&mut terminate, "SIGTERM", &watchdog, &ends_within) => {}
+            () = told(&mut interrupt, "SIGINT", &watchdog, &ends_within) => {}
             () = watched => {}
             () = reloading => {}
         }
     }
 }
 
-async fn told(signal: &mut Signal) {
+/// Sees to it that the process ends when it was told to, also when a thread that somebody else's code keeps would not let
+/// it. A thread of its own from the start: by then none may be to be had.
+struct Watchdog(mpsc::Sender<Duration>);
+
+impl Watchdog {
+    fn start() -> Self {
+        let (sender, receiver) = mpsc::channel::<Duration>();
+        // Without it the process runs as well.
+        let _ = thread::Builder::new().name("prism-watchdog".to_owned()).spawn(move || {
+            let Ok(within) = receiver.recv() else { return };
+            thread::sleep(within);
+            let _ = std::io::stderr().write_all(
+                b"the proxy was told to stop and did not end in time: something that it waits for hangs. It ends now.\n",
+            );
+            end_now();
+        });
+        Self(sender)
+    }
+
+    fn arm(&self, within: Duration) {
+        let _ = self.0.send(within);
+    }
+}
+
+async fn told(signal: &mut Signal, name: &str, watchdog: &Watchdog, within: &impl Fn() -> Duration) {
     signal.recv().await;
+    watchdog.arm(within());
+    tracing::info!("{name}: draining");
 }
 
 fn report(result: Result<Accepted, Refusal>) {

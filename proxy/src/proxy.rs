@@ -140,6 +140,17 @@ impl Proxy {
         self.control.listeners()
     }
 
+    /// How long it takes at most, by the configuration of that moment, from when it is told to stop until it has ended:
+    /// the drain, the lingering, and what instances are given to shut down.
+    pub fn ends_within(&self) -> impl Fn() -> Duration + use<> {
+        let state = Arc::clone(&self.admin_state);
+        move || {
+            let snapshot = state.snapshots.load();
+            let drain = &snapshot.config().drain;
+            drain.timeout.get() + drain.linger.get() + ENDING
+        }
+    }
+
     /// Runs the control plane until `stop` resolves, then drains: no new connections, GOAWAY on the open ones,
     /// calls under way finish. Whatever is left at the drain's deadline is cut. `drained` resolves when every
     /// worker has ended.
@@ -176,6 +187,9 @@ impl Proxy {
         }
     }
 }
+
+/// More than all that follows a drain takes: last words to clients, and to plugins.
+const ENDING: Duration = Duration::from_secs(10);
 
 /// What connections would find that come before the first snapshot; none can, as no socket is bound yet.
 fn empty_snapshot(config: &Config) -> Snapshot {

@@ -4,7 +4,8 @@ use crate::{
     proxy::{Options, Proxy, StartError},
     worker::Worker,
 };
-use std::{future::Future, io, thread};
+use prism_platform::{Random, SystemRandom};
+use std::{future::Future, io, thread, time::Duration};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::mpsc,
@@ -25,10 +26,11 @@ where
     let control = Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("prism-control")
+        .on_thread_start(warm)
         .enable_all()
         .build()
         .map_err(StartError::Thread)?;
-    control.block_on(async {
+    let ran = control.block_on(async {
         let (proxy, workers) = Proxy::start(options).await?;
         // Every worker holds a sender; the receiver ends when the last one has.
         let (alive, mut all_ended) = mpsc::channel::<()>(1);
@@ -48,12 +50,27 @@ where
             }
         }
         Ok(())
-    })
+    });
+    // A library or a file that hangs keeps the thread that it hangs on, and must not keep the process.
+    control.shutdown_timeout(LAST_THREADS);
+    ran
+}
+
+/// What threads that do blocking work are given to end, once everything else has: reading a small file, at most.
+const LAST_THREADS: Duration = Duration::from_secs(1);
+
+/// Uses once what a thread has of its own. The first use of a thread-local with a destructor takes a lock of the dynamic
+/// linker's (glibc, `__cxa_thread_atexit_impl`), which `dlopen` holds while a library's constructors run: a thread that
+/// came to it then would wait for a constructor, and with it every connection of that thread.
+fn warm() {
+    let _ = arc_swap::ArcSwap::from_pointee(()).load();
+    let _ = SystemRandom.next_u64();
 }
 
 fn spawn(index: usize, worker: Worker, alive: mpsc::Sender<()>) -> io::Result<thread::JoinHandle<()>> {
     let runtime: Runtime = Builder::new_current_thread().enable_all().build()?;
     thread::Builder::new().name(format!("prism-worker-{index}")).spawn(move || {
+        warm();
         LocalSet::new().block_on(&runtime, worker.run());
         drop(alive);
     })

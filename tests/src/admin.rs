@@ -45,6 +45,12 @@ impl Admin {
         curl::run(&["--unix-socket", socket, "-X", method, "--data-binary", body, &url])
     }
 
+    /// The port of the address.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Where the socket lies.
     #[must_use]
     pub fn socket(&self) -> &PathBuf {

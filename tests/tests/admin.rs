@@ -149,3 +149,17 @@ fn a_file_in_the_sockets_place_is_left_alone() {
     assert!(proxy.process.log().contains("precious"), "{}", proxy.process.log());
     assert_eq!(fs::read_to_string(&file).unwrap(), "data");
 }
+
+/// Whoever reaches the address cannot keep the socket's owner out.
+#[test]
+fn a_crowd_on_the_address_leaves_the_socket_alone() {
+    let proxy = Proxy::start(DEMO);
+    let _ = proxy.admin().get("/ready").expect(200);
+    let silent: Vec<_> =
+        (0..80).map(|_| std::net::TcpStream::connect(("127.0.0.1", proxy.admin().port())).unwrap()).collect();
+    for _ in 0..5 {
+        let answer = proxy.admin().over_socket("PUT", "/config", &proxy.fill(DEMO));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    drop(silent);
+}

@@ -2,9 +2,12 @@
 
 use prism_tests::{
     DEMO, Proxy,
-    client::curl::{self, Answer},
+    client::{
+        curl::{self, Answer},
+        raw,
+    },
 };
-use std::fs;
+use std::{fs, thread, time::Duration};
 
 const BYTES: &str = "content-type: application/octet-stream";
 const VERSIONS: [&str; 2] = ["--http1.1", "--http2-prior-knowledge"];
@@ -184,5 +187,38 @@ fn a_deadline_that_passes_is_an_http_answer() {
             let answer = curl::run(&call);
             assert!(matches!(answer.status, 200 | 504), "{version} {timeout}: {}", answer.status);
         }
+    }
+}
+
+/// Connections are shared by calls of many namespaces: one that is refused costs the next nothing, or says so.
+#[test]
+fn what_follows_a_refusal_on_its_connection_is_served_or_told_not_to_come() {
+    let proxy = Proxy::start(DEMO);
+    let head = |namespace: &str, length: usize, more: &str| {
+        format!(
+            "POST /v1/{namespace}/get HTTP/1.1\r\nhost: x\r\n{BYTES}\r\ncontent-length: {length}\r\n{more}\r\n"
+        )
+    };
+    for (length, pause) in [(1, 0), (1, 5), (5000, 0), (5000, 20), (60_000, 5)] {
+        let mut socket = raw::connect(proxy.port());
+        raw::send(&mut socket, head("nobody", length, "").as_bytes());
+        thread::sleep(Duration::from_millis(pause));
+        raw::send(&mut socket, &vec![b'x'; length]);
+        raw::send(&mut socket, head("demo", 3, "connection: close\r\n").as_bytes());
+        raw::send(&mut socket, b"key");
+        let answers = raw::until_closed(&mut socket);
+        assert!(answers.starts_with("HTTP/1.1 404"), "{length}, {pause}: {answers}");
+        assert!(
+            answers.contains("UNKNOWN_NAMESPACE") && answers.contains("OPERATION_FAILED"),
+            "{length}, {pause}: {answers}"
+        );
+    }
+    // More than anybody reads for nothing, a body that does not come, and one that waits to be asked for.
+    for (length, more) in [(10_000_000, ""), (100, ""), (100, "expect: 100-continue\r\n")] {
+        let mut socket = raw::connect(proxy.port());
+        raw::send(&mut socket, head("nobody", length, more).as_bytes());
+        let answer = raw::until_closed(&mut socket);
+        assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+        assert!(answer.to_lowercase().contains("\r\nconnection: close\r\n"), "{answer}");
     }
 }

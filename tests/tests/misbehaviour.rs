@@ -5,6 +5,7 @@ use prism_panics::{LATE, STREAMS, UNARY};
 use prism_plugin_abi::{Code, Data, Error, InstanceId, Scope};
 use prism_plugin_sdk::testing::Instance;
 use prism_tests::{Proxy, Served, load::Load, tools, wait};
+use rustix::process::Signal;
 use std::{fs, path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio_stream::StreamExt;
@@ -395,4 +396,34 @@ async fn blocking_on_threads_of_its_own_delays_nobody_else() {
     blocked.release().await;
     wait::until("blocking should be counted", || (long_polls(&scene) > 0.0).then_some(()));
     scene.end().await;
+}
+
+/// Neither can be contained: the thread is gone. But the others go on, and the process still ends when it is told to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_library_that_hangs_as_it_is_loaded_keeps_its_thread_and_no_more() {
+    for how in ["HANG_IN_ENTRY", "HANG_IN_CONSTRUCTOR"] {
+        let folder = tempfile::tempdir().unwrap();
+        let [library, hangs] = ["good", "hangs"].map(|name| folder.path().join(name));
+        fs::create_dir(&library).unwrap();
+        fs::create_dir(&hangs).unwrap();
+        let library = tools::wicked_library(&library, &[]);
+        let hangs = tools::wicked_library(&hangs, &[how]);
+        let template = template(&library, false) + "drain: { timeout: 1s, linger: 0s }\n";
+        // Nobody has called it yet: what its threads use for the first time, they use while the library hangs.
+        let mut proxy = Proxy::start(&template);
+        let (admin, with_it) = (proxy.admin().clone(), proxy.fill(&with_plugin(&template, "hangs", &hangs)));
+        let change = std::thread::spawn(move || admin.over_socket("PUT", "/config", &with_it).status);
+        let good = Load::start_echo(proxy.port(), "good", 2);
+        let memory = Load::start(proxy.port(), "demo", 2);
+        wait::until("the change should be given up", || change.is_finished().then_some(()));
+        assert_eq!(change.join().unwrap(), 400, "{how}");
+        let _ = proxy.admin().get("/ready").expect(200);
+        let _ = proxy.admin().get("/metrics").expect(200);
+        for load in [good, memory] {
+            let outcome = load.stop().await;
+            assert!(outcome.failures.is_empty() && outcome.answered > 0, "{how}: {:?}", outcome.failures);
+        }
+        proxy.process.signal(Signal::TERM);
+        wait::until("the process should end", || proxy.process.ended());
+    }
 }

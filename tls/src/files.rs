@@ -1,6 +1,7 @@
 //! Reading certificates and keys, once, so that what is checked is what is used.
 
 use crate::TlsError;
+use rustix::fs::{Mode, OFlags};
 use rustls::{
     RootCertStore,
     crypto::CryptoProvider,
@@ -10,7 +11,7 @@ use rustls::{
 use std::{
     fs::File,
     hash::{DefaultHasher, Hash},
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -27,6 +28,16 @@ pub struct IdentityFiles {
     pub key: PathBuf,
 }
 
+/// Opens a regular file. Not blocking, so that a pipe is refused and not waited for.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")),
+    }
+}
+
 /// A file as it was when it was read, or why it could not be.
 pub(crate) struct Contents<'a> {
     path: &'a Path,
@@ -37,7 +48,7 @@ impl<'a> Contents<'a> {
     pub(crate) fn read(path: &'a Path) -> Self {
         let failed = |source| TlsError::Read { path: path.to_owned(), source };
         let mut bytes = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes));
+        let read = open(path).and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes));
         let bytes = match read {
             Err(error) => Err(failed(error)),
             Ok(_) if bytes.len() as u64 > LIMIT => {

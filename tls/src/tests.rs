@@ -137,6 +137,11 @@ fn refused(files: &ClientFiles) -> String {
 #[test]
 fn files_that_cannot_be_used_are_named_with_the_reason() {
     let Rig { folder, authority, client, .. } = rig();
+    // Nobody will ever write to it.
+    let pipe = folder.path().join("pipe.crt");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let waits = refused(&ClientFiles { ca: pipe, identity: None });
+    assert!(waits.contains("no regular file"), "{waits}");
     let other = authority.identity(&["proxy.test"], |_| {});
     let with_ca = |ca: PathBuf| refused(&ClientFiles { ca, identity: None });
     let with = |certificates: &Path, key: &Path| {
@@ -152,7 +157,7 @@ fn files_that_cannot_be_used_are_named_with_the_reason() {
         }
     };
     says(with_ca(folder.path().join("none.crt")), &["none.crt", "No such file"]);
-    says(with_ca(folder.path().to_owned()), &["directory"]);
+    says(with_ca(folder.path().to_owned()), &["no regular file"]);
     says(with_ca(folder.write("empty.crt", "")), &["empty.crt", "no certificate"]);
     says(with_ca(key_alone.clone()), &["other.key", "no certificate"]);
     says(with_ca(folder.write("cut.crt", &authority.pem()[..200])), &["cut.crt", "PEM"]);
@@ -161,7 +166,7 @@ fn files_that_cannot_be_used_are_named_with_the_reason() {
         &["noise.crt", "CA"],
     );
     says(with_ca(folder.write("huge.crt", &"x".repeat(2 << 20))), &["huge.crt", "1024 KiB"]);
-    says(with_ca("/dev/zero".into()), &["/dev/zero", "1024 KiB"]);
+    says(with_ca("/dev/zero".into()), &["/dev/zero", "no regular file"]);
     says(with(&own.certificates, &key_alone), &["client.crt", "other.key", "not one identity"]);
     says(with(&own.certificates, &own.certificates), &["client.crt", "no private key"]);
     says(with(&own.key, &own.key), &["client.key", "no certificate"]);

@@ -2,11 +2,13 @@
 //!
 //! Payload moves as [`Bytes`]; nothing here copies or collects.
 
+mod h1;
 mod inflate;
 mod messages;
 mod observed;
 mod stall;
 
+pub use h1::H1Rest;
 pub use inflate::Inflate;
 pub(crate) use messages::Messages;
 pub use messages::{MessageLimits, Wrap};
@@ -15,6 +17,7 @@ pub use stall::Stall;
 
 use crate::Rejection;
 use bytes::Bytes;
+use h1::H1Body;
 use h2::RecvStream;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
@@ -78,7 +81,7 @@ enum Kind {
         trailers: Trailers,
     },
     H2(H2Body),
-    H1(hyper::body::Incoming),
+    H1(H1Body),
     Messages(Box<Messages>),
     Duplex(Box<dyn Duplex>),
     Observed(Box<Observed>),
@@ -141,10 +144,10 @@ impl Body {
         Self(Kind::H2(H2Body { stream: Some(stream), held: 0, data_done: false, drain }))
     }
 
-    /// A body received over HTTP/1.1.
+    /// A body received over HTTP/1.1. What is unread of it when it is dropped goes to `rest`.
     #[must_use]
-    pub fn from_h1(incoming: hyper::body::Incoming) -> Self {
-        Self(Kind::H1(incoming))
+    pub fn from_h1(incoming: hyper::body::Incoming, rest: Arc<H1Rest>) -> Self {
+        Self(Kind::H1(H1Body::new(incoming, rest)))
     }
 
     /// A body with two directions.
@@ -192,8 +195,7 @@ impl Body {
                 None => trailers.take().map(|trailers| Ok(Frame::trailers(trailers))),
             },
             Kind::H2(body) => ready!(body.poll_next(cx)),
-            Kind::H1(incoming) => ready!(http_body::Body::poll_frame(Pin::new(incoming), cx))
-                .map(|frame| frame.map_err(BodyError::H1)),
+            Kind::H1(incoming) => ready!(incoming.poll_next(cx)).map(|frame| frame.map_err(BodyError::H1)),
             Kind::Messages(messages) => ready!(messages.poll_next(cx)),
             Kind::Duplex(duplex) => ready!(duplex.poll_frame(cx)),
             Kind::Observed(observed) => ready!(observed.poll_next(cx)),
@@ -228,7 +230,7 @@ impl Body {
             Kind::Messages(_) | Kind::Duplex(_) => false,
             Kind::Whole { pieces, trailers } => pieces.is_empty() && matches!(trailers, Trailers::None),
             Kind::H2(body) => body.stream.as_ref().is_none_or(RecvStream::is_end_stream),
-            Kind::H1(incoming) => http_body::Body::is_end_stream(incoming),
+            Kind::H1(incoming) => incoming.is_end(),
             Kind::Observed(observed) => observed.inner().is_end(),
             Kind::Boxed(body) => body.is_end_stream(),
         }
@@ -252,7 +254,7 @@ impl Body {
         match &self.0 {
             Kind::Empty => Some(0),
             Kind::Whole { pieces, .. } => Some(pieces.len() as u64),
-            Kind::H1(incoming) => http_body::Body::size_hint(incoming).exact(),
+            Kind::H1(incoming) => incoming.exact_len(),
             Kind::Observed(observed) => observed.inner().exact_len(),
             Kind::Boxed(body) => body.size_hint().exact(),
             Kind::H2(_) | Kind::Messages(_) | Kind::Duplex(_) => None,

@@ -13,7 +13,8 @@ use prism_platform::{Address, BindOptions, Io, Listener, Platform, time};
 use std::{convert::Infallible, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, task::JoinSet};
 
-/// Connections at the same time: a scraper, a probe and a few people, with room to spare.
+/// Connections at the same time, by either way in: a scraper, a probe and a few people, with room to spare. Each way has its
+/// own, so that whoever reaches the address cannot keep the socket's owner out.
 const MOST_CONNECTIONS: usize = 64;
 
 /// How long a connection may take over one request's head, and live at all.
@@ -81,7 +82,7 @@ impl AdminServer {
 
     /// Serves until dropped; connections are cut then.
     pub(crate) async fn run(self, state: Arc<AdminState>) {
-        let permits = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        let permits = [(); 2].map(|()| Arc::new(Semaphore::new(MOST_CONNECTIONS)));
         let mut connections = JoinSet::new();
         loop {
             let (accepted, may_change) = tokio::select! {
@@ -94,7 +95,8 @@ impl AdminServer {
                 continue;
             };
             // One too many is closed at once; the caller tries again.
-            let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else { continue };
+            let permits = &permits[usize::from(may_change)];
+            let Ok(permit) = Arc::clone(permits).try_acquire_owned() else { continue };
             let state = Arc::clone(&state);
             connections.spawn(async move {
                 // Whether it ended by itself or by the time-out, it is over.

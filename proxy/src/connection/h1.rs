@@ -2,25 +2,70 @@
 
 use super::detect::Replay;
 use crate::{edge::Edge, stack};
-use http::Request;
+use http::{HeaderValue, Request, header};
+use http_body::Body as _;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use prism_filters::Body;
+use prism_filters::{Body, body::H1Rest};
+use prism_platform::time::timeout;
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
     net::SocketAddr,
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
+    sync::Arc,
+    task::{Poll, ready},
+    time::Duration,
 };
+
+/// How much of a request that was answered before its end is read, and for how long: what a client sends in a second
+/// segment, right behind the head. Clients on one connection would else lose their next call to a refusal of this one.
+const MOST_BYTES: u64 = 64 * 1024;
+const MOST_TIME: Duration = Duration::from_millis(250);
+
+/// Reads what is left of a request, if that is little. Whether it has ended.
+async fn ends_soon(mut unread: Incoming) -> bool {
+    if unread.size_hint().lower() > MOST_BYTES {
+        return false;
+    }
+    let mut bytes = 0;
+    let read = poll_fn(|cx| {
+        loop {
+            match ready!(Pin::new(&mut unread).poll_frame(cx)) {
+                None => return Poll::Ready(true),
+                Some(Ok(frame)) => bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
+                Some(Err(_)) => return Poll::Ready(false),
+            }
+            if bytes > MOST_BYTES {
+                return Poll::Ready(false);
+            }
+        }
+    });
+    timeout(MOST_TIME, read).await.unwrap_or(false)
+}
 
 pub(super) async fn serve(edge: Rc<Edge>, io: Replay, peer: Option<SocketAddr>) {
     let limits = edge.limits();
     let service = service_fn({
         let edge = Rc::clone(&edge);
+        let rest = Arc::<H1Rest>::default();
         move |request: Request<Incoming>| {
-            let edge = Rc::clone(&edge);
-            async move { Ok::<_, Infallible>(stack::serve(edge, request.map(Body::from_h1), peer).await) }
+            let (edge, rest) = (Rc::clone(&edge), Arc::clone(&rest));
+            async move {
+                // Reading a body is what asks for one that waits to be asked (RFC 9110, section 10.1.1).
+                let waits = request.headers().contains_key(header::EXPECT);
+                let request = request.map(|body| Body::from_h1(body, Arc::clone(&rest)));
+                let mut response = stack::serve(edge, request, peer).await;
+                if let Some(unread) = rest.take()
+                    && (waits || !ends_soon(unread).await)
+                {
+                    // Behind it nobody finds the next request. RFC 9112, section 9.6: "A server that intends to close the
+                    // connection SHOULD send a Connection header field with the close connection option".
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(response)
+            }
         }
     });
     let connection = http1::Builder::new()

@@ -39,7 +39,7 @@ struct Failure {
 
 impl Failure {
     fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), rejected: false }
+        Self { reason: shortened(reason.into()), rejected: false }
     }
 
     fn of(step: &str, error: &Error) -> Self {
@@ -47,7 +47,7 @@ impl Failure {
             error.code,
             Code::InvalidArgument | Code::Unauthenticated | Code::PermissionDenied | Code::Unimplemented
         );
-        Self { reason: format!("{step} failed: {error}"), rejected }
+        Self { reason: shortened(format!("{step} failed: {error}")), rejected }
     }
 }
 
@@ -235,7 +235,9 @@ impl Supervisor<'_> {
 
     fn report(&self, health: &Health) {
         let (state, reason) = match health.status {
-            HealthStatus::Degraded => (State::Degraded, Some(format!("degraded: {}", health.message))),
+            HealthStatus::Degraded => {
+                (State::Degraded, Some(shortened(format!("degraded: {}", health.message))))
+            }
             HealthStatus::Healthy | HealthStatus::Unhealthy => (State::Ready, None),
         };
         let status = self.backend.seat_status(self.index);
@@ -335,6 +337,16 @@ impl Supervisor<'_> {
         }
         self.backend.update(self.index, |status| status.state = State::Stopped);
     }
+}
+
+/// What a plugin says for a person: as much of it as a person reads. It is kept, shown and logged.
+fn shortened(mut text: String) -> String {
+    const MOST: usize = 1024;
+    if text.len() > MOST {
+        text.truncate(text.floor_char_boundary(MOST));
+        text.push_str("...");
+    }
+    text
 }
 
 fn unhealthy(health: &Health) -> String {

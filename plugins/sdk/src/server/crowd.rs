@@ -41,12 +41,24 @@ impl<F: Future> Crowd<F> {
         Self { futures: FuturesUnordered::new(), ages: BTreeMap::new(), next: 0, limit }
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.ages.len()
+    }
+
+    /// Ends so many of the oldest.
+    pub(super) fn drop_oldest(&mut self, count: usize) {
+        for _ in 0..count {
+            if let Some((_, oldest)) = self.ages.pop_first() {
+                oldest.abort();
+            }
+        }
+    }
+
     /// One more.
     pub(super) fn push(&mut self, future: F) {
-        if self.ages.len() >= self.limit
-            && let Some((_, oldest)) = self.ages.pop_first()
-        {
-            oldest.abort();
+        if self.ages.len() >= self.limit {
+            self.drop_oldest(1);
         }
         let (future, abort) = abortable(future);
         self.ages.insert(self.next, abort);

@@ -16,8 +16,9 @@ use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 const FIRST_BYTES: Duration = Duration::from_secs(10);
 
 /// Connections that have not said yet what they speak. With one more, the oldest of them ends: a proxy says it within
-/// milliseconds, so whoever is that old has nothing to say, and must not keep others from being heard.
-const UNDECIDED: usize = 1024;
+/// milliseconds, so whoever is that old has nothing to say, and must not keep others from being heard. A quarter of the
+/// descriptors that most systems give a process.
+const UNDECIDED: usize = 256;
 
 /// An accepted connection, from its first byte on.
 pub(super) type Connection = Replay<Accepted>;
@@ -59,8 +60,11 @@ pub(super) async fn accept(
         tokio::select! {
             () = &mut draining => break,
             accepted = listener.next() => {
-                if let Some(Ok(io)) = accepted {
-                    undecided.push(timeout(FIRST_BYTES, greet(io, tls.clone())));
+                match accepted {
+                    Some(Ok(io)) => undecided.push(timeout(FIRST_BYTES, greet(io, tls.clone()))),
+                    // No descriptors: some of those who have not said anything give theirs back.
+                    Some(Err(_)) => undecided.drop_oldest(undecided.len() / 4),
+                    None => {}
                 }
             }
             decided = undecided.next() => match decided {

@@ -216,7 +216,8 @@ impl Connected for Accepted {
 impl tokio_stream::Stream for Listener {
     type Item = io::Result<Accepted>;
 
-    /// Never an error and never the end: what makes accept fail is one peer's doing, or passes (EMFILE).
+    /// Never the end. An error is that there are no descriptors (EMFILE, ENFILE), and passes when some are given back; what
+    /// else makes accept fail is one peer's doing.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             if let Some(pause) = &mut self.pause {
@@ -235,10 +236,20 @@ impl tokio_stream::Stream for Listener {
             };
             match accepted {
                 Ok(stream) => return Poll::Ready(Some(Ok(stream))),
-                Err(_) => self.pause = Some(Box::pin(tokio::time::sleep(ACCEPT_PAUSE))),
+                Err(error) => {
+                    self.pause = Some(Box::pin(tokio::time::sleep(ACCEPT_PAUSE)));
+                    if is_exhausted(&error) {
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                }
             }
         }
     }
+}
+
+/// There are no descriptors, in the process (EMFILE, 24) or in the system (ENFILE, 23).
+fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24))
 }
 
 /// After a failed accept. Descriptors do not come back within microseconds, and spinning helps nobody.
