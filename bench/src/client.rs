@@ -45,7 +45,7 @@ impl Client {
             vec![("x-prism-instance", INSTANCE.to_string()), ("x-prism-namespace", "direct".to_owned())];
         let address = Address::Unix(socket.to_owned());
         let mut client = Self::open(&address, "/prism.plugin.BackendPlugin/Initialize", Vec::new());
-        client.call(&framed(&InitializeRequest {
+        let initialize = InitializeRequest {
             namespace: "direct".to_owned(),
             backend_type: "echo".to_owned(),
             config: Some(Any {
@@ -54,7 +54,8 @@ impl Client {
             }),
             instance: INSTANCE,
             ..Default::default()
-        }));
+        };
+        client.call(&framed(&initialize.encode_to_vec()));
         client.path = "/prism.plugin.BackendPlugin/Execute";
         client.headers = headers;
         client
@@ -110,15 +111,20 @@ impl Client {
 /// When the message would exceed what gRPC can frame.
 #[must_use]
 pub fn echo_request(payload: usize) -> Bytes {
-    framed(&ExecuteRequest {
+    let request = ExecuteRequest {
         operation: "echo".to_owned(),
         params: Some(Params::RawParams(vec![7; payload].into())),
         ..Default::default()
-    })
+    };
+    framed(&request.encode_to_vec())
 }
 
-fn framed(message: &impl Message) -> Bytes {
-    let message = message.encode_to_vec();
+/// A message behind gRPC's prefix.
+///
+/// # Panics
+/// When it is 4 GiB or longer.
+#[must_use]
+pub fn framed(message: &[u8]) -> Bytes {
     let length = u32::try_from(message.len()).expect("a message that gRPC can frame");
-    [&[0][..], &length.to_be_bytes(), &message].concat().into()
+    [&[0][..], &length.to_be_bytes(), message].concat().into()
 }

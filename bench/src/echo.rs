@@ -12,6 +12,9 @@ use prism_plugin_sdk::{
 use serde::Deserialize;
 use std::{future, path::PathBuf, sync::Arc};
 
+/// The typed method that `echo` is, beside its raw form. Its messages are not described: nobody reads them.
+pub const METHOD: &str = "bench.v1.Echo/Echo";
+
 /// The echo: `echo` answers one message with itself, `echo_stream` every message of a stream.
 #[derive(Debug)]
 pub struct Echo;
@@ -36,7 +39,15 @@ impl BackendPlugin for Echo {
         };
         Description {
             name: "echo".to_owned(),
-            operations: vec![operation("echo", false), operation("echo_stream", true)],
+            operations: vec![
+                OperationInfo {
+                    service_method: METHOD.to_owned(),
+                    params_type: "bench.v1.Message".to_owned(),
+                    result_type: "bench.v1.Message".to_owned(),
+                    ..operation("echo", false)
+                },
+                operation("echo_stream", true),
+            ],
             ..Default::default()
         }
     }

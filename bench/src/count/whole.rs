@@ -1,7 +1,11 @@
 //! Whole calls: the proxy as it is, between a client that does nothing and the echo.
 
 use super::{Scenario, Work, parts::SMALL, pipes::Pipes, platform, runtime, wire::Client};
-use crate::{client::echo_request, echo, filters::LOG_BUFFER};
+use crate::{
+    client::{echo_request, framed},
+    echo,
+    filters::LOG_BUFFER,
+};
 use bytes::Bytes;
 use prism_config::Source;
 use prism_edge::{Builtins, Options, Proxy};
@@ -29,7 +33,14 @@ enum Way {
     Grpc,
 }
 
-pub(super) const SCENARIOS: [Scenario; 7] = [
+/// How a client calls it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Call {
+    Execute,
+    Typed,
+}
+
+pub(super) const SCENARIOS: [Scenario; 10] = [
     Scenario { name: "call: builtin, alone", iterations: 2_000, prepare: || calls(Way::Builtin, 1) },
     Scenario { name: "call: builtin, 32 at once", iterations: 4_000, prepare: || calls(Way::Builtin, 32) },
     Scenario {
@@ -52,20 +63,35 @@ pub(super) const SCENARIOS: [Scenario; 7] = [
         iterations: 4_000,
         prepare: || calls(Way::Grpc, 32),
     },
+    Scenario { name: "typed call: builtin, 32 at once", iterations: 4_000, prepare: || typed(Way::Builtin) },
+    Scenario {
+        name: "typed call: frames sidecar (both sides), 32 at once",
+        iterations: 4_000,
+        prepare: || typed(Way::Frames),
+    },
+    Scenario {
+        name: "typed call: gRPC sidecar (both sides), 32 at once",
+        iterations: 4_000,
+        prepare: || typed(Way::Grpc),
+    },
     Scenario { name: "call: refused, 32 at once", iterations: 4_000, prepare: refused },
 ];
 
 fn calls(way: Way, at_once: u32) -> Work {
-    work(way, at_once, NAMESPACE, answer_length())
+    work(way, Call::Execute, at_once, NAMESPACE, answer_length())
+}
+
+fn typed(way: Way) -> Work {
+    work(way, Call::Typed, 32, NAMESPACE, 5 + SMALL)
 }
 
 fn refused() -> Work {
-    work(Way::Builtin, 32, "nowhere", 0)
+    work(Way::Builtin, Call::Execute, 32, "nowhere", 0)
 }
 
-fn work(way: Way, at_once: u32, namespace: &'static str, answer: usize) -> Work {
+fn work(way: Way, call: Call, at_once: u32, namespace: &'static str, answer: usize) -> Work {
     let mut world = World::start(way);
-    let mut client = world.connect(namespace);
+    let mut client = world.connect(call, namespace);
     Box::new(move |times| {
         world.run(async {
             for _ in 0..times / at_once {
@@ -134,7 +160,7 @@ impl World {
 
     /// The plugin is described, initialized and found healthy while clients already call.
     fn until_ready(&mut self) {
-        let mut client = self.connect(NAMESPACE);
+        let mut client = self.connect(Call::Execute, NAMESPACE);
         let ready = self.run(async {
             for _ in 0..100 {
                 if client.call(1).await == answer_length() {
@@ -148,11 +174,14 @@ impl World {
         assert!(ready, "the echo does not answer");
     }
 
-    fn connect(&mut self, namespace: &'static str) -> Client {
+    fn connect(&mut self, call: Call, namespace: &'static str) -> Client {
         let pipes = Arc::clone(&self.pipes);
         self.run(async move {
-            let message: Bytes = echo_request(SMALL);
-            Client::new(pipes.dial(), "/prism.data.v1.DataService/Execute", namespace, message).await
+            let (path, message): (_, Bytes) = match call {
+                Call::Execute => ("/prism.data.v1.DataService/Execute".to_owned(), echo_request(SMALL)),
+                Call::Typed => (format!("/{}", echo::METHOD), framed(&[7; SMALL])),
+            };
+            Client::new(pipes.dial(), &path, namespace, message).await
         })
     }
 
