@@ -12,7 +12,8 @@ use crate::{
 use bytes::{Buf, Bytes};
 use bytestring::ByteString;
 use prism_plugin_abi::{Data, Error, Payload};
-use prism_proto::envelope::{PREFIX_LEN, field::any};
+use prism_proto::envelope::{PREFIX_LEN, Prefix, field::any};
+use std::ops::Range;
 
 /// The result that is expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +70,20 @@ enum State {
     },
     /// Nothing may follow.
     Over,
+}
+
+/// The result in a unary answer that is here as a whole, in one piece, and written as every encoder writes it: which is
+/// nearly every answer. Of any other `None`, for [`Unwrap`] to look at.
+#[must_use]
+pub fn result_of(answer: &[u8], expected: &Expected) -> Option<Range<usize>> {
+    let prefix = answer.first_chunk::<PREFIX_LEN>()?;
+    let length = answer.len() - PREFIX_LEN;
+    if Prefix::parse(*prefix) != Ok(Prefix { compressed: false, length: u32::try_from(length).ok()? }) {
+        return None;
+    }
+    let head = read_head(&answer[PREFIX_LEN..], length, &UNARY, expected)?;
+    let begin = PREFIX_LEN + head.skip;
+    (head.skip + head.length == length).then_some(begin..answer.len())
 }
 
 /// Takes messages out of their envelopes.
@@ -225,33 +240,7 @@ impl Unwrap {
             bytes[have..have + take].copy_from_slice(&piece[..take]);
             have += take;
         }
-        let mut at = Cursor { bytes: bytes.get(PREFIX_LEN..have)?, at: 0 };
-        if self.layout.has_success() && (at.varint()? != tag(self.layout.flag, 0) || at.varint()? != 1) {
-            return None;
-        }
-        let field = at.varint()?;
-        let (typed, inner) = (field == tag(self.layout.typed, 2), at.length()?);
-        let end = at.at.checked_add(inner)?;
-        let length_of_result = if typed {
-            if at.varint()? != tag(any::TYPE_URL, 2) {
-                return None;
-            }
-            let url_length = at.length()?;
-            let url = at.take(url_length)?;
-            if matches!(&self.expected, Expected::Typed(expected) if expected.as_bytes() != url)
-                || at.varint()? != tag(any::VALUE, 2)
-            {
-                return None;
-            }
-            // A value that is not the last of its `Any` is for the decoder.
-            at.length().filter(|length| at.at.checked_add(*length) == Some(end))?
-        } else if field == tag(self.layout.raw, 2) && self.expected == Expected::Any {
-            inner
-        } else {
-            return None;
-        };
-        // A length that lies is for the decoder to refuse.
-        (end <= length).then_some(Head { skip: at.at, length: length_of_result, typed })
+        read_head(bytes.get(PREFIX_LEN..have)?, length, self.layout, &self.expected)
     }
 
     /// What follows a result that was handed out already: nothing that says otherwise.
@@ -278,6 +267,38 @@ struct Head {
     skip: usize,
     length: usize,
     typed: bool,
+}
+
+/// What stands before a result in a message of this length, of which at least the beginning is here; `None` if that cannot
+/// be said, or is in another order.
+fn read_head(bytes: &[u8], length: usize, layout: &Layout, expected: &Expected) -> Option<Head> {
+    let mut at = Cursor { bytes, at: 0 };
+    if layout.has_success() && (at.varint()? != tag(layout.flag, 0) || at.varint()? != 1) {
+        return None;
+    }
+    let field = at.varint()?;
+    let (typed, inner) = (field == tag(layout.typed, 2), at.length()?);
+    let end = at.at.checked_add(inner)?;
+    let length_of_result = if typed {
+        if at.varint()? != tag(any::TYPE_URL, 2) {
+            return None;
+        }
+        let url_length = at.length()?;
+        let url = at.take(url_length)?;
+        if matches!(expected, Expected::Typed(expected) if expected.as_bytes() != url)
+            || at.varint()? != tag(any::VALUE, 2)
+        {
+            return None;
+        }
+        // A value that is not the last of its `Any` is for the decoder.
+        at.length().filter(|length| at.at.checked_add(*length) == Some(end))?
+    } else if field == tag(layout.raw, 2) && *expected == Expected::Any {
+        inner
+    } else {
+        return None;
+    };
+    // A length that lies is for the decoder to refuse.
+    (end <= length).then_some(Head { skip: at.at, length: length_of_result, typed })
 }
 
 fn tag(field: u32, wire_type: u32) -> u64 {

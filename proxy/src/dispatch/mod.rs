@@ -81,7 +81,7 @@ impl<'a> Dispatch<'a> {
             _ if !self.routed => Err(nothing_here()),
             Target::Nothing => Err(nothing_here()),
             Target::Data(rpc) => within(cx, self.data(cx, rpc, request)).await,
-            Target::Typed => within(cx, Box::pin(self.typed(cx, request))).await,
+            Target::Typed => within(cx, self.typed(cx, request)).await,
             Target::Gateway => Box::pin(self.gateway(cx, std::mem::take(request))).await,
             Target::Description { openapi } => self.describe(cx, openapi),
         }

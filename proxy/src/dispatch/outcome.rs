@@ -18,6 +18,7 @@ use prism_plugin_host::{ForwardError, InFlight, ReplyBody, WireReply, ok_trailer
 use prism_proto::envelope::{PREFIX_LEN, Prefix, SMALL};
 use std::{
     future::poll_fn,
+    ops::Range,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -73,14 +74,18 @@ impl Subject {
         refusal(ForwardError::Protocol(error.to_string()), &self.plugin)
     }
 
-    fn too_large(&self, length: usize) -> Rejection {
-        Rejection::new(
+    /// A result of this length may pass.
+    pub(super) fn check(&self, length: usize) -> Result<(), Rejection> {
+        if length <= self.limit {
+            return Ok(());
+        }
+        Err(Rejection::new(
             Reason::MessageTooLarge,
             format!(
                 "the answer is a message of {length} bytes, above the namespace's limits.max_message_bytes of {}",
                 self.limit
             ),
-        )
+        ))
     }
 }
 
@@ -91,6 +96,21 @@ pub(super) enum Framing {
     Grpc,
     /// As it is.
     Plain,
+}
+
+/// A result that is a part of this piece, behind gRPC's prefix.
+pub(super) fn framed(piece: &Bytes, result: Range<usize>) -> Payload {
+    // It is at most what the plugin's own prefix said.
+    let prefix =
+        Prefix { compressed: false, length: u32::try_from(result.len()).unwrap_or(u32::MAX) }.encode();
+    let small = result.len() <= SMALL;
+    let mut bytes = BytesMut::with_capacity(PREFIX_LEN + if small { result.len() } else { 0 });
+    bytes.put_slice(&prefix);
+    if small {
+        bytes.put_slice(&piece[result]);
+        return bytes.freeze().into();
+    }
+    [bytes.freeze(), piece.slice(result)].into_iter().collect()
 }
 
 /// The status of a gRPC answer; an answer without one is of unknown outcome.
@@ -245,10 +265,10 @@ impl Outcome {
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Rejection>> {
         loop {
             match self.unwrap.next_event().map_err(|error| self.subject.broken(&error))? {
-                Some(Event::Begin { length, .. }) if length > self.subject.limit => {
-                    return Poll::Ready(Err(self.subject.too_large(length)));
-                }
                 Some(event) => {
+                    if let Event::Begin { length, .. } = event {
+                        self.subject.check(length)?;
+                    }
                     if self.is_final {
                         let problem = "a message follows the one that was the last";
                         let error = ProtocolError::Malformed { message: "StreamResponse", problem };
