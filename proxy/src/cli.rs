@@ -92,8 +92,8 @@ fn serve(arguments: &Run, filters: Registry, builtins: Builtins) -> ExitCode {
         Ok(source) => source,
         Err(refusal) => return fail(format_args!("{refusal}\n")),
     };
+    let watching = arguments.watch.then(|| source.text.clone());
     let options = options(source, file.clone(), filters, builtins);
-    let watching = arguments.watch;
     let watchdog = Watchdog::start();
     let result = run_on_threads(options, |proxy| until_told(proxy, file, watching, watchdog));
     match result {
@@ -109,11 +109,11 @@ fn options(source: Source, file: ConfigFile, filters: Registry, builtins: Builti
     Options { platform: Platform::system(), filters, builtins, source, file: Some(file), admin: true }
 }
 
-/// Reloads on SIGHUP (and, if asked, whenever the file changes) until SIGTERM or SIGINT.
+/// Reloads on SIGHUP (and, if asked, whenever the file is no longer as it was when it was read) until SIGTERM or SIGINT.
 fn until_told(
     proxy: &Proxy,
     file: ConfigFile,
-    watching: bool,
+    watching: Option<String>,
     watchdog: Watchdog,
 ) -> impl Future<Output = ()> + use<> {
     for (name, address) in proxy.listeners() {
@@ -129,8 +129,8 @@ fn until_told(
             return;
         };
         let watched = async {
-            if watching {
-                watch(file.clone(), control.clone(), report).await;
+            if let Some(running) = watching {
+                watch(file.clone(), Some(running), control.clone(), report).await;
             } else {
                 std::future::pending::<()>().await;
             }

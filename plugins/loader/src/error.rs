@@ -179,7 +179,7 @@ pub enum Problem {
     /// It would bring in code that nobody checked.
     #[error(
         "it needs `{0}`, which nobody has checked: link it statically (allowed are libc, libm, libgcc_s, libdl, \
-         libpthread and the dynamic linker)"
+         libpthread, librt, libutil and the dynamic linker)"
     )]
     Needs(String),
     /// It would choose where others are found.

@@ -19,6 +19,9 @@ pub(crate) fn malformed(error: object::read::Error) -> Problem {
     Problem::NotElf(error.to_string())
 }
 
+/// Segments are mapped by whole pages, of this size at least: a page that two of them share has the bytes of the later.
+const PAGE: u64 = 4096;
+
 fn broken(what: &'static str) -> Problem {
     Problem::NotElf(what.to_owned())
 }
@@ -54,7 +57,7 @@ impl<'a> Image<'a> {
     fn check_loads(&self) -> Result<(), Problem> {
         let endian = self.endian;
         let length = self.bytes.len() as u64;
-        let mut end = 0;
+        let mut end = 0_u64;
         for segment in self.segments(PT_LOAD) {
             let (offset, in_file) = (segment.p_offset(endian), segment.p_filesz(endian));
             let (address, in_memory) = (segment.p_vaddr(endian), segment.p_memsz(endian));
@@ -67,7 +70,7 @@ impl<'a> Image<'a> {
                 return Err(broken("a segment is aligned in no way that can be mapped"));
             }
             if in_file > in_memory
-                || address < end
+                || address / PAGE < end.div_ceil(PAGE)
                 || address.checked_add(in_memory).is_none_or(|end| end > 1 << 40)
             {
                 return Err(broken("segments overlap, are out of order, or are larger than any library"));

@@ -115,6 +115,8 @@ async fn watchers_are_bounded() {
     for _ in 0..4 {
         set(&instance, "w", vec![], None).await.unwrap();
     }
+    // One that has fallen behind still holds what it has not read: it counts.
+    assert_eq!(watch().await.err().unwrap().code, Code::ResourceExhausted);
     // What was buffered is still told, then the end, and its reason.
     for _ in 0..3 {
         assert!(slow.next().await.unwrap().is_ok());

@@ -71,7 +71,8 @@ impl Watchers {
             if !buffer.gone && buffer.end.is_none() && key.starts_with(&*buffer.prefix) {
                 buffer.push(WatchEvent { kind: kind.into(), key: key.to_owned(), value: value.clone() });
             }
-            !buffer.gone && buffer.end.is_none()
+            // One that fell behind holds what it has not read until it is gone: it counts until then.
+            !buffer.gone
         });
     }
 

@@ -87,8 +87,9 @@ impl Counters {
 
     /// What was added since the last call of this function.
     pub(crate) fn interval(&self, backend: Metrics) -> Metrics {
-        let now = self.totals();
+        // First: of two that ask at once, the later one must not have the earlier figures.
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.totals();
         let before = &*reported;
         let added = Totals {
             requests: now.requests - before.totals.requests,

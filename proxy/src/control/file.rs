@@ -53,22 +53,28 @@ impl ConfigFile {
     }
 }
 
-/// Applies the file whenever its content changes, until dropped.
+/// Applies the file whenever its content differs from what was applied last, until dropped. `running` is what runs, if it
+/// came from the file.
 pub async fn watch(
     file: ConfigFile,
+    running: Option<String>,
     control: ControlHandle,
     mut report: impl FnMut(Result<super::Accepted, Refusal>),
 ) {
-    let content = |file: &ConfigFile| file.read().map(|source| source.text).ok();
-    let mut seen = content(&file);
+    let mut seen = running;
     loop {
         time::sleep(INTERVAL).await;
-        let now = content(&file);
         // A file that is away for a moment is being replaced.
-        if now.is_none() || now == seen {
+        let Ok(source) = file.read() else { continue };
+        if seen.as_ref() == Some(&source.text) {
             continue;
         }
-        seen = now;
-        report(file.reload(&control).await);
+        let text = source.text.clone();
+        let result = control.apply(source, Mode::Apply).await;
+        // Nobody has looked at it: it is handed in again.
+        if !matches!(result, Err(Refusal::Busy)) {
+            seen = Some(text);
+        }
+        report(result);
     }
 }

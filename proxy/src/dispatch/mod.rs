@@ -19,7 +19,7 @@ use deadline::within;
 use http::{Request, Response};
 use prism_filters::{Body, FilterFuture, Reason, Rejection, RequestContext, Rpc, Terminal, body::Wrap};
 use prism_plugin_abi::{CallContext, InstanceId, OperationInfo};
-use prism_plugin_host::{ForwardError, InFlight, Status, TypedMethod, Types};
+use prism_plugin_host::{ForwardError, InFlight, State, Status, TypedMethod, Types};
 use std::{sync::Arc, time::Duration};
 
 /// Settings of `plugin_dispatch`: none yet.
@@ -219,7 +219,8 @@ impl<'a> Dispatch<'a> {
         let backend = namespace.slot().enter().ok_or_else(|| unavailable("not started yet"))?;
         {
             let status = backend.load_status();
-            if !status.state.serves() {
+            // One that is replaced from now on has counted this call in, and waits for it.
+            if !status.state.serves() && status.state != State::Draining {
                 return Err(unavailable(status.reason.as_deref().unwrap_or("starting")));
             }
         }

@@ -131,15 +131,20 @@ impl Plugin for Offloaded {
         };
         let (pump, requests) = pump(rest);
         let (items, answers) = mpsc::channel(1);
-        let opened = self.run(move |plugin| plugin.execute_stream(context, first, requests));
-        let runtime = self.runtime.as_ref().map(|runtime| runtime.handle().clone());
+        // With the permit, and with the answers, which never leave the plugin's threads: a caller that goes away while the
+        // plugin keeps its threads gives nothing back, and is not who drops what the plugin made.
+        let opened = self.run(move |plugin| {
+            let opening = plugin.execute_stream(context, first, requests);
+            Box::pin(async move {
+                let responses = opening.await?;
+                tokio::spawn(answer(responses, items, permit));
+                Ok::<_, Error>(())
+            })
+        });
         Box::pin(async move {
             let mut pump = Some(pump);
             // The plugin may want messages before it answers at all.
-            let responses = with_pump(&mut pump, opened).await??;
-            if let Some(runtime) = runtime {
-                runtime.spawn(answer(responses, items, permit));
-            }
+            with_pump(&mut pump, opened).await??;
             Ok(Box::pin(Answers { answers, pump }) as ResponseStream)
         })
     }
@@ -246,9 +251,20 @@ mod tests {
     use super::*;
     use crate::testing::Echo;
     use bytes::Bytes;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
     /// Blocks its thread until told, whatever it is asked.
-    struct Blocks(std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
+    struct Blocks {
+        wait: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
+        blocked: Arc<AtomicUsize>,
+    }
+
+    impl Blocks {
+        fn block(&self) {
+            self.blocked.fetch_add(1, SeqCst);
+            let _ = self.wait.lock().unwrap().recv();
+        }
+    }
 
     impl Plugin for Blocks {
         fn describe(&self) -> Arc<Description> {
@@ -265,13 +281,14 @@ mod tests {
 
         fn execute(&self, _: CallContext, request: Request) -> Call {
             if request.operation == "block" {
-                let _ = self.0.lock().unwrap().recv();
+                self.block();
             }
             Box::pin(std::future::ready(Ok(request.params)))
         }
 
         fn execute_stream(&self, _: CallContext, _: Request, _: RequestStream) -> Opening {
-            unreachable!()
+            self.block();
+            Box::pin(std::future::ready(Ok(Box::pin(stream::pending()) as ResponseStream)))
         }
 
         fn metrics(&self, _: InstanceId) -> Task<Result<Metrics, Error>> {
@@ -283,6 +300,14 @@ mod tests {
         }
     }
 
+    /// A plugin that blocks until the sender is gone or has said so, and how often it has.
+    fn blocks() -> (Offloaded, std::sync::mpsc::Sender<()>, Arc<AtomicUsize>) {
+        let (go, wait) = std::sync::mpsc::channel();
+        let blocked = Arc::<AtomicUsize>::default();
+        let plugin = Blocks { wait: std::sync::Mutex::new(wait), blocked: Arc::clone(&blocked) };
+        (Offloaded::new(Arc::new(plugin), "blocks").unwrap(), go, blocked)
+    }
+
     fn request(operation: &'static str) -> Request {
         let params = Data::Raw(Bytes::from_static(b"x").into());
         Request { operation: operation.into(), params, ..Request::default() }
@@ -290,8 +315,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_thread_that_blocks_is_not_the_callers() {
-        let (go, wait) = std::sync::mpsc::channel();
-        let plugin = Offloaded::new(Arc::new(Blocks(std::sync::Mutex::new(wait))), "blocks").unwrap();
+        let (plugin, go, _) = blocks();
         let mut blocked = plugin.execute(CallContext::default(), request("block"));
         assert!(futures_util::poll!(&mut blocked).is_pending());
         // One thread stands still; this one does not, and another of the plugin's answers.
@@ -303,8 +327,7 @@ mod tests {
 
     #[tokio::test]
     async fn calls_are_bounded_and_their_places_come_back() {
-        let (go, wait) = std::sync::mpsc::channel::<()>();
-        let plugin = Offloaded::new(Arc::new(Blocks(std::sync::Mutex::new(wait))), "blocks").unwrap();
+        let (plugin, go, _) = blocks();
         let mut calls: Vec<_> =
             (0..MAX_CALLS).map(|_| plugin.execute(CallContext::default(), request("block"))).collect();
         let refused = plugin.execute(CallContext::default(), request("fine")).await.unwrap_err();
@@ -314,6 +337,30 @@ mod tests {
         drop(calls);
         drop(go);
         last.await.unwrap();
+        while plugin.calls.available_permits() < MAX_CALLS {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Who opens a stream and goes away, again and again, while the plugin keeps all of its threads.
+    #[tokio::test]
+    async fn streams_that_are_given_up_keep_their_places_too() {
+        let (plugin, go, blocked) = blocks();
+        let threads = thread::available_parallelism().unwrap().get().max(2);
+        let calls: Vec<_> =
+            (0..threads).map(|_| plugin.execute(CallContext::default(), request("block"))).collect();
+        while blocked.load(SeqCst) < threads {
+            tokio::task::yield_now().await;
+        }
+        let open =
+            || plugin.execute_stream(CallContext::default(), request("stream"), Box::pin(stream::empty()));
+        for _ in threads..MAX_CALLS {
+            let mut opening = open();
+            assert!(futures_util::poll!(&mut opening).is_pending());
+        }
+        let refused = open().await.err().unwrap();
+        assert_eq!(refused.code, Code::ResourceExhausted);
+        drop((go, calls));
         while plugin.calls.available_permits() < MAX_CALLS {
             tokio::task::yield_now().await;
         }

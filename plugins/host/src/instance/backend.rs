@@ -224,7 +224,10 @@ impl Backend {
             if entry.status.state != before {
                 entry.status.since = Instant::now();
             }
-            seat.link.set_serves(entry.status.state.serves());
+            // Calls that were counted in before may still have to be sent.
+            if entry.status.state != super::State::Draining {
+                seat.link.set_serves(entry.status.state.serves());
+            }
         }
         let mut status = match entries.as_slice() {
             [entry] => entry.status.clone(),

@@ -56,7 +56,9 @@ impl Session {
         };
         let endpoint = seat.endpoint.clone().ok_or("it has no endpoint")?;
         let generation = endpoint.target().generation();
-        let control = Control::connect(platform, endpoint.target()).await?;
+        let control = Control::connect(platform, endpoint.target()).await;
+        // Whatever answers there may not be the plugin any more.
+        let control = control.inspect_err(|_| endpoint.target().forget_address())?;
         Ok(Self::Process { control, endpoint, generation, protocol, echoed: AtomicBool::new(false) })
     }
 

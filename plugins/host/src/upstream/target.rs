@@ -185,10 +185,10 @@ impl Target {
 
     async fn reach(&self, platform: &Platform, endpoint: &RemoteEndpoint, who: Who) -> Result<Io, String> {
         if let Some(known) = self.known.load_full() {
-            match (platform.connect(&Address::Tcp(*known)).await, who) {
+            match (open(platform, *known).await, who) {
                 (Ok(io), _) => return Ok(io),
                 // Another address may be another process, which does not know the instance.
-                (Err(error), Who::Worker) => return Err(error.to_string()),
+                (Err(problem), Who::Worker) => return Err(problem),
                 (Err(_), Who::Control) => {}
             }
         }
@@ -196,17 +196,30 @@ impl Target {
         let addresses = looked_up.map_err(|error| format!("its name cannot be looked up: {error}"))?;
         let mut problem = "its name has no address".to_owned();
         for address in addresses.into_iter().take(ADDRESSES) {
-            let connecting = async { platform.connect(&Address::Tcp(address)).await };
-            match time::timeout(ADDRESS_DEADLINE, connecting).await {
-                Ok(Ok(io)) => {
+            match open(platform, address).await {
+                Ok(io) => {
                     self.known.store(Some(Arc::new(address)));
                     return Ok(io);
                 }
-                Ok(Err(error)) => problem = error.to_string(),
-                Err(_) => problem = format!("no answer within {} s", ADDRESS_DEADLINE.as_secs()),
+                Err(why) => problem = why,
             }
         }
         Err(problem)
+    }
+
+    /// Forgets which address of the name it was: what answers there is not the plugin, or not any more. The next
+    /// connection of the control plane looks the name up again.
+    pub(crate) fn forget_address(&self) {
+        self.known.store(None);
+    }
+}
+
+/// Connects to one of a name's addresses, which leaves time for the next.
+async fn open(platform: &Platform, address: SocketAddr) -> Result<Io, String> {
+    let connecting = async { platform.connect(&Address::Tcp(address)).await };
+    match time::timeout(ADDRESS_DEADLINE, connecting).await {
+        Ok(connected) => connected.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", ADDRESS_DEADLINE.as_secs())),
     }
 }
 
@@ -216,5 +229,67 @@ impl fmt::Display for Target {
             Place::Here(address) => address.fmt(f),
             Place::There(endpoint) => endpoint.fmt(f),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prism_platform::{BindOptions, BoxFuture, Listener, Net};
+    use std::{io, sync::Mutex};
+
+    /// A name that moves: the first of its addresses answers once and is gone then, without a word.
+    #[derive(Default)]
+    struct Moves {
+        connected: Mutex<Vec<u16>>,
+        moved: std::sync::atomic::AtomicBool,
+    }
+
+    impl Net for Moves {
+        fn bind<'a>(
+            &'a self,
+            _: &'a Address,
+            _: BindOptions,
+        ) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
+            unreachable!()
+        }
+
+        fn connect<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, io::Result<Io>> {
+            Box::pin(async move {
+                let Address::Tcp(address) = address else { unreachable!() };
+                self.connected.lock().unwrap().push(address.port());
+                if self.moved.load(std::sync::atomic::Ordering::Relaxed) && address.port() == 1 {
+                    std::future::pending::<()>().await;
+                }
+                Ok(Io::Other(Box::new(tokio::io::duplex(1).0)))
+            })
+        }
+
+        fn resolve<'a>(&'a self, _: &'a str, _: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+            let port = if self.moved.load(std::sync::atomic::Ordering::Relaxed) { 2 } else { 1 };
+            Box::pin(async move { Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))]) })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_moved_is_looked_up_again() {
+        let net = Arc::<Moves>::default();
+        let platform = Platform::simulated(Arc::<Moves>::clone(&net), 1);
+        let target = Target::there(RemoteEndpoint { host: "plugin.test".into(), port: 7 }, None).unwrap();
+        let reach = |who| target.connect(&platform, Protocol::Grpc, who);
+        reach(Who::Control).await.unwrap();
+        reach(Who::Worker).await.unwrap();
+        net.moved.store(true, std::sync::atomic::Ordering::Relaxed);
+        // A worker goes where the instance is, and gives up in time.
+        assert!(time::timeout(REMOTE_DEADLINE, reach(Who::Worker)).await.unwrap().is_err());
+        // Whoever watches over it looks again, in time too.
+        time::timeout(REMOTE_DEADLINE, reach(Who::Control)).await.unwrap().unwrap();
+        reach(Who::Worker).await.unwrap();
+        assert_eq!(*net.connected.lock().unwrap(), [1, 1, 1, 1, 2, 2]);
+        // It answers, and is somebody else.
+        target.forget_address();
+        net.moved.store(false, std::sync::atomic::Ordering::Relaxed);
+        reach(Who::Control).await.unwrap();
+        assert_eq!(net.connected.lock().unwrap().last(), Some(&1));
     }
 }

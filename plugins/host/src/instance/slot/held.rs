@@ -15,8 +15,8 @@ pub struct Held {
 }
 
 enum What {
-    /// It serves already; what may have been pending is no longer wanted.
-    Active,
+    /// It serves already, at least when it was asked; what may have been pending is no longer wanted.
+    Active(InstanceSpec),
     /// An earlier change is waiting for it already: that is not for this one to decide.
     Pending,
     /// Built for this change.
@@ -38,7 +38,7 @@ impl NamespaceSlot {
         let what = if changing.retired {
             What::Nothing
         } else if inner.active.load().as_ref().is_some_and(|active| *active.spec() == spec) {
-            What::Active
+            What::Active(spec)
         } else if changing.pending.as_ref().is_some_and(|pending| *pending.backend.spec() == spec) {
             What::Pending
         } else {
@@ -57,7 +57,7 @@ impl Held {
     pub fn instance(&self) -> Option<&Arc<Backend>> {
         match &self.what {
             What::New(backend) => Some(backend),
-            What::Active | What::Pending | What::Nothing => None,
+            What::Active(_) | What::Pending | What::Nothing => None,
         }
     }
 
@@ -80,7 +80,8 @@ impl Held {
     pub fn promote(mut self) {
         match mem::replace(&mut self.what, What::Nothing) {
             What::New(backend) => self.slot.take_over(backend),
-            What::Active => self.slot.abandon(&mut self.slot.lock()),
+            // What was pending then may have taken over meanwhile.
+            What::Active(spec) => drop(NamespaceSlot(Arc::clone(&self.slot)).apply(spec)),
             What::Pending | What::Nothing => {}
         }
     }

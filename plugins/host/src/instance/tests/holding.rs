@@ -239,3 +239,22 @@ fn what_an_earlier_change_waits_for_is_left_to_it() {
         state(&pending, State::Stopped).await;
     });
 }
+
+/// What an earlier change waits for may take over while a later one, back to what served, is not decided yet.
+#[test]
+fn what_served_is_built_again_if_it_was_replaced_before_the_decision() {
+    local(async {
+        let running = Running::start().await;
+        let (slot, active) = (&running.slots[0], &running.active[0]);
+        let back = active.spec().clone();
+        let two = named(&running.address, 0, serde_json::json!({ "version": "two" }));
+        assert_eq!(slot.apply(two.clone()), Applied::Pending);
+        let held = slot.hold(back.clone());
+        assert!(held.instance().is_none());
+        assert_eq!(slot.first_verdict(soon()).await.unwrap().state, State::Ready);
+        assert_eq!(*slot.active().unwrap().spec(), two);
+        held.promote();
+        assert_eq!(slot.first_verdict(soon()).await.unwrap().state, State::Ready);
+        assert_eq!(*slot.active().unwrap().spec(), back);
+    });
+}
