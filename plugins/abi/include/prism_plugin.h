@@ -288,7 +288,8 @@ typedef struct prism_plugin_vtable {
                                        const struct prism_context *context,
                                        struct prism_request *request,
                                        struct prism_source *source);
-  // Ends the plugin. Every call and stream is gone by then, and no other function is called any more.
+  // Ends the plugin. Every call and stream is gone by then, and no other function of this table is called any more.
+  // Buffers that were handed over may still be read, and are released when they were.
   void (*destroy)(struct prism_plugin *plugin);
 } prism_plugin_vtable;
 

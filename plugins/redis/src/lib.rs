@@ -114,8 +114,9 @@ impl Redis {
 
     #[shutdown]
     async fn shutdown(&self) {
-        // Calls that hold a connection finish on it; it is closed when they return it.
         self.backend.open.close();
+        // Calls that hold a connection finish on it; it is closed when they return it.
+        self.backend.pool.close();
     }
 }
 

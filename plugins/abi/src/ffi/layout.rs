@@ -289,7 +289,8 @@ pub struct PluginVtable {
             source: *mut Source,
         ) -> *mut Call,
     >,
-    /// Ends the plugin. Every call and stream is gone by then, and no other function is called any more.
+    /// Ends the plugin. Every call and stream is gone by then, and no other function of this table is called any more.
+    /// Buffers that were handed over may still be read, and are released when they were.
     pub destroy: Option<unsafe extern "C" fn(plugin: *mut Plugin)>,
 }
 

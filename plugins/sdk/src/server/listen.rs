@@ -6,11 +6,8 @@ use std::{
     fmt, fs,
     io::{self, ErrorKind},
     net::SocketAddr,
-    os::unix::{
-        fs::{FileTypeExt, PermissionsExt},
-        net::UnixStream as StdUnixStream,
-    },
-    path::PathBuf,
+    os::unix::fs::{FileTypeExt, PermissionsExt},
+    path::{Path, PathBuf},
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -177,7 +174,7 @@ fn clear(path: &PathBuf, address: &Address) -> Result<(), BindError> {
         }
         Ok(_) => {}
     }
-    match StdUnixStream::connect(path) {
+    match is_answered(path) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(io),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         // Alive, if only just: its backlog is full.
@@ -185,6 +182,24 @@ fn clear(path: &PathBuf, address: &Address) -> Result<(), BindError> {
         Err(error) => Err(io(error)),
         Ok(_) => Err(BindError::InUse(address.clone())),
     }
+}
+
+/// Whether somebody listens there. Not blocking: one that is stopped, with a full backlog, must not stop its successor.
+fn is_answered(path: &Path) -> io::Result<()> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&socket2::SockAddr::unix(path)?)
+}
+
+/// Has the kernel find out that a client's host is gone, as the proxy has it find out that a plugin's is (after 10 s of
+/// silence it asks, every 5 s and three times): a connection of one that lost its power would else stay for ever, with its
+/// streams.
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    let asking = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(10))
+        .with_interval(Duration::from_secs(5))
+        .with_retries(3);
+    socket2::SockRef::from(stream).set_tcp_keepalive(&asking)
 }
 
 /// An accepted connection.
@@ -231,6 +246,7 @@ impl tokio_stream::Stream for Listener {
                 Bound::Tcp(listener) => ready!(listener.poll_accept(cx)).and_then(|(stream, _)| {
                     // Answers are written whole; waiting for more to send only delays them.
                     stream.set_nodelay(true)?;
+                    keep_alive(&stream)?;
                     Ok(Accepted::Tcp(stream))
                 }),
             };

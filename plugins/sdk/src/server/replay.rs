@@ -9,8 +9,12 @@ use std::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
 
-/// Bytes that are looked at, at most: Prism frames say who they are in fewer.
-const LOOK: usize = 8;
+/// RFC 9113, section 3.4: what a connection that speaks HTTP/2 begins with.
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Bytes that are looked at, at most: Prism frames say who they are in fewer. All of HTTP/2's, because whoever takes over
+/// waits for the rest of them without end.
+const LOOK: usize = HTTP2.len();
 
 /// A connection that gives its first bytes once more.
 #[derive(Debug)]
@@ -46,6 +50,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Replay<T> {
         let first = loop {
             match detect(&head[..read]) {
                 Detection::Frames => break First::Frames,
+                // What is neither is refused by who takes over, at once.
+                Detection::Other if read < LOOK && HTTP2.starts_with(&head[..read]) => {}
                 Detection::Other => break First::Other,
                 Detection::NeedMore => {}
             }
@@ -145,6 +151,10 @@ mod tests {
         assert_eq!(told(b"x").await, First::Other);
         for end in 0..7 {
             assert_eq!(told(&PREFACE[..end]).await, First::Closed);
+        }
+        // Half of HTTP/2's preface says nothing yet.
+        for end in 1..HTTP2.len() {
+            assert_eq!(told(&HTTP2[..end]).await, First::Closed);
         }
     }
 

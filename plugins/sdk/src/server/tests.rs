@@ -591,3 +591,26 @@ async fn shutdown_lets_calls_end(transport: Transport) {
     assert!(answers.next().await.is_none());
     server.served.await.unwrap().unwrap();
 }
+
+/// Its backlog is full, and it accepts nobody.
+#[tokio::test]
+async fn a_server_that_is_stopped_is_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("plugin.sock");
+    let address = socket2::SockAddr::unix(&path).unwrap();
+    let socket = || socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    let stopped = socket();
+    stopped.bind(&address).unwrap();
+    stopped.listen(1).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let client = socket();
+        client.set_nonblocking(true).unwrap();
+        if client.connect(&address).is_err() {
+            break;
+        }
+        waiting.push(client);
+    }
+    let bound = Listener::bind(&Address::Unix(path));
+    assert!(matches!(bound, Err(BindError::InUse(_))), "{:?}", bound.err());
+}
