@@ -129,17 +129,17 @@ fn memory_that_is_written_and_executed_is_refused() {
     let mut bytes = fs::read(fixture.path()).unwrap();
     let flags = headers(&bytes, false, LOAD)[1] + 4;
     bytes[flags..flags + 4].copy_from_slice(&WRITE_AND_EXECUTE.to_le_bytes());
-    fs::write(fixture.path(), &bytes).unwrap();
+    fs::write(fixture.path(), &bytes).expect("so many bytes");
     assert!(matches!(problem(&fixture), Problem::Executable(_)));
 }
 
 /// Offsets of an ELF64 file's headers of a type: of segments, or of sections.
 fn headers(bytes: &[u8], sections: bool, of: u32) -> Vec<usize> {
-    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
-    let half = |at: usize| u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap()) as usize;
+    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("so many bytes")) as usize;
+    let half = |at: usize| u16::from_le_bytes(bytes[at..at + 2].try_into().expect("so many bytes")) as usize;
     let (table, size, count) =
         if sections { (word(0x28), half(0x3a), half(0x3c)) } else { (word(0x20), half(0x36), half(0x38)) };
-    let kind = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let kind = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("so many bytes"));
     let all = (0..count).map(|number| table + number * size);
     all.filter(|at| kind(if sections { at + 4 } else { *at }) == of).collect()
 }

@@ -264,22 +264,19 @@ impl Outcome {
     /// The next that can be said; `None` when the answer has ended, and `trailers` has how.
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Rejection>> {
         loop {
-            match self.unwrap.next_event().map_err(|error| self.subject.broken(&error))? {
-                Some(event) => {
-                    if let Event::Begin { length, .. } = event {
-                        self.subject.check(length)?;
-                    }
-                    if self.is_final {
-                        let problem = "a message follows the one that was the last";
-                        let error = ProtocolError::Malformed { message: "StreamResponse", problem };
-                        return Poll::Ready(Err(self.subject.broken(&error)));
-                    }
-                    if let Event::End { is_final } = event {
-                        (self.answered, self.is_final) = (true, is_final);
-                    }
-                    return Poll::Ready(Ok(Some(event)));
+            if let Some(event) = self.unwrap.next_event().map_err(|error| self.subject.broken(&error))? {
+                if let Event::Begin { length, .. } = event {
+                    self.subject.check(length)?;
                 }
-                None => {}
+                if self.is_final {
+                    let problem = "a message follows the one that was the last";
+                    let error = ProtocolError::Malformed { message: "StreamResponse", problem };
+                    return Poll::Ready(Err(self.subject.broken(&error)));
+                }
+                if let Event::End { is_final } = event {
+                    (self.answered, self.is_final) = (true, is_final);
+                }
+                return Poll::Ready(Ok(Some(event)));
             }
             let Some(reply) = &mut self.reply else {
                 let ended = self.unwrap.finish();

@@ -343,7 +343,8 @@ impl Supervisor<'_> {
 fn shortened(mut text: String) -> String {
     const MOST: usize = 1024;
     if text.len() > MOST {
-        text.truncate(text.floor_char_boundary(MOST));
+        let end = (0..=MOST).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
         text.push_str("...");
     }
     text
