@@ -1,7 +1,7 @@
 //! The command line around the proxy, for this binary and for others that link more filters and plugins in.
 
 use crate::{
-    Accepted, Builtins, ConfigFile, Options, Proxy, Refusal, check_files, config_registry, run_on_threads,
+    Builtins, ConfigFile, Options, Proxy, Refusal, check_files, config_registry, log_outcome, run_on_threads,
     watch,
 };
 use clap::{Parser, Subcommand};
@@ -130,6 +130,7 @@ fn until_told(
         };
         let watched = async {
             if let Some(running) = watching {
+                let report = |result| log_outcome("file", &result);
                 watch(file.clone(), Some(running), control.clone(), report).await;
             } else {
                 std::future::pending::<()>().await;
@@ -137,7 +138,7 @@ fn until_told(
         };
         let reloading = async {
             while hangup.recv().await.is_some() {
-                report(file.reload(&control).await);
+                log_outcome("file", &file.reload(&control).await);
             }
         };
         tokio::select! {
@@ -177,18 +178,6 @@ async fn told(signal: &mut Signal, name: &str, watchdog: &Watchdog, within: &imp
     signal.recv().await;
     watchdog.arm(within());
     tracing::info!("{name}: draining");
-}
-
-fn report(result: Result<Accepted, Refusal>) {
-    match result {
-        Ok(accepted) if accepted.changes.is_empty() => {
-            tracing::info!(version = accepted.version, "nothing changed");
-        }
-        Ok(accepted) => {
-            tracing::info!(version = accepted.version, changes = ?accepted.changes, "configuration applied");
-        }
-        Err(refusal) => tracing::error!("configuration refused, the running one stays:\n{refusal}"),
-    }
 }
 
 fn print(text: std::fmt::Arguments<'_>) -> ExitCode {

@@ -23,7 +23,7 @@ mod worker;
 pub use builtins::Builtins;
 pub use control::{
     Accepted, ConfigFile, ControlHandle, LibraryError, Mode, Refusal, Unhealthy, check_files,
-    config_registry, watch,
+    config_registry, log_outcome, watch,
 };
 pub use listener::ListenerId;
 pub use proxy::{Options, Proxy, StartError};

@@ -5,7 +5,7 @@ use prism_plugin_sdk::{
     Hosted,
     server::{Address, ServeOptions, serve},
 };
-use prism_tests::tools;
+use prism_tests::{Proxy, tools, wait};
 use serde_json::Value;
 use std::{
     fs,
@@ -67,6 +67,50 @@ async fn a_plugin_is_tried_without_the_proxy_as_the_guide_says() {
         }
     });
     ran.await.unwrap();
+    stop.send(()).unwrap();
+    server.await.unwrap().unwrap();
+}
+
+/// The guide's plugin behind a proxy: its own service, by its own descriptors, with no file at hand.
+#[tokio::test(flavor = "multi_thread")]
+async fn its_service_is_called_by_name_as_the_guide_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("numbers.sock");
+    let options = ServeOptions { address: Address::Unix(socket.clone()), ..ServeOptions::default() };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(serve(Arc::new(Hosted::<Numbers>::new()), options, async {
+        drop(stopped.await);
+    }));
+    let proxy = Proxy::start(&format!(
+        "
+admin: {{ address: '127.0.0.1:@admin@', socket: '@dir@/admin.sock' }}
+listeners: [{{ name: edge, address: '127.0.0.1:@listen@' }}]
+plugins: [{{ name: numbers, type: sidecar, socket: '{}' }}]
+namespaces: [{{ name: orders, backend: numbers, plugin: numbers, config: {{ first: 7, last: 10 }} }}]
+",
+        socket.display()
+    ));
+    wait::until("the plugin should serve", || {
+        (proxy.admin().namespace("orders")["state"] == "ready").then_some(())
+    });
+    let guide = fs::read_to_string(tools::repository().join("docs/plugins.md")).unwrap();
+    let line = |begin: &str| {
+        let line = guide
+            .lines()
+            .find(|line| line.starts_with(begin) && line.contains("ake") && line.contains("count"));
+        let line = line.unwrap_or_else(|| panic!("no such call: {begin}"));
+        line.replace("127.0.0.1:50051", &format!("127.0.0.1:{}", proxy.port()))
+    };
+    let grpcurl = line("grpcurl ").replacen("grpcurl", &tools::tool("grpcurl").display().to_string(), 1);
+    let curl = line("curl ").replacen("curl", &tools::tool("curl").display().to_string(), 1);
+    let said = tokio::task::spawn_blocking(move || {
+        [grpcurl, curl]
+            .map(|line| tools::succeed(Command::new("sh").args(["-c", &line]).env("no_proxy", "*")))
+    });
+    let [by_name, in_json] = said.await.unwrap().map(|said| serde_json::from_str::<Value>(&said).unwrap());
+    assert_eq!(by_name, serde_json::json!({ "numbers": ["7", "8"] }));
+    assert_eq!(in_json, serde_json::json!({ "numbers": ["9", "10"] }));
+    drop(proxy);
     stop.send(()).unwrap();
     server.await.unwrap().unwrap();
 }

@@ -127,8 +127,8 @@ pub enum Problem {
     Foreign(&'static str),
     /// Without the note of a plugin.
     #[error(
-        "it has no plugin note (`.note.prism.plugin`): it is no Prism Edge plugin, or was linked without \
-         `--export-dynamic` or stripped of its notes"
+        "it has no plugin note (`.note.prism.plugin`): it was built without `--features prism-plugin-sdk/library`, is no \
+         Prism Edge plugin, or was stripped of its notes"
     )]
     NoNote,
     /// More than one.

@@ -95,7 +95,7 @@ unsafe extern "C" fn log(host: *mut c_void, level: u32, message: Str) {
     // SAFETY: the plugin lends the text for this call. No more of it is looked at than a line may have.
     let bytes = unsafe { std::slice::from_raw_parts(message.data, message.len.min(MAX_LOG_BYTES)) };
     // One line of the plugin's is one line of the log: it cannot write others in somebody else's name.
-    let message = String::from_utf8_lossy(bytes).replace(char::is_control, "\u{fffd}");
+    let message = String::from_utf8_lossy(bytes).replace(char::is_control, " ");
     let plugin = &*checked.manifest.name;
     // A subscriber that panics must not unwind into the plugin.
     let logged = std::panic::catch_unwind(|| match level {

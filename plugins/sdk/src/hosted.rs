@@ -68,6 +68,10 @@ impl<P: BackendPlugin> Shared<P> {
         }
         let found = self.instances.find(context.instance, &context.namespace);
         found.ok_or_else(|| match context.instance.0 {
+            0 if context.namespace.is_empty() => Error::channel(
+                Code::InvalidArgument,
+                "the call names no namespace: set the x-prism-namespace header to the one of `Initialize`",
+            ),
             0 => Error::channel(
                 Code::FailedPrecondition,
                 format!("namespace `{}` is not initialized here", context.namespace),

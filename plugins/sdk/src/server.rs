@@ -126,13 +126,13 @@ const MAX_STREAMS: u32 = 10_000;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Why serving ended badly.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum ServeError {
     /// It never began.
     #[error(transparent)]
     Bind(#[from] BindError),
     /// Its files for TLS cannot be used.
-    #[error("the files for TLS cannot be used")]
+    #[error("the files for TLS cannot be used: {0}")]
     Tls(#[from] TlsError),
     /// The plugin's own descriptors cannot be served by reflection: a mistake in the plugin's source.
     #[error("the plugin's file descriptor set cannot be served by reflection")]
@@ -140,6 +140,13 @@ pub enum ServeError {
     /// The server failed.
     #[error("the gRPC server failed")]
     Server(#[from] tonic::transport::Error),
+}
+
+/// For a person, because a `main` that answers with an error prints it so.
+impl std::fmt::Debug for ServeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 /// Binds and serves until `shutdown` resolves; then lets the calls in flight end.

@@ -2,7 +2,7 @@
 
 use super::plugins::Observed;
 use crate::{
-    control::{ConfigFile, ConfigReport, ControlHandle, Mode, Refusal},
+    control::{ConfigFile, ConfigReport, ControlHandle, Mode, Refusal, log_outcome},
     snapshot::{Namespace, Snapshot},
 };
 use arc_swap::ArcSwap;
@@ -280,7 +280,11 @@ async fn put_config(state: &AdminState, request: Request<Incoming>) -> Response<
         },
     };
     let source = Source { name: "admin".to_owned(), text, base_dir: state.base_dir.clone() };
-    match state.control.apply(source, mode).await {
+    let outcome = state.control.apply(source, mode).await;
+    if mode != Mode::DryRun {
+        log_outcome("admin", &outcome);
+    }
+    match outcome {
         Ok(accepted) => json_answer(
             StatusCode::OK,
             &json!({

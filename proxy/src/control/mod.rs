@@ -13,7 +13,7 @@ pub use libraries::LibraryError;
 pub use queue::{Accepted, ControlHandle, Mode};
 pub(crate) use queue::{ControlQueue, queue};
 pub(crate) use report::ConfigReport;
-pub use report::{Refusal, Unhealthy};
+pub use report::{Refusal, Unhealthy, log_outcome};
 
 use crate::{
     builtins::Builtins,

@@ -1,6 +1,6 @@
 //! What is said of the configuration: which version runs, where it came from, and why the last one was refused.
 
-use super::build::BuildError;
+use super::{Accepted, build::BuildError};
 use prism_config::{Config, Problems, Source};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -140,5 +140,18 @@ fn optional_rfc3339<S: serde::Serializer>(
     match time {
         Some(time) => rfc3339(time, serializer),
         None => serializer.serialize_none(),
+    }
+}
+
+/// Says in the log what became of a change, and where it came from: whoever reads it at night asks who changed what.
+pub fn log_outcome(from: &'static str, outcome: &Result<Accepted, Refusal>) {
+    match outcome {
+        Ok(accepted) if accepted.changes.is_empty() => {
+            tracing::info!(from, version = accepted.version, "nothing changed");
+        }
+        Ok(accepted) => {
+            tracing::info!(from, version = accepted.version, changes = ?accepted.changes, "configuration applied");
+        }
+        Err(refusal) => tracing::error!(from, "configuration refused, the running one stays:\n{refusal}"),
     }
 }

@@ -172,11 +172,15 @@ impl<'a> Dispatch<'a> {
         }
         let types = table.and_then(|table| table.schema()).and_then(|schema| schema.types(info));
         let types = types.ok_or_else(|| {
+            let instead = match info.raw {
+                true => "send raw bytes with application/octet-stream",
+                false => "give the plugin its descriptors (`Describe`'s file_descriptor_set), or call it over gRPC",
+            };
             Rejection::new(
                 Reason::UnsupportedMediaType,
                 format!(
                     "plugin `{plugin}` does not describe the messages of operation `{operation}`, so there is no JSON of \
-                     it: send raw bytes with application/octet-stream"
+                     it: {instead}"
                 ),
             )
         })?;

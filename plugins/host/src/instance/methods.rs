@@ -1,9 +1,11 @@
 //! The typed methods of a plugin's services: which operation each is, and of which types its messages are. Made from what
 //! the plugin says of itself, so its own services work as those of the project's interfaces do.
 
+use super::schema::Schema;
 use bytestring::ByteString;
 use foldhash::HashMap;
 use prism_plugin_abi::{Description, OperationInfo};
+use prost_reflect::MethodDescriptor;
 use std::{collections::BTreeSet, sync::Arc};
 
 /// `Any` names types so (google/protobuf/any.proto).
@@ -41,16 +43,24 @@ impl MethodTable {
         self.0.get(path)
     }
 
+    /// The first method, by its path, that is this operation: `package.Service/Method`.
+    pub(crate) fn method_of(&self, operation: &str) -> Option<&str> {
+        let found = self.0.iter().filter(|(_, method)| *method.operation == *operation).map(|(path, _)| path);
+        // Behind the slash that every path begins with.
+        found.min().map(|path| &path[1..])
+    }
+
     pub(crate) fn services(&self) -> BTreeSet<&str> {
         // Behind the slash that every path begins with.
         self.0.keys().filter_map(|path| path.rsplit_once('/')).map(|(service, _)| &service[1..]).collect()
     }
 
-    /// The methods that a plugin declares.
+    /// The methods that a plugin declares, and those of the services in its descriptors that its operations are by name and
+    /// by types: whoever writes a service into a `.proto` file beside the operations need not say so again.
     ///
     /// # Errors
     /// One that it may not declare, or not so; for the plugin's author.
-    pub(crate) fn of(description: &Description) -> Result<Self, String> {
+    pub(crate) fn of(description: &Description, schema: &Schema) -> Result<Self, String> {
         let mut methods: HashMap<Box<str>, Arc<TypedMethod>> = HashMap::default();
         for operation in
             description.operations.iter().filter(|operation| !operation.service_method.is_empty())
@@ -66,8 +76,42 @@ impl MethodTable {
                 ));
             }
         }
+        for described in schema.pool().services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
+            let service = described.parent_service().full_name().to_owned();
+            // The project's own interfaces say what their methods may do: they are declared, and checked.
+            if service.starts_with("prism.") || prism_proto::reserved(&service).is_some() {
+                continue;
+            }
+            let path = format!("/{service}/{}", described.name()).into_boxed_str();
+            let operation = description.operations.iter().find(|operation| is(operation, &described));
+            if let (Some(operation), false) = (operation, methods.contains_key(&path)) {
+                let named = OperationInfo { service_method: path[1..].to_owned(), ..operation.clone() };
+                methods.insert(path, Arc::new(method(&named)?));
+            }
+        }
         Ok(Self(methods))
     }
+}
+
+/// The operation is that method: its name is the method's in snake_case, and its types and directions are the method's.
+fn is(operation: &OperationInfo, method: &MethodDescriptor) -> bool {
+    operation.service_method.is_empty()
+        && operation.name == snake_case(method.name())
+        && operation.params_type == method.input().full_name()
+        && operation.result_type == method.output().full_name()
+        && operation.client_streaming == method.is_client_streaming()
+        && operation.server_streaming == method.is_server_streaming()
+}
+
+/// `MultiGet`: `multi_get` (contracts, "Interfaces").
+fn snake_case(name: &str) -> String {
+    name.char_indices().fold(String::new(), |mut snake, (at, letter)| {
+        if letter.is_ascii_uppercase() && at > 0 {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+        snake
+    })
 }
 
 fn method(operation: &OperationInfo) -> Result<TypedMethod, String> {
@@ -107,6 +151,8 @@ fn is_identifier(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::instance::Schemas;
+    use prost::Message as _;
 
     fn operation(name: &str, method: &str, params: &str, result: &str) -> OperationInfo {
         OperationInfo {
@@ -119,7 +165,8 @@ mod tests {
     }
 
     fn table(operations: Vec<OperationInfo>) -> Result<MethodTable, String> {
-        MethodTable::of(&Description { operations, ..Description::default() })
+        let description = Description { operations, ..Description::default() };
+        MethodTable::of(&description, &*Schemas::default().of(&description)?)
     }
 
     #[test]
@@ -168,5 +215,92 @@ mod tests {
             assert!(found.contains(problem), "{name}: {found}");
         }
         assert!(table(vec![own("grpcish.B/C")]).is_ok());
+    }
+
+    /// A `FileDescriptorSet` with a service, by hand: field numbers of google/protobuf/descriptor.proto.
+    fn described() -> bytes::Bytes {
+        #[derive(Clone, PartialEq, prost::Message)]
+        struct Named {
+            #[prost(string, tag = "1")]
+            name: String,
+        }
+        #[derive(Clone, PartialEq, prost::Message)]
+        struct Method {
+            #[prost(string, tag = "1")]
+            name: String,
+            #[prost(string, tag = "2")]
+            input: String,
+            #[prost(string, tag = "3")]
+            output: String,
+            #[prost(bool, tag = "6")]
+            server_streaming: bool,
+        }
+        #[derive(Clone, PartialEq, prost::Message)]
+        struct Service {
+            #[prost(string, tag = "1")]
+            name: String,
+            #[prost(message, repeated, tag = "2")]
+            methods: Vec<Method>,
+        }
+        #[derive(Clone, PartialEq, prost::Message)]
+        struct File {
+            #[prost(string, tag = "1")]
+            name: String,
+            #[prost(string, tag = "2")]
+            package: String,
+            #[prost(message, repeated, tag = "4")]
+            messages: Vec<Named>,
+            #[prost(message, repeated, tag = "6")]
+            services: Vec<Service>,
+            #[prost(string, tag = "12")]
+            syntax: String,
+        }
+        #[derive(Clone, PartialEq, prost::Message)]
+        struct Files {
+            #[prost(message, repeated, tag = "1")]
+            files: Vec<File>,
+        }
+        let method = |name: &str, server_streaming| Method {
+            name: name.into(),
+            input: ".tally.v1.Ask".into(),
+            output: ".tally.v1.Count".into(),
+            server_streaming,
+        };
+        let methods = vec![method("AddAll", false), method("Follow", true), method("Lost", false)];
+        let file = File {
+            name: "tally.proto".into(),
+            package: "tally.v1".into(),
+            messages: ["Ask", "Count"].map(|name| Named { name: name.into() }).into(),
+            services: vec![Service { name: "TallyService".into(), methods }],
+            syntax: "proto3".into(),
+        };
+        Files { files: vec![file] }.encode_to_vec().into()
+    }
+
+    #[test]
+    fn a_service_in_the_descriptors_needs_no_declaration() {
+        let types = |name: &str| operation(name, "", "tally.v1.Ask", "tally.v1.Count");
+        let operations = vec![
+            types("add_all"),
+            // As a stream it is another method.
+            types("follow"),
+            operation("lost", "", "tally.v1.Ask", "tally.v1.Ask"),
+        ];
+        let mut description =
+            Description { operations, file_descriptor_set: described(), ..Description::default() };
+        let of = |description: &Description| {
+            MethodTable::of(description, &*Schemas::default().of(description).unwrap()).unwrap()
+        };
+        let table = of(&description);
+        let method = table.get("/tally.v1.TallyService/AddAll").unwrap();
+        assert_eq!(
+            (&*method.operation, &*method.result_url),
+            ("add_all", "type.googleapis.com/tally.v1.Count")
+        );
+        assert!(table.get("/tally.v1.TallyService/Follow").is_none());
+        assert!(table.get("/tally.v1.TallyService/Lost").is_none());
+        description.operations[1].server_streaming = true;
+        assert!(of(&description).get("/tally.v1.TallyService/Follow").unwrap().streaming());
+        assert_eq!(of(&description).services(), BTreeSet::from(["tally.v1.TallyService"]));
     }
 }

@@ -70,16 +70,21 @@ impl OperationTable {
         schemas: &Schemas,
     ) -> Result<Self, String> {
         check_interfaces(description)?;
-        let methods = MethodTable::of(description)?;
-        let schema = Some(schemas.of(description)?);
+        let schema = schemas.of(description)?;
+        let methods = MethodTable::of(description, &schema)?;
         let by_name = description.operations.iter().map(|operation| {
             let mut operation = operation.clone();
             if let Some(kind) = kinds.get(&operation.name) {
                 operation.kind = *kind;
             }
+            if let (true, Some(method)) =
+                (operation.service_method.is_empty(), methods.method_of(&operation.name))
+            {
+                method.clone_into(&mut operation.service_method);
+            }
             (operation.name.as_str().into(), operation)
         });
-        Ok(Self { by_name: by_name.collect(), methods, schema, described: true })
+        Ok(Self { by_name: by_name.collect(), methods, schema: Some(schema), described: true })
     }
 
     /// For a plugin without `Describe`: names from `Initialize`, kinds from the configuration. What neither

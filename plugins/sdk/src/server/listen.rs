@@ -40,7 +40,7 @@ impl fmt::Display for Address {
 }
 
 /// Why a server could not begin to listen.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum BindError {
     /// Somebody listens there.
     #[error("{0}: another process answers on this socket; stop it or choose another path")]
@@ -66,13 +66,20 @@ pub enum BindError {
     #[error("PLUGIN_GRPC_PORT is `{0}`, not a port number from 0 to 65535")]
     Port(String),
     /// What the operating system says.
-    #[error("cannot listen on {address}")]
+    #[error("cannot listen on {address}: {source}")]
     Io {
         /// Where.
         address: Address,
         /// Why not.
         source: io::Error,
     },
+}
+
+/// For a person, because a `main` that answers with an error prints it so.
+impl fmt::Debug for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// A listening socket. On unix its path is removed when it is dropped.
