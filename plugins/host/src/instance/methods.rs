@@ -166,7 +166,7 @@ mod tests {
 
     fn table(operations: Vec<OperationInfo>) -> Result<MethodTable, String> {
         let description = Description { operations, ..Description::default() };
-        MethodTable::of(&description, &*Schemas::default().of(&description)?)
+        MethodTable::of(&description, &Schemas::default().of(&description)?)
     }
 
     #[test]
@@ -289,7 +289,7 @@ mod tests {
         let mut description =
             Description { operations, file_descriptor_set: described(), ..Description::default() };
         let of = |description: &Description| {
-            MethodTable::of(description, &*Schemas::default().of(description).unwrap()).unwrap()
+            MethodTable::of(description, &Schemas::default().of(description).unwrap()).unwrap()
         };
         let table = of(&description);
         let method = table.get("/tally.v1.TallyService/AddAll").unwrap();
