@@ -166,7 +166,7 @@ mod tests {
 
     fn table(operations: Vec<OperationInfo>) -> Result<MethodTable, String> {
         let description = Description { operations, ..Description::default() };
-        MethodTable::of(&description, &Schemas::default().of(&description)?)
+        MethodTable::of(&description, &*Schemas::default().of(&description)?)
     }
 
     #[test]
