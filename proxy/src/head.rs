@@ -129,7 +129,7 @@ impl Head {
     /// A path of the gateway, without `/v1/`. Answers the namespace in it.
     fn gateway(&mut self, method: &Method, rest: &str) -> Result<ByteString, Rejection> {
         let (namespace, operation) = gateway_path(rest)?;
-        let reads = method == Method::GET || method == Method::HEAD;
+        let reads = method == Method::GET;
         self.target = match operation {
             None => Target::Description { openapi: false },
             Some("openapi.json") if reads => Target::Description { openapi: true },
@@ -143,7 +143,7 @@ impl Head {
                 Reason::MethodNotAllowed,
                 "what a namespace has is asked with GET; an operation is called with POST /v1/{namespace}/{operation}",
             )
-            .with_header("allow", "GET, HEAD"));
+            .with_header("allow", "GET"));
         }
         Ok(shared_text(namespace))
     }

@@ -27,6 +27,7 @@ over_every_transport! {
     what_clients_compress_reaches_the_plugin_as_it_was
     a_bomb_is_refused_in_little_memory
     large_values_pass_in_little_memory
+    a_typed_call_that_is_nobodys_is_refused
 }
 
 const NAMESPACE: (&str, &str) = ("x-prism-namespace", "test");
@@ -285,4 +286,35 @@ async fn large_values_pass_in_little_memory(transport: Transport) {
     println!("{transport:?}: peak memory rose by {} KiB", rise >> 10);
     // Windows and what they hold, and far less than a value.
     assert!(rise < 8 << 20, "{rise}");
+}
+
+async fn a_typed_call_that_is_nobodys_is_refused(transport: Transport) {
+    let scene = scene(transport).await;
+    let connection = http2::connect(scene.proxy.port()).await;
+    scene.plugin.recorder.clear();
+    let known = "/prism.kv.v1.KeyValueService/Get";
+    for (path, namespace, code, why) in [
+        (known, None, Code::NotFound, "MISSING_NAMESPACE"),
+        (known, Some("nobody"), Code::NotFound, "UNKNOWN_NAMESPACE"),
+        // Another plugin has it.
+        (known, Some("test"), Code::Unimplemented, "UNKNOWN_OPERATION"),
+        ("/test.v1.Test/Answer", None, Code::Unimplemented, "NO_ROUTE"),
+        ("/test.v1.Test/answer", Some("test"), Code::Unimplemented, "UNKNOWN_OPERATION"),
+        ("/test.v1.Test/Answer/", Some("test"), Code::Unimplemented, "UNKNOWN_OPERATION"),
+        ("//test.v1.Test/Answer", Some("test"), Code::Unimplemented, "UNKNOWN_OPERATION"),
+        ("/test.v1.Test/%41nswer", Some("test"), Code::Unimplemented, "UNKNOWN_OPERATION"),
+        ("/prism.plugin.BackendPlugin/Execute", Some("test"), Code::Unimplemented, "NO_ROUTE"),
+        ("/prism.admin.v1.Admin/Drain", Some("test"), Code::Unimplemented, "NO_ROUTE"),
+        ("/grpc.Anything/At", Some("test"), Code::Unimplemented, "NO_ROUTE"),
+    ] {
+        let headers: Vec<_> = namespace.map(|name| ("x-prism-namespace", name)).into_iter().collect();
+        let answer = connection.call(http2::head(path, &headers), framed(b"")).await.unwrap();
+        let status = answer.grpc();
+        assert_eq!(
+            (status.code(), reason(&status).as_deref()),
+            (code, Some(why)),
+            "{path} {namespace:?}: {status:?}"
+        );
+    }
+    assert!(scene.plugin.recorder.calls().is_empty(), "none of them reached the plugin");
 }

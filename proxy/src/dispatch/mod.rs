@@ -104,11 +104,12 @@ impl<'a> Dispatch<'a> {
         cx: &RequestContext,
         request: &mut Request<Body>,
     ) -> Result<Response<Body>, Rejection> {
-        if cx.namespace().is_empty() {
+        let path = request.uri().path();
+        // Without a namespace nobody knows whose it would be, but for a method that everybody knows.
+        if cx.namespace().is_empty() && prism_proto::method(path.trim_start_matches('/')).is_none() {
             return Err(nothing_here());
         }
         let target = self.backend(cx)?;
-        let path = request.uri().path();
         let found = target.1.load_status().operations.as_ref().and_then(|table| table.method(path).cloned());
         let Some(method) = &self.method else {
             return Err(match found {
