@@ -219,3 +219,28 @@ async fn every_certificate_is_renewed_without_a_restart_or_a_failed_call() {
         says(&proxy, "subject", "UnknownIssuer");
     }
 }
+
+/// It could not be unloaded again.
+#[test]
+fn a_library_is_not_loaded_for_a_change_whose_files_are_wrong() {
+    let template = format!(
+        "{HEAD}
+plugins: [{{ name: own, type: in_process, library: '{}' }}, @more@]
+namespaces: [{{ name: own, backend: probe, plugin: own }}]
+",
+        tools::library("prism_plugin_probe").display()
+    );
+    let proxy = Proxy::start(&template.replace(", @more@", ""));
+    let memory = tools::library("prism_plugin_memory").display().to_string();
+    let more = format!(
+        "{{ name: new, type: in_process, library: '{memory}' }}, {{ name: away, type: remote, \
+         endpoint: 'plugin.test:1', tls: {{ ca_cert: '/none.crt' }} }}"
+    );
+    let wrong = proxy.fill(&template.replace("@more@", &more));
+    for _ in 0..3 {
+        let answer = proxy.admin().over_socket("PUT", "/config", &wrong);
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert!(answer.text().contains("/none.crt"), "{}", answer.text());
+    }
+    assert_eq!(proxy.admin().metric("prism_plugin_library_generations", ""), 1.0);
+}

@@ -171,12 +171,16 @@ pub(super) async fn build(
         return Err(Refusal::Build(errors));
     }
 
-    // Last of all, because a library cannot be unloaded when something else is wrong.
+    // Last of all, because a library cannot be unloaded when something else is wrong: so certificates are read before.
+    if needed.is_change() {
+        let others = plugins(control, config, &Libraries::default()).await;
+        drop(others.map_err(|error| Refusal::Build(vec![error]))?);
+    }
     let (limit, deadline) = (config.max_library_generations, control.supervision.describe_deadline);
     let loaded = load_all(needed, &control.generations, limit, deadline).await;
     let generations = control.generations.loaded();
     control.metrics.library_generations.set(i64::try_from(generations).unwrap_or(i64::MAX));
-    let libraries = loaded.map_err(Refusal::Build)?;
+    let libraries = loaded.map_err(|error| Refusal::Build(vec![error]))?;
     let plugins = plugins(control, config, &libraries).await.map_err(|error| Refusal::Build(vec![error]))?;
 
     // Only what is away can go wrong from here on, and that stops nobody's change who does not ask for it.

@@ -141,24 +141,20 @@ impl Libraries {
     }
 }
 
-/// Loads what has yet to be loaded. What is loaded stays in the process, also when another cannot be.
+/// Loads what has yet to be loaded, up to the first that cannot be. What is loaded stays in the process.
 pub(super) async fn load_all(
     needed: Needed,
     generations: &Arc<Generations>,
     limit: usize,
     describe_deadline: Duration,
-) -> Result<Libraries, Vec<BuildError>> {
+) -> Result<Libraries, BuildError> {
     let Needed { mut kept, new } = needed;
-    let mut errors = Vec::new();
     for checked in new {
-        match load_one(checked, generations, limit, describe_deadline).await {
-            Ok(library) => {
-                kept.0.insert(library.checked.path().to_owned(), Arc::new(library));
-            }
-            Err(error) => errors.push(BuildError::Library(error)),
-        }
+        let library = load_one(checked, generations, limit, describe_deadline).await;
+        let library = library.map_err(BuildError::Library)?;
+        kept.0.insert(library.checked.path().to_owned(), Arc::new(library));
     }
-    if errors.is_empty() { Ok(kept) } else { Err(errors) }
+    Ok(kept)
 }
 
 async fn load_one(
