@@ -5,10 +5,7 @@ use super::{
     seat::{self, Entry, Seat},
 };
 use crate::{
-    channel::PluginChannel,
-    in_process::InProcessChannel,
-    instance::Transport,
-    upstream::{Link, RemoteChannel},
+    channel::PluginChannel, in_process::InProcessChannel, instance::Transport, upstream::RemoteChannel,
 };
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use prism_platform::{Platform, time, time::Instant};
@@ -51,7 +48,7 @@ pub struct Backend {
 
 impl Backend {
     pub(crate) fn new(spec: InstanceSpec, platform: &Platform) -> Self {
-        let seat = |endpoint| Seat { endpoint, link: Arc::new(Link::default()) };
+        let seat = Seat::new;
         let (channel, seats): (Arc<dyn PluginChannel>, Vec<Seat>) = match spec.plugin.transport() {
             Transport::InProcess(plugin) => {
                 (Arc::new(InProcessChannel::new(plugin.clone())), vec![seat(None)])

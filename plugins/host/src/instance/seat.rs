@@ -3,13 +3,24 @@
 use super::{State, Status};
 use crate::upstream::{Endpoint, Link};
 use prism_plugin_abi::{MetricKind, Metrics};
-use std::{fmt::Write, sync::Arc};
+use std::{
+    fmt::Write,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 /// Where calls may go.
 pub(crate) struct Seat {
     /// `None` in this process.
     pub(crate) endpoint: Option<Arc<Endpoint>>,
     pub(crate) link: Arc<Link>,
+    /// The plugin knows instances: it echoed the number of this one, over whichever connection.
+    pub(crate) echoed: Arc<AtomicBool>,
+}
+
+impl Seat {
+    pub(crate) fn new(endpoint: Option<Arc<Endpoint>>) -> Self {
+        Self { endpoint, link: Arc::default(), echoed: Arc::default() }
+    }
 }
 
 /// How an instance is at one of its endpoints.

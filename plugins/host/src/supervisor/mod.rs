@@ -19,7 +19,7 @@ use prism_plugin_envelope::encode_config;
 use session::Session;
 use std::{
     ops::ControlFlow,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -320,24 +320,45 @@ impl Supervisor<'_> {
         });
     }
 
-    /// Tells the plugin that the instance is over.
+    /// Tells the plugin that the instance is over: over the connection that there is, and where there is none, or it broke,
+    /// over another one, a few times. A plugin that only could not be reached still has the instance, and its backend's
+    /// connections.
     async fn shut_down(&self, session: Option<Session>) {
-        // Without a session the plugin is away, and so is the instance.
-        if let Some(session) = session
-            && let Err(error) =
-                session.shutdown(self.backend.instance(), self.options.shutdown_deadline).await
-        {
+        let mut told = match session {
+            Some(session) => self.tell(&session).await,
+            None => Err("there was no connection".to_owned()),
+        };
+        // One that knows no instances would end altogether; one in this process is always reached.
+        let mut pauses = if self.seat.echoed.load(Ordering::Relaxed) { &GOODBYES[..] } else { &[] };
+        while let (Err(_), [pause, later @ ..]) = (&told, pauses) {
+            time::sleep(*pause).await;
+            told = match Session::open(self.platform, self.backend.spec(), self.seat).await {
+                Ok(session) => self.tell(&session).await,
+                Err(problem) => Err(problem),
+            };
+            pauses = later;
+        }
+        if let (Err(problem), true) = (told, self.seat.echoed.load(Ordering::Relaxed)) {
             tracing::warn!(
                 namespace = self.backend.spec().namespace,
                 plugin = self.backend.spec().plugin.name(),
                 endpoint = self.backend.seat_name(self.index),
-                %error,
-                "plugin instance could not be shut down"
+                problem,
+                "plugin instance could not be shut down: if the plugin still runs, it still has it"
             );
         }
         self.backend.update(self.index, |status| status.state = State::Stopped);
     }
+
+    async fn tell(&self, session: &Session) -> Result<(), String> {
+        let told = session.shutdown(self.backend.instance(), self.options.shutdown_deadline).await;
+        told.map_err(|error| error.to_string())
+    }
 }
+
+/// Pauses before each further try to say goodbye: a connection that is being replaced is back at once, a network that was
+/// cut for a moment within seconds.
+const GOODBYES: [Duration; 3] = [Duration::from_millis(100), Duration::from_secs(2), Duration::from_secs(5)];
 
 /// What a plugin says for a person: as much of it as a person reads. It is kept, shown and logged.
 fn shortened(mut text: String) -> String {

@@ -30,8 +30,8 @@ pub(super) enum Session {
         /// Of the certificates that the connection was opened with.
         generation: u64,
         protocol: ProtocolChoice,
-        /// The plugin knows instances: it echoed the number of this one.
-        echoed: AtomicBool,
+        /// See [`Seat::echoed`]: another connection may have been the one that initialized.
+        echoed: Arc<AtomicBool>,
     },
 }
 
@@ -59,7 +59,7 @@ impl Session {
         let control = Control::connect(platform, endpoint.target()).await;
         // Whatever answers there may not be the plugin any more.
         let control = control.inspect_err(|_| endpoint.target().forget_address())?;
-        Ok(Self::Process { control, endpoint, generation, protocol, echoed: AtomicBool::new(false) })
+        Ok(Self::Process { control, endpoint, generation, protocol, echoed: Arc::clone(&seat.echoed) })
     }
 
     /// The process at the other end, where that can be known.

@@ -338,3 +338,26 @@ fn a_plugin_that_names_no_message_gets_a_struct() {
         assert_eq!(script.borrow().config_types, ["type.googleapis.com/google.protobuf.Struct"]);
     });
 }
+
+/// A plugin that could not be reached for a moment still has what it had.
+#[test]
+fn an_instance_is_shut_down_though_its_connection_was_lost() {
+    local(async {
+        let (_directory, address) = socket();
+        let script = shared();
+        let server = serve(&address, &script).await;
+        let slot = slot();
+        slot.apply(sidecar(&address, serde_json::json!({})));
+        slot.first_verdict(soon()).await.unwrap();
+        let backend = slot.active().unwrap();
+        let known = script.borrow().known.clone();
+        assert_eq!(known.len(), 1);
+        drop(server);
+        state(&backend, State::Failed).await;
+        let retired = slot.retire(Duration::ZERO);
+        let _server = serve(&address, &script).await;
+        script.borrow_mut().known = known;
+        retired.finished().await;
+        assert!(script.borrow().known.is_empty(), "it has it still");
+    });
+}
