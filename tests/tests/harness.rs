@@ -32,7 +32,7 @@ async fn the_plugin_answers_and_records() {
 
     let answer = connection.call(head("Describe"), framed(b"")).await.unwrap();
     let described = DescribeResponse::decode(messages(&answer.body)[0]).unwrap();
-    assert_eq!(described.operations.len(), 4);
+    assert_eq!(described.operations.len(), 5);
     assert!(plugin.recorder.calls().is_empty());
 
     let echo = framed(&[field(1, b"echo"), field(3, b"hello")].concat());
