@@ -190,3 +190,70 @@ impl Duplex for Written {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost::Message;
+    use prost_reflect::DescriptorPool;
+    use std::future::poll_fn;
+
+    fn types() -> Types {
+        let pool = DescriptorPool::decode(prism_proto::FILE_DESCRIPTOR_SET).unwrap();
+        let find = |name| pool.get_message_by_name(name).unwrap();
+        Types { params: find("prism.kv.v1.WatchRequest"), result: find("prism.kv.v1.WatchEvent") }
+    }
+
+    fn written(inner: Body, form: Form) -> Body {
+        let subject = Subject { plugin: "p".into(), namespace: "n".into(), limit: 100, idempotent: true };
+        stream(Response::new(inner), form, &types(), subject, "id".into()).unwrap().into_body()
+    }
+
+    async fn next(body: &mut Body) -> Option<String> {
+        let frame = poll_fn(|cx| body.poll_next(cx)).await?.unwrap();
+        Some(String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap())
+    }
+
+    /// One event, and then nothing for ever.
+    struct Quiet(Option<Bytes>);
+
+    impl Duplex for Quiet {
+        fn poll_frame(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+            self.0.take().map_or(Poll::Pending, |event| Poll::Ready(Some(Ok(Frame::data(event)))))
+        }
+
+        fn poll_progress(&mut self, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Pending
+        }
+    }
+
+    fn event() -> Bytes {
+        let message =
+            prism_proto::kv::v1::WatchEvent { key: "k".into(), ..Default::default() }.encode_to_vec();
+        [&[0, 0, 0, 0, u8::try_from(message.len()).unwrap()][..], &message].concat().into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_broken_by_comments_in_events_and_by_nothing_in_lines() {
+        let mut events = written(Body::from_duplex(Box::new(Quiet(Some(event())))), Form::Events);
+        assert!(next(&mut events).await.unwrap().starts_with("data: {\"result\":{"));
+        for _ in 0..3 {
+            let before = Instant::now();
+            assert_eq!(next(&mut events).await.unwrap(), ":\n\n");
+            assert_eq!(before.elapsed().as_secs(), SILENCE.as_secs());
+        }
+        let mut lines = written(Body::from_duplex(Box::new(Quiet(Some(event())))), Form::Lines);
+        assert!(next(&mut lines).await.unwrap().ends_with("}}\n"));
+        let silent = prism_platform::time::timeout(SILENCE * 4, next(&mut lines)).await;
+        assert!(silent.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_such_message_ends_the_stream_in_words() {
+        let wrong = Bytes::from_static(&[0, 0, 0, 0, 1, 0xff]);
+        let mut lines = written(Body::from_duplex(Box::new(Quiet(Some(wrong)))), Form::Lines);
+        let last = next(&mut lines).await.unwrap();
+        assert!(last.starts_with("{\"error\":{\"code\":\"INTERNAL\"") && last.ends_with("}}\n"), "{last}");
+        assert_eq!(next(&mut lines).await, None);
+    }
+}
