@@ -91,6 +91,24 @@ fn what_is_wrong_is_said_with_its_place() {
     }
 }
 
+/// An upload over HTTP/2 whose answer may come before its end.
+fn early(proxy: &Proxy, content: Vec<u8>) -> Answer {
+    let answer = tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let connection = http2::connect(proxy.port()).await;
+        let head =
+            http::Request::post("http://127.0.0.1/v1/demo/set").header("content-type", "application/json");
+        connection.call(head.body(()).unwrap(), content.into()).await.unwrap()
+    });
+    let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        (name.to_string(), value.to_str().unwrap().to_owned())
+    };
+    Answer {
+        status: answer.status.as_u16(),
+        headers: answer.headers.iter().map(header).collect(),
+        body: answer.body,
+    }
+}
+
 #[test]
 fn what_is_too_large_is_refused_compressed_or_not() {
     // A client that still sends over HTTP/1.1 must have the time to read its refusal, however busy the machine is.
@@ -115,8 +133,14 @@ fn what_is_too_large_is_refused_compressed_or_not() {
         let upload = file("small", &small);
         let _ = curl::run(&[version, "--data-binary", &upload, "-H", JSON, "-H", coded, &url]).expect(200);
         for digits in [6 << 20, 20 << 20] {
-            let upload = file("large", &large(digits));
-            let answer = curl::run(&[version, "--data-binary", &upload, "-H", JSON, &url]);
+            let content = large(digits);
+            let answer = if version == "--http1.1" || digits < 8 << 20 {
+                curl::run(&[version, "--data-binary", &file("large", &content), "-H", JSON, &url])
+            } else {
+                // The refusal comes before the upload's end. curl 7.88, Debian's, may miss an answer that comes in
+                // one read with the NO_ERROR reset behind it (RFC 9113 §8.1), so another client sends this one.
+                early(&proxy, content)
+            };
             refused(answer, 429, "RESOURCE_EXHAUSTED", "MESSAGE_TOO_LARGE");
             let upload = file("large", &gzip(&large(digits)));
             let answer = curl::run(&[version, "--data-binary", &upload, "-H", JSON, "-H", coded, &url]);

@@ -24,8 +24,10 @@ use tokio::{
 /// cannot pile up here.
 const MOST: usize = 1024;
 
-/// The most that is read from a lingering socket: a peer that goes on sending gets its RST.
-const MOST_BYTES: usize = 256 * 1024;
+/// The most that is read from a lingering socket: a peer that goes on sending gets its RST. What lies in a
+/// fast peer's and our own socket buffers when it is refused is some MiB (Linux: up to 4 and 6), and its
+/// program only looks for an answer between two writes.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 /// The sockets of one worker that linger.
 pub(crate) struct Linger {
