@@ -27,6 +27,12 @@ mod generated {
 /// method options included.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
+/// How `Any` names a type (google/protobuf/any.proto, `type_url`).
+#[must_use]
+pub fn type_url(full_name: &str) -> String {
+    format!("type.googleapis.com/{full_name}")
+}
+
 impl std::fmt::Debug for plugin::InitializeRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Neither credentials nor configuration, where URLs may hold passwords.
@@ -47,6 +53,7 @@ mod tests {
     fn type_urls_are_those_of_the_contract() {
         assert_eq!(kv::v1::GetRequest::type_url(), "type.googleapis.com/prism.kv.v1.GetRequest");
         assert_eq!(Any::full_name(), "google.protobuf.Any");
+        assert_eq!(crate::type_url("prism.kv.v1.GetRequest"), kv::v1::GetRequest::type_url());
     }
 
     #[test]

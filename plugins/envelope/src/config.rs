@@ -65,7 +65,7 @@ fn typed(
         let path = if path == "." { "config".to_owned() } else { format!("config.{path}") };
         ConfigError::Field { path, source }
     })?;
-    Ok((format!("type.googleapis.com/{name}"), message.encode_to_vec().into()))
+    Ok((prism_proto::type_url(name), message.encode_to_vec().into()))
 }
 
 fn mapping(fields: &serde_json::Map<String, serde_json::Value>) -> Struct {

@@ -16,4 +16,4 @@ pub use request::RequestBuilder;
 #[cfg(feature = "server")]
 mod remote;
 #[cfg(feature = "server")]
-pub use remote::{RemotePlugin, Transport, connect};
+pub use remote::{Bare, RemotePlugin, Transport, connect};

@@ -50,10 +50,10 @@ pub(super) async fn call(
     if message.len() > limit {
         return Err(gateway::too_large(message.len(), limit));
     }
-    let params_url = format!("type.googleapis.com/{}", types.params.full_name());
+    let params_url = prism_proto::type_url(types.params.full_name());
     let body = typed_request(operation, &metadata, &params_url, message)
         .map_err(|error| Rejection::new(Reason::MessageTooLarge, error.to_string()))?;
-    let result_url = format!("type.googleapis.com/{}", types.result.full_name());
+    let result_url = prism_proto::type_url(types.result.full_name());
     typed::answer(call, result_url.into(), WireBody::Whole(body)).await
 }
 

@@ -98,15 +98,19 @@ pub(super) enum Framing {
     Plain,
 }
 
+/// gRPC's prefix of a result of this length, with room behind it for one that is small.
+fn prefix(length: usize) -> BytesMut {
+    // It is at most what the plugin's own prefix said.
+    let prefix = Prefix { compressed: false, length: u32::try_from(length).unwrap_or(u32::MAX) }.encode();
+    let mut bytes = BytesMut::with_capacity(PREFIX_LEN + if length <= SMALL { length } else { 0 });
+    bytes.put_slice(&prefix);
+    bytes
+}
+
 /// A result that is a part of this piece, behind gRPC's prefix.
 pub(super) fn framed(piece: &Bytes, result: Range<usize>) -> Payload {
-    // It is at most what the plugin's own prefix said.
-    let prefix =
-        Prefix { compressed: false, length: u32::try_from(result.len()).unwrap_or(u32::MAX) }.encode();
-    let small = result.len() <= SMALL;
-    let mut bytes = BytesMut::with_capacity(PREFIX_LEN + if small { result.len() } else { 0 });
-    bytes.put_slice(&prefix);
-    if small {
+    let mut bytes = prefix(result.len());
+    if result.len() <= SMALL {
         bytes.put_slice(&piece[result]);
         return bytes.freeze().into();
     }
@@ -245,10 +249,7 @@ impl Outcome {
         if self.framing == Framing::Plain {
             return Bytes::new();
         }
-        // It is at most what the plugin's own prefix said.
-        let prefix = Prefix { compressed: false, length: u32::try_from(length).unwrap_or(u32::MAX) }.encode();
-        let mut bytes = BytesMut::with_capacity(PREFIX_LEN + if length <= SMALL { length } else { 0 });
-        bytes.put_slice(&prefix);
+        let mut bytes = prefix(length);
         if length <= SMALL {
             // In one piece with its prefix, as far as it is here.
             while bytes.len() < PREFIX_LEN + length {

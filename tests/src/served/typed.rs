@@ -1,21 +1,17 @@
 //! The same by typed calls: `prism.kv.v1.KeyValueService/Get` in place of `Execute("get")`.
 
 use super::{Served, refused};
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use http::uri::PathAndQuery;
 use prism_plugin_abi::{
     Call, CallContext, Code, Data, Description, Error, Health, Initialize, Initialized, InstanceId, Metrics,
     Opening, Payload, Plugin, Request, RequestStream, ResponseStream, Task,
 };
+use prism_plugin_sdk::testing::Bare;
 use prism_proto::Method;
 use std::sync::Arc;
-use tonic::{
-    Status,
-    client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    transport::Channel,
-};
+use tonic::{Status, client::Grpc, transport::Channel};
 use tonic_types::StatusExt;
 
 /// A namespace, reached by typed calls; what has no type goes by `Execute`.
@@ -33,52 +29,13 @@ impl Typed {
     }
 }
 
-/// Messages as they are.
-#[derive(Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
-    }
-}
-
 /// The method that an operation with typed parameters is.
 fn method(request: &Request) -> Option<&'static Method> {
     let Data::Typed { type_url, .. } = &request.params else { return None };
     let methods = prism_proto::interface("prism.kv.v1").unwrap().methods;
     // Of another type it would be another method's parameters: that is for `Execute` to refuse.
     methods.iter().find(|method| {
-        *method.operation == *request.operation
-            && **type_url == format!("type.googleapis.com/{}", method.params_type)
+        *method.operation == *request.operation && **type_url == prism_proto::type_url(method.params_type)
     })
 }
 
@@ -94,7 +51,7 @@ fn parameters(data: Data) -> Bytes {
 }
 
 fn result(method: &Method, message: Bytes) -> Data {
-    let type_url = format!("type.googleapis.com/{}", method.result_type);
+    let type_url = prism_proto::type_url(method.result_type);
     Data::Typed { type_url: type_url.into(), value: Payload::from(message) }
 }
 
@@ -133,7 +90,7 @@ impl Plugin for Typed {
         let mut client = Grpc::new(self.1.clone());
         Box::pin(async move {
             client.ready().await.map_err(|error| refused(Status::unavailable(error.to_string())))?;
-            let answer = client.unary(message, path(method), Raw).await.map_err(failed)?;
+            let answer = client.unary(message, path(method), Bare).await.map_err(failed)?;
             Ok(result(method, answer.into_inner()))
         })
     }
@@ -147,7 +104,7 @@ impl Plugin for Typed {
         Box::pin(async move {
             client.ready().await.map_err(|error| refused(Status::unavailable(error.to_string())))?;
             let answers =
-                client.server_streaming(message, path(method), Raw).await.map_err(failed)?.into_inner();
+                client.server_streaming(message, path(method), Bare).await.map_err(failed)?.into_inner();
             let answers = answers.map(move |answer| answer.map(|item| result(method, item)).map_err(failed));
             Ok(Box::pin(answers) as ResponseStream)
         })

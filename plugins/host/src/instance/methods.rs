@@ -8,9 +8,6 @@ use prism_plugin_abi::{Description, OperationInfo};
 use prost_reflect::MethodDescriptor;
 use std::{collections::BTreeSet, sync::Arc};
 
-/// `Any` names types so (google/protobuf/any.proto).
-const URL_PREFIX: &str = "type.googleapis.com/";
-
 /// A method of a typed service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypedMethod {
@@ -127,9 +124,9 @@ fn method(operation: &OperationInfo) -> Result<TypedMethod, String> {
     let known = prism_proto::method(name);
     let url = |said: &str, known: Option<&'static str>, what: &str| match (said, known) {
         ("", None) => Err(format!("but its {what} is not: a typed method has one")),
-        ("", Some(name)) => Ok(format!("{URL_PREFIX}{name}").into()),
+        ("", Some(name)) => Ok(prism_proto::type_url(name).into()),
         (said, Some(known)) if said != known => Err(format!("whose {what} is `{known}`, and not `{said}`")),
-        (said, _) => Ok(format!("{URL_PREFIX}{said}").into()),
+        (said, _) => Ok(prism_proto::type_url(said).into()),
     };
     Ok(TypedMethod {
         operation: operation.name.as_str().into(),

@@ -441,8 +441,7 @@ async fn bad_params_are_refused(kv: Kv<'_>) {
         invalid(kv.0.send(operation, other, &[]).await, operation);
         invalid(kv.0.send(operation, Data::Empty, &[]).await, operation);
         let info = crate::operations("prism.kv.v1").into_iter().find(|info| info.name == operation);
-        let type_url =
-            format!("type.googleapis.com/{}", info.map(|info| info.params_type).unwrap_or_default());
+        let type_url = prism_proto::type_url(&info.map(|info| info.params_type).unwrap_or_default());
         // Field 1 with a length that is not there.
         let malformed =
             Data::Typed { type_url: type_url.into(), value: Bytes::from_static(b"\x0a\x7f").into() };

@@ -4,7 +4,7 @@
 mod frames;
 mod grpc;
 
-pub use grpc::connect;
+pub use grpc::{Bare, connect};
 
 use bytes::Buf;
 use futures_util::{Stream, StreamExt, stream};

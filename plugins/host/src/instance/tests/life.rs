@@ -2,6 +2,17 @@
 
 use super::*;
 
+/// A sidecar that serves, and the slot that has it.
+async fn ready() -> (tempfile::TempDir, Address, Shared, Server, NamespaceSlot) {
+    let (directory, address) = socket();
+    let script = shared();
+    let server = serve(&address, &script).await;
+    let slot = slot();
+    slot.apply(sidecar(&address, serde_json::json!({})));
+    slot.first_verdict(soon()).await.unwrap();
+    (directory, address, script, server, slot)
+}
+
 #[test]
 fn a_builtin_is_ready_at_once() {
     local(async {
@@ -67,12 +78,7 @@ fn down_then_up() {
 #[test]
 fn a_dead_process_is_noticed_and_a_new_one_initialized() {
     local(async {
-        let (_directory, address) = socket();
-        let script = shared();
-        let server = serve(&address, &script).await;
-        let slot = slot();
-        slot.apply(sidecar(&address, serde_json::json!({})));
-        slot.first_verdict(soon()).await.unwrap();
+        let (_directory, address, script, server, slot) = ready().await;
         let backend = slot.active().unwrap();
         let worker = worker();
         assert_eq!(grpc_status(&backend, &worker).await, "0");
@@ -94,12 +100,7 @@ fn a_dead_process_is_noticed_and_a_new_one_initialized() {
 #[test]
 fn an_instance_that_is_forgotten_is_initialized_again() {
     local(async {
-        let (_directory, address) = socket();
-        let script = shared();
-        let _server = serve(&address, &script).await;
-        let slot = slot();
-        slot.apply(sidecar(&address, serde_json::json!({})));
-        slot.first_verdict(soon()).await.unwrap();
+        let (_directory, _address, script, _server, slot) = ready().await;
         let backend = slot.active().unwrap();
         let worker = worker();
         script.borrow_mut().known.clear();
@@ -226,12 +227,7 @@ fn the_plain_protocol_of_the_rfc_works() {
 #[test]
 fn a_plugin_that_goes_before_it_is_retired_is_not_waited_for() {
     local(async {
-        let (_directory, address) = socket();
-        let script = shared();
-        let server = serve(&address, &script).await;
-        let slot = slot();
-        slot.apply(sidecar(&address, serde_json::json!({})));
-        slot.first_verdict(soon()).await.unwrap();
+        let (_directory, _address, _script, server, slot) = ready().await;
         let backend = slot.active().unwrap();
         server.kill().await;
         state(&backend, State::Failed).await;
@@ -343,12 +339,7 @@ fn a_plugin_that_names_no_message_gets_a_struct() {
 #[test]
 fn an_instance_is_shut_down_though_its_connection_was_lost() {
     local(async {
-        let (_directory, address) = socket();
-        let script = shared();
-        let server = serve(&address, &script).await;
-        let slot = slot();
-        slot.apply(sidecar(&address, serde_json::json!({})));
-        slot.first_verdict(soon()).await.unwrap();
+        let (_directory, address, script, server, slot) = ready().await;
         let backend = slot.active().unwrap();
         let known = script.borrow().known.clone();
         assert_eq!(known.len(), 1);

@@ -27,9 +27,9 @@ pub async fn connect(path: PathBuf) -> Channel {
 #[derive(Clone)]
 pub(super) struct Wire(Grpc<Channel>);
 
-/// Takes the bytes of messages as they are.
-#[derive(Clone, Copy, Default)]
-struct Bare;
+/// Takes the bytes of messages as they are, for a stock client of tonic's that knows their type otherwise.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Bare;
 
 impl Codec for Bare {
     type Encode = Bytes;
