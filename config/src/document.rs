@@ -123,13 +123,15 @@ impl Document {
             });
         }
         let mut listeners = self.listeners;
-        for matcher in listeners.iter_mut().flat_map(|listener| &mut listener.routes).map(|r| &mut r.matcher)
-        {
-            // Header names are case-insensitive (RFC 9110, section 5.1); the request's are lower-case.
-            matcher.headers = std::mem::take(&mut matcher.headers)
+        for route in listeners.iter_mut().flat_map(|listener| &mut listener.routes) {
+            // Header names are case-insensitive (RFC 9110, section 5.1), and so are hosts (RFC 3986, section 3.2.2); the
+            // request's are lower-case.
+            route.matcher.headers = std::mem::take(&mut route.matcher.headers)
                 .into_iter()
                 .map(|(name, value)| (name.to_ascii_lowercase(), value))
                 .collect();
+            route.matcher.host = route.matcher.host.take().map(|host| host.to_ascii_lowercase());
+            route.targets.iter_mut().for_each(|target| target.resolve(&absolute));
         }
         Config {
             admin,

@@ -38,5 +38,8 @@ pub use plugin::{ClientIdentity, OperationKind, Plugin, PluginSource, PluginTls,
 pub use problem::{Problem, ProblemKind, Problems};
 pub use reference::reference;
 pub use registry::{FilterSchema, FilterSchemas, KNOWN_FILTERS, Phase, Registry};
-pub use route::{FilterOverride, FilterOverrides, Match, Route};
+pub use route::{
+    FilterOverride, FilterOverrides, ForwardTarget, GrpcMatch, HttpProtocol, Match, PathMatch, Route,
+    TargetAddress,
+};
 pub use units::{ByteSize, Duration, UnitError};

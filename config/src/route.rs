@@ -1,4 +1,10 @@
-//! Routes: which requests a listener takes, and what is different for them.
+//! Routes: which requests a listener takes, where they go, and what is different for them.
+
+mod matcher;
+mod target;
+
+pub use matcher::{GrpcMatch, Match, PathMatch};
+pub use target::{ForwardTarget, HttpProtocol, TargetAddress};
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
@@ -12,7 +18,8 @@ use crate::{
 };
 
 /// A route. The most specific one that matches a request is taken: an exact path before any prefix, the
-/// longer prefix before the shorter, then the one with more headers. Two that could tie are an error.
+/// longer prefix before the shorter, then one with a `host` (first of all with a port), then one for gRPC, then the one
+/// with more headers. Two that could tie are an error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(transform = not_built_keys)]
@@ -23,97 +30,37 @@ pub struct Route {
     /// The namespace of its requests. Without it, they name one in `x-prism-namespace`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
+    /// Forward its requests, of any gRPC or HTTP service, to a `plugin` or to `targets`, instead of dispatching
+    /// operations: as they came, through the same filters.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub forward: bool,
+    /// For `forward`: the plugin whose process they go to, over HTTP/2. It runs in a process of its own: `sidecar` or
+    /// `remote`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub plugin: Option<String>,
+    /// For `forward`: where they go, each target by its weight. At most 32: each worker keeps connections to every one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub targets: Vec<ForwardTarget>,
+    /// For `forward`: what takes the place of the matched `path_prefix` (or of the whole `path`) in the path that the
+    /// service sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub prefix_rewrite: Option<String>,
     /// What is different in the filter chain: a filter's name with its settings here, or with `false`
     /// to leave it out.
     #[serde(default, skip_serializing_if = "FilterOverrides::is_empty")]
     pub filters: FilterOverrides,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it by reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 fn not_built_keys(schema: &mut Schema) {
-    add_not_built(
-        schema,
-        json!({
-            "forward": {
-                "type": "boolean",
-                "description": "Forward any gRPC or HTTP service unchanged instead of dispatching operations.",
-            },
-            "plugin": { "type": "string", "description": "The plugin to forward to." },
-            "targets": {
-                "type": "array",
-                "description": "Addresses to forward to, with weights.",
-                "items": {
-                    "type": "object",
-                    "properties": {
-                        "address": { "type": "string" },
-                        "weight": { "type": "integer", "minimum": 0 },
-                    },
-                    "required": ["address"],
-                    "additionalProperties": false,
-                },
-            },
-            "prefix_rewrite": { "type": "string", "description": "Replaces the matched prefix." },
-            "access": access_rules(),
-        }),
-    );
-}
-
-/// What a request must look like. Everything given must hold; nothing given matches every request.
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(transform = not_built_matchers)]
-pub struct Match {
-    /// The whole path, without the query.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// What the path begins with, compared as text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path_prefix: Option<String>,
-    /// Headers by name, with the exact value each must have.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", serialize_with = "show_headers")]
-    pub headers: BTreeMap<String, String>,
-}
-
-fn not_built_matchers(schema: &mut Schema) {
-    add_not_built(
-        schema,
-        json!({
-            "host": { "type": "string", "description": "The request's authority." },
-            "grpc": {
-                "type": "object",
-                "description": "A gRPC service, and a method of it.",
-                "properties": { "service": { "type": "string" }, "method": { "type": "string" } },
-                "required": ["service"],
-                "additionalProperties": false,
-            },
-        }),
-    );
-}
-
-fn show_headers<S: Serializer>(headers: &BTreeMap<String, String>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(headers.iter().map(|(name, value)| {
-        (name, if redact::is_secret_key(name) { redact::REDACTED } else { value.as_str() })
-    }))
-}
-
-impl fmt::Debug for Match {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Match({self})")
-    }
-}
-
-impl fmt::Display for Match {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.path, &self.path_prefix) {
-            (Some(path), _) => write!(f, "path {path}")?,
-            (None, Some(prefix)) => write!(f, "path_prefix {prefix}")?,
-            (None, None) => f.write_str("every path")?,
-        }
-        for (index, (name, value)) in self.headers.iter().enumerate() {
-            let value = if redact::is_secret_key(name) { redact::REDACTED } else { value };
-            write!(f, "{} {name}={value}", if index == 0 { " with" } else { "," })?;
-        }
-        Ok(())
-    }
+    add_not_built(schema, json!({ "access": access_rules() }));
 }
 
 /// The filters whose settings a route overrides, by name.

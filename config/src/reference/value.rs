@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::{Keywords, Schema, anchor, branches, is_filters, properties, sorted};
 use crate::{
     host_port::HostPort,
+    route::TargetAddress,
     schema::{Address, NOT_BUILT, Name},
     units::{ByteSize, Duration},
 };
@@ -119,6 +120,7 @@ fn types(schema: &Schema<'_>, value: &Value, keywords: &Keywords) -> Vec<String>
         Some(ByteSize::FORMAT) => Some("size"),
         Some(Address::FORMAT) => Some("address"),
         Some(HostPort::FORMAT) => Some("host and port"),
+        Some(TargetAddress::FORMAT) => Some("target's address"),
         Some(Name::FORMAT) => Some("name"),
         _ => None,
     };

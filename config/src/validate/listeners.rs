@@ -44,7 +44,7 @@ pub(super) fn check(document: &Node, namespaces: &Names<'_>, context: &mut Conte
         }
         windows(listener, &path, context);
         let chain: Vec<(&str, Option<Phase>)> = chain.iter().map(|it| (it.name, it.phase)).collect();
-        routes::check(listener, &chain, namespaces, &path, context);
+        routes::check(listener, &chain, document, namespaces, &path, context);
     }
 }
 

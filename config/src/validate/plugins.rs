@@ -83,7 +83,7 @@ pub(super) fn definition(plugin: &Node, name: Option<&str>, path: &str, context:
         Some(kind @ ("remote" | "grpc")) => {
             foreign(plugin, &["builtin", "socket", "library", "offload"], kind, path, context);
             endpoints(plugin, path, context);
-            tls(plugin, path, context);
+            tls(plugin, "`remote` plugin", path, context);
         }
         // The others are refused as not built, and an unknown type by the schema.
         _ => {}
@@ -117,16 +117,17 @@ fn endpoints(plugin: &Node, path: &str, context: &mut Context<'_>) {
     }
 }
 
-fn tls(plugin: &Node, path: &str, context: &mut Context<'_>) {
-    let Some(tls) = plugin.get("tls") else {
-        let message = "a `remote` plugin needs `tls`";
+/// Checks how the connections of a `remote` plugin, or another thing with `tls`, are secured.
+pub(super) fn tls(owner: &Node, noun: &str, path: &str, context: &mut Context<'_>) {
+    let Some(tls) = owner.get("tls") else {
+        let message = format!("a {noun} needs `tls`");
         let hint =
             "add `tls:` with a `ca_cert`, or `tls: { enabled: false }` for a network that nobody else is on";
-        context.problems.invalid(plugin.at, path, message, Some(hint.to_owned()));
+        context.problems.invalid(owner.at, path, message, Some(hint.to_owned()));
         return;
     };
     let path = format!("{path}.tls");
-    if is_plaintext(plugin) {
+    if is_off(owner) {
         for entry in tls.entries().iter().filter(|entry| entry.key != "enabled") {
             let message = format!("`{}` has no meaning with `enabled: false`", entry.key);
             let hint = Some("remove one of the two".to_owned());
@@ -151,11 +152,15 @@ fn tls(plugin: &Node, path: &str, context: &mut Context<'_>) {
     }
 }
 
+/// Somebody wrote `tls: { enabled: false }`.
+fn is_off(owner: &Node) -> bool {
+    let enabled = owner.get("tls").and_then(|tls| tls.get("enabled"));
+    enabled.is_some_and(|enabled| matches!(enabled.value, NodeValue::Bool(false)))
+}
+
 /// What is sent to it anybody on the way can read.
 pub(super) fn is_plaintext(plugin: &Node) -> bool {
-    let enabled = plugin.get("tls").and_then(|tls| tls.get("enabled"));
-    matches!(plugin.text("type"), Some("remote" | "grpc"))
-        && enabled.is_some_and(|enabled| matches!(enabled.value, NodeValue::Bool(false)))
+    matches!(plugin.text("type"), Some("remote" | "grpc")) && is_off(plugin)
 }
 
 fn foreign(plugin: &Node, keys: &[&str], kind: &str, path: &str, context: &mut Context<'_>) {

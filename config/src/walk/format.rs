@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use crate::{
     host_port::HostPort,
+    route::TargetAddress,
     schema::{Address, Name},
     tree::{Node, NodeValue},
     units::{ByteSize, Duration},
@@ -24,6 +25,10 @@ pub(super) fn check(format: &str, node: &Node) -> Result<Option<f64>, (String, O
         }
         (HostPort::FORMAT, NodeValue::String(text)) => {
             text.parse::<HostPort>().map_err(wrong)?;
+            Ok(None)
+        }
+        (TargetAddress::FORMAT, NodeValue::String(text)) => {
+            text.parse::<TargetAddress>().map_err(wrong)?;
             Ok(None)
         }
         (Duration::FORMAT | ByteSize::FORMAT, NodeValue::Int(value)) => Ok(Some(*value as f64)),

@@ -2,6 +2,7 @@
 
 mod common;
 mod examples;
+mod forward;
 mod mistakes;
 mod robustness;
 mod semantics;

@@ -187,15 +187,9 @@ listeners:
       - trace
       - plugin_dispatch
     routes:
-      - match: { host: example.com }
-        forward: true
-        plugin: x
-        targets: [{ address: 'a:1', weight: 1 }]
-        prefix_rewrite: /
+      - match: {}
         access: [{ principal: '*', permissions: [read] }]
         filters: { rate_limit: { burst: 1 }, auth: false }
-      - match: { grpc: { service: a.B } }
-      - match: { headers: { Host: example.com } }
 plugins:
   - { name: a, type: in_process, library: x.so }
   - { name: b, type: wasm, module: x.wasm }
@@ -215,30 +209,23 @@ namespaces:
             "7:14: listeners[0].filters[0].tls: filter `tls` is not built yet",
             "8:9: listeners[0].filters[1]: filter `auth` is not built yet",
             "9:21: listeners[0].filters[2].rate_limit: filter `rate_limit` is not built yet",
-            "13:24: listeners[0].routes[0].match.host: `host` is not built yet",
-            "14:18: listeners[0].routes[0].forward: `forward` is not built yet",
-            "15:17: listeners[0].routes[0].plugin: `plugin` is not built yet",
-            "16:18: listeners[0].routes[0].targets: `targets` is not built yet",
-            "17:25: listeners[0].routes[0].prefix_rewrite: `prefix_rewrite` is not built yet",
-            "18:17: listeners[0].routes[0].access: `access` is not built yet",
-            "19:32: listeners[0].routes[0].filters.rate_limit: filter `rate_limit` is not built yet",
-            "19:52: listeners[0].routes[0].filters.auth: filter `auth` is not built yet",
-            "20:24: listeners[0].routes[1].match.grpc: `grpc` is not built yet",
-            "21:29: listeners[0].routes[2].match.headers.Host: matching on the request's authority is not built yet",
-            "24:22: plugins[1].type: `wasm` plugins are not built yet",
-            "24:36: plugins[1].module: `module` is not built yet",
-            "26:40: plugins[3].command: `command` is not built yet",
-            "26:52: plugins[3].env: `env` is not built yet",
-            "26:67: plugins[3].cwd: `cwd` is not built yet",
-            "26:76: plugins[3].user: `user` is not built yet",
-            "26:87: plugins[3].limits: `limits` is not built yet",
-            "30:13: namespaces[0].access: `access` is not built yet",
-            "31:36: namespaces[0].limits.requests_per_second: `requests_per_second` is not built yet",
-            "31:49: namespaces[0].limits.burst: `burst` is not built yet",
-            "31:70: namespaces[0].limits.max_concurrent: `max_concurrent` is not built yet",
-            "32:30: namespaces[0].credentials.password: secret providers are not built yet, so `{{ secret:… }}` \
+            "14:17: listeners[0].routes[0].access: `access` is not built yet",
+            "15:32: listeners[0].routes[0].filters.rate_limit: filter `rate_limit` is not built yet",
+            "15:52: listeners[0].routes[0].filters.auth: filter `auth` is not built yet",
+            "18:22: plugins[1].type: `wasm` plugins are not built yet",
+            "18:36: plugins[1].module: `module` is not built yet",
+            "20:40: plugins[3].command: `command` is not built yet",
+            "20:52: plugins[3].env: `env` is not built yet",
+            "20:67: plugins[3].cwd: `cwd` is not built yet",
+            "20:76: plugins[3].user: `user` is not built yet",
+            "20:87: plugins[3].limits: `limits` is not built yet",
+            "24:13: namespaces[0].access: `access` is not built yet",
+            "25:36: namespaces[0].limits.requests_per_second: `requests_per_second` is not built yet",
+            "25:49: namespaces[0].limits.burst: `burst` is not built yet",
+            "25:70: namespaces[0].limits.max_concurrent: `max_concurrent` is not built yet",
+            "26:30: namespaces[0].credentials.password: secret providers are not built yet, so `{{ secret:… }}` \
              cannot be resolved",
-            "33:22: namespaces[0].config.list[0]: secret providers are not built yet, so `{{ secret:… }}` cannot be \
+            "27:22: namespaces[0].config.list[0]: secret providers are not built yet, so `{{ secret:… }}` cannot be \
              resolved",
         ],
     );

@@ -1,0 +1,133 @@
+//! Forward routes: somewhere to go, and nothing that only operations have.
+
+use std::path::Path;
+
+use super::{Context, path_problem};
+use crate::{
+    problem::{Position, closest},
+    route::TargetAddress,
+    tree::{Node, NodeValue},
+    validate::{plugins, socket},
+};
+
+/// What only a forward route has.
+const KEYS: [&str; 3] = ["plugin", "targets", "prefix_rewrite"];
+
+pub(super) fn check(route: &Node, document: &Node, path: &str, context: &mut Context<'_>) {
+    let forward = route.get("forward").is_some_and(|node| matches!(node.value, NodeValue::Bool(true)));
+    if !forward {
+        for entry in KEYS.iter().filter_map(|key| route.entry(key)) {
+            let message = format!("`{}` has a meaning only with `forward: true`", entry.key);
+            let hint = Some("add `forward: true`, or remove it".to_owned());
+            context.problems.invalid(entry.at, format!("{path}.{}", entry.key), message, hint);
+        }
+        return;
+    }
+    if let Some(entry) = route.entry("namespace") {
+        let message = "a forward route has no namespace: its requests are no operations";
+        let hint = Some("remove `namespace`, or `forward`".to_owned());
+        context.problems.invalid(entry.at, format!("{path}.namespace"), message, hint);
+    }
+    match (route.entry("plugin"), route.entry("targets")) {
+        (Some(_), Some(entry)) => {
+            let message = "`plugin` and `targets` exclude each other";
+            context.problems.invalid(entry.at, format!("{path}.targets"), message, Some("keep one".into()));
+        }
+        (None, None) => {
+            let hint = Some("add `targets: [{ address: HOST:PORT }]`, or `plugin: NAME`".to_owned());
+            context.problems.invalid(route.at, path, "a forward route needs somewhere to go", hint);
+        }
+        (Some(entry), None) => {
+            if let Some(name) = entry.value.as_str() {
+                plugin(name, entry.value.at, document, &format!("{path}.plugin"), context);
+            }
+        }
+        (None, Some(entry)) => targets(&entry.value, &format!("{path}.targets"), context),
+    }
+    rewrite(route, path, context);
+}
+
+/// The plugin has to be there, in a process of its own.
+fn plugin(name: &str, at: Position, document: &Node, path: &str, context: &mut Context<'_>) {
+    let named = document.list("plugins").iter().filter_map(|plugin| Some((plugin.text("name")?, plugin)));
+    let inline = document.list("namespaces").iter().filter_map(|namespace| {
+        let plugin = namespace.get("plugin").filter(|node| matches!(node.value, NodeValue::Map(_)))?;
+        Some((plugin.text("name").or(namespace.text("name"))?, plugin))
+    });
+    let known: Vec<(&str, &Node)> = named.chain(inline).collect();
+    let Some((_, plugin)) = known.iter().find(|(known, _)| *known == name) else {
+        let hint = closest(name, known.iter().map(|(known, _)| *known));
+        return context.problems.invalid(at, path, format!("there is no plugin `{name}`"), hint);
+    };
+    if let Some(kind @ ("builtin" | "in_process")) = plugin.text("type") {
+        let message = format!("plugin `{name}` is of type `{kind}`: there is no process to forward to");
+        let hint = Some("forward to a `sidecar` or `remote` plugin, or to `targets`".to_owned());
+        context.problems.invalid(at, path, message, hint);
+    }
+}
+
+fn targets(list: &Node, path: &str, context: &mut Context<'_>) {
+    let NodeValue::List(targets) = &list.value else { return };
+    let weight = |target: &Node| match target.get("weight").map(|node| &node.value) {
+        None => Some(1),
+        Some(NodeValue::Int(weight)) => u64::try_from(*weight).ok(),
+        Some(_) => None,
+    };
+    let message = match targets.as_slice() {
+        [] => Some("`targets` is empty"),
+        targets if targets.iter().all(|target| weight(target) == Some(0)) => {
+            Some("every target has the weight 0, so no request could go anywhere")
+        }
+        _ => None,
+    };
+    if let Some(message) = message {
+        let hint = Some("add a target with a weight".to_owned());
+        context.problems.invalid(list.at, path, message, hint);
+    }
+    let mut seen: Vec<TargetAddress> = Vec::new();
+    for (index, target) in targets.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        let Some(node) = target.get("address") else { continue };
+        let Some(Ok(address)) = node.as_str().map(str::parse::<TargetAddress>) else { continue };
+        if seen.contains(&address) {
+            let message = format!("`{address}` is there twice");
+            let hint = Some("give it one weight".to_owned());
+            context.problems.invalid(node.at, format!("{path}.address"), message, hint);
+        }
+        if let TargetAddress::Unix(at) = &address {
+            socket(Path::new(at), node.at, &format!("{path}.address"), context);
+            if let Some(entry) = target.entry("tls") {
+                let message = "a unix socket is not secured by TLS";
+                context.problems.invalid(entry.at, format!("{path}.tls"), message, Some("remove it".into()));
+            }
+        } else if target.get("tls").is_some() {
+            plugins::tls(target, "target", &path, context);
+        } else if !address.is_local() {
+            let message = "a target on another host needs `tls`";
+            let hint = "add `tls:` with a `ca_cert`, or `tls: { enabled: false }` for a network that nobody else is on";
+            context.problems.invalid(target.at, &path, message, Some(hint.into()));
+        }
+        seen.push(address);
+    }
+}
+
+fn rewrite(route: &Node, path: &str, context: &mut Context<'_>) {
+    let Some(node) = route.get("prefix_rewrite") else { return };
+    let Some(text) = node.as_str() else { return };
+    let matcher = route.get("match");
+    let has_path =
+        ["path", "path_prefix"].iter().any(|key| matcher.is_some_and(|it| it.entry(key).is_some()));
+    let (message, hint) = if !has_path {
+        (
+            "`prefix_rewrite` replaces what `path_prefix` or `path` matched, and there is neither",
+            Some("add one of them"),
+        )
+    } else if let Some(problem) = path_problem(text) {
+        (problem, None)
+    } else if text.starts_with("/prism.plugin.") {
+        ("the plugin protocol is not forwarded: only the proxy may speak it", None)
+    } else {
+        return;
+    };
+    context.problems.invalid(node.at, format!("{path}.prefix_rewrite"), message, hint.map(Into::into));
+}
