@@ -37,7 +37,9 @@ pub use namespace::{Credentials, Namespace, NamespaceLimits};
 pub use plugin::{ClientIdentity, OperationKind, Plugin, PluginSource, PluginTls, Transport};
 pub use problem::{Problem, ProblemKind, Problems};
 pub use reference::reference;
-pub use registry::{FilterSchema, FilterSchemas, KNOWN_FILTERS, Phase, Registry};
+pub use registry::{
+    CheckSettings, FilterSchema, FilterSchemas, KNOWN_FILTERS, Phase, Registry, SettingProblem,
+};
 pub use route::{
     FilterOverride, FilterOverrides, ForwardTarget, GrpcMatch, HttpProtocol, Match, PathMatch, Route,
     TargetAddress,

@@ -19,7 +19,7 @@ pub enum Phase {
 }
 
 /// What is known about a filter whose code is in this binary.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct FilterSchema {
     /// The name it has in a chain.
     pub name: &'static str,
@@ -27,6 +27,45 @@ pub struct FilterSchema {
     pub phase: Phase,
     /// The JSON schema of its settings: an object without required keys.
     pub schema: Value,
+    /// What is wrong with settings that fit the schema.
+    pub check: CheckSettings,
+}
+
+/// Judges settings as written (`null` for none); silent about those that do not fit their schema.
+pub type CheckSettings = fn(&Value) -> Vec<SettingProblem>;
+
+/// What is wrong with a filter's settings, though each fits the schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingProblem {
+    /// The key that it is about.
+    pub key: &'static str,
+    /// Which of the key's items, where it is a list.
+    pub item: Option<usize>,
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead.
+    pub hint: Option<String>,
+}
+
+impl SettingProblem {
+    /// About a key as a whole.
+    pub fn new(key: &'static str, message: impl Into<String>) -> Self {
+        Self { key, item: None, message: message.into(), hint: None }
+    }
+
+    /// About one of the key's items.
+    #[must_use]
+    pub fn at(mut self, item: usize) -> Self {
+        self.item = Some(item);
+        self
+    }
+
+    /// What to write instead.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
 }
 
 /// The filters of this binary, by name.

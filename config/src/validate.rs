@@ -7,6 +7,7 @@ mod listeners;
 mod namespaces;
 mod plugins;
 mod routes;
+mod settings;
 
 use std::{collections::HashMap, path::Path};
 

@@ -1,8 +1,8 @@
 //! What a filter is.
 
-use crate::{Body, Rejection, RequestContext, metrics::Metrics};
+use crate::{Body, Decorators, Rejection, RequestContext, metrics::Metrics};
 use http::{Request, Response};
-use prism_config::Phase;
+use prism_config::{Phase, SettingProblem};
 use prism_platform::Platform;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -26,6 +26,16 @@ pub trait Filter: Any + Send + Sync {
         request: &'a mut Request<Body>,
         next: Next<'a>,
     ) -> FilterFuture<'a>;
+
+    /// A request for this filter's chain is here. Called for every filter of the chain before anything of the request is
+    /// read and any filter runs: what is done here holds whatever the filter's place in the chain, and whoever answers. A
+    /// filter that makes another protocol's calls into gRPC does so now; one that adds something to every answer, refusals
+    /// by others included, says so now.
+    ///
+    /// It refuses nothing, and waits for nothing: that is what `call` is for. Nobody is authenticated yet.
+    fn arrive<'a>(&'a self, request: &mut Request<Body>, answer: &mut Decorators<'a>) {
+        let _ = (request, answer);
+    }
 }
 
 /// How a filter is named, configured and built. Kept apart from [`Filter`] because a chain holds filters
@@ -37,6 +47,13 @@ pub trait FilterType: Filter + Sized {
     const PHASE: Phase;
     /// Its settings. Must refuse unknown fields (`#[serde(deny_unknown_fields)]`).
     type Settings: DeserializeOwned + JsonSchema;
+
+    /// What is wrong with settings that fit the schema: what only several keys together show, and texts with a form of
+    /// their own. A configuration with any is refused, by `prism-edge check` too.
+    fn check(settings: &Self::Settings) -> Vec<SettingProblem> {
+        let _ = settings;
+        Vec::new()
+    }
 
     /// Builds it. `previous` is the filter of the same name in the running snapshot, whose settings were
     /// other than these: state worth keeping is taken from it.
@@ -109,6 +126,15 @@ impl<'a> Next<'a> {
             None => self.terminal.call(cx, request),
         }
     }
+}
+
+/// Tells a chain's filters of a request that is here ([`Filter::arrive`]). Answers what they will do to its answer.
+pub fn arrive<'a>(filters: &'a [Arc<dyn Filter>], request: &mut Request<Body>) -> Decorators<'a> {
+    let mut decorators = Decorators::default();
+    for filter in filters {
+        filter.arrive(request, &mut decorators);
+    }
+    decorators
 }
 
 /// Runs a chain: the filters in their order, then the terminal.

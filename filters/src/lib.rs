@@ -5,7 +5,10 @@
 
 pub mod body;
 mod context;
+pub mod cors;
+mod decorate;
 mod filter;
+pub mod grpc_web;
 pub mod metrics;
 pub mod registry;
 mod reject;
@@ -14,7 +17,8 @@ pub mod trace;
 
 pub use body::Body;
 pub use context::{Protocol, RequestContext, RequestStart, Rpc};
-pub use filter::{BuildContext, BuildError, Filter, FilterFuture, FilterType, Next, Terminal, run};
+pub use decorate::Decorators;
+pub use filter::{BuildContext, BuildError, Filter, FilterFuture, FilterType, Next, Terminal, arrive, run};
 pub use registry::Registry;
 pub use reject::{Code, Reason, Rejection, error_json, respond, trailers_of};
 pub use text::shared_text;

@@ -1,17 +1,19 @@
 //! The registry of filters: names to constructors and schemas.
 
 use crate::{
+    cors::Cors,
     filter::{BuildContext, BuildError, Filter, FilterType},
+    grpc_web::GrpcWeb,
     trace::Trace,
 };
-use prism_config::{FilterSchema, Phase};
+use prism_config::{FilterSchema, Phase, SettingProblem};
 use serde_json::Value;
 use std::{any::Any, collections::BTreeMap, fmt, sync::Arc};
 
 /// The filters that come with Prism Edge, one line each.
 #[must_use]
 pub fn builtin() -> Registry {
-    Registry::default().with::<Trace>()
+    Registry::default().with::<Trace>().with::<Cors>().with::<GrpcWeb>()
 }
 
 type Construct =
@@ -34,6 +36,7 @@ impl Registry {
             name: F::NAME,
             phase: F::PHASE,
             schema: schemars::schema_for!(F::Settings).to_value(),
+            check: check::<F>,
         };
         self.0.insert(F::NAME, Entry { construct: construct::<F>, schema });
         self
@@ -78,16 +81,24 @@ fn construct<F: FilterType>(
     cx: &BuildContext<'_>,
     previous: Option<&Arc<dyn Filter>>,
 ) -> Result<Arc<dyn Filter>, BuildError> {
-    // A filter written without settings (`- trace`) has all its defaults.
-    let empty = Value::Object(serde_json::Map::new());
-    let settings = if settings.is_null() { &empty } else { settings };
-    let settings = serde::Deserialize::deserialize(settings)
-        .map_err(|error| BuildError::new(format!("{}: {error}", F::NAME)))?;
+    let settings = read::<F>(settings).map_err(|error| BuildError::new(format!("{}: {error}", F::NAME)))?;
     let previous = previous.and_then(|filter| {
         let any: &dyn Any = &**filter;
         any.downcast_ref::<F>()
     });
     Ok(Arc::new(F::build(settings, cx, previous)?))
+}
+
+/// Settings as written.
+fn read<F: FilterType>(settings: &Value) -> serde_json::Result<F::Settings> {
+    // A filter written without settings (`- trace`) has all its defaults.
+    let empty = Value::Object(serde_json::Map::new());
+    serde::Deserialize::deserialize(if settings.is_null() { &empty } else { settings })
+}
+
+fn check<F: FilterType>(settings: &Value) -> Vec<SettingProblem> {
+    // Settings that do not fit the schema are the schema's to refuse.
+    read::<F>(settings).map(|settings| F::check(&settings)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use crate::edge::Limits;
 use bytestring::ByteString;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version, header};
-use prism_filters::{Body, Protocol, Reason, Rejection, Rpc, shared_text};
+use prism_filters::{Body, Protocol, Reason, Rejection, Rpc, grpc_web::is_translated, shared_text};
 use prism_platform::time::Instant;
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ impl Head {
         limits: &Limits,
     ) -> Self {
         let fields = Fields::read(request.headers());
-        let protocol = protocol_of(request.version(), fields.content_type);
+        let protocol = protocol_of(request, fields.content_type);
         let mut head = Self {
             protocol,
             target: Target::Nothing,
@@ -221,9 +221,10 @@ fn is_grpc_type(content_type: &HeaderValue) -> bool {
 }
 
 /// gRPC is spoken over HTTP/2 only: its outcome is in trailers, which HTTP/1.1 clients seldom read, so that a
-/// failure could look like success.
-fn protocol_of(version: Version, content_type: Option<&HeaderValue>) -> Protocol {
-    let grpc = version == Version::HTTP_2 && content_type.is_some_and(is_grpc_type);
+/// failure could look like success. What came as gRPC-Web is answered so, and has its outcome in the body.
+fn protocol_of(request: &Request<Body>, content_type: Option<&HeaderValue>) -> Protocol {
+    let possible = request.version() == Version::HTTP_2 || is_translated(request);
+    let grpc = possible && content_type.is_some_and(is_grpc_type);
     if grpc { Protocol::Grpc } else { Protocol::Http }
 }
 

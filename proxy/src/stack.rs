@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! connection (h2 | http/1.1)
-//!   └▶ serve: current snapshot ▶ head (protocol, target, namespace; x-prism-* dropped) ▶ route
+//!   └▶ serve: current snapshot ▶ route ▶ head (gRPC-Web made gRPC; protocol, target, namespace; x-prism-* dropped)
 //!        └▶ the route's filters, in the order of the configuration
 //!             └▶ plugin_dispatch ▶ PluginChannel ▶ plugin
 //!        ◀─ one rejection layer: every refusal becomes an answer here
+//!        ◀─ the filters' decorators, on every answer: CORS headers, gRPC made gRPC-Web
 //! ```
 
 use crate::{
@@ -15,7 +16,9 @@ use crate::{
 };
 use bytestring::ByteString;
 use http::{HeaderName, HeaderValue, Request, Response};
-use prism_filters::{Body, Protocol, RequestContext, RequestStart, Rpc, body::MessageLimits, respond, run};
+use prism_filters::{
+    Body, Protocol, RequestContext, RequestStart, Rpc, arrive, body::MessageLimits, respond, run,
+};
 use prism_platform::time::Instant;
 use prism_plugin_host::TypedMethod;
 use std::{future::Future, net::SocketAddr, rc::Rc, sync::Arc};
@@ -38,6 +41,8 @@ pub(crate) fn serve(
         // Route and namespace are resolved before the filters run, because a route chooses the filters. But
         // looking up is not answering: what is wrong is said by `plugin_dispatch`, after authentication.
         let route = listener.routes().find(request.uri().path(), request.headers());
+        let filters = route.map_or(listener.default_chain(), |route| route.chain());
+        let decorators = arrive(filters, &mut request);
         let mut head = Head::read(&mut request, route.and_then(|route| route.namespace()), edge.limits());
         let namespace = snapshot.namespace(&head.namespace);
         // A typed call names its operation by its path, as the namespace's plugin declares it.
@@ -69,7 +74,6 @@ pub(crate) fn serve(
             cx.set_operation(method.operation.clone());
         }
 
-        let filters = route.map_or(listener.default_chain(), |route| route.chain());
         let dispatch = Dispatch::new(&edge, namespace, route.is_some(), head, method);
         let mut response = match run(filters, &dispatch, &cx, &mut request).await {
             Ok(response) => response,
@@ -78,6 +82,7 @@ pub(crate) fn serve(
         if let Some(id) = header_value(cx.request_id()) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
+        decorators.apply(&mut response);
         response
     }
 }

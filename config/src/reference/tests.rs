@@ -29,7 +29,12 @@ fn registry() -> Registry {
         },
     });
     Registry::new(
-        FilterSchemas::new().with(FilterSchema { name: "echo", phase: Phase::Terminal, schema }),
+        FilterSchemas::new().with(FilterSchema {
+            name: "echo",
+            phase: Phase::Terminal,
+            schema,
+            check: |_| Vec::new(),
+        }),
         ["memory"],
     )
 }

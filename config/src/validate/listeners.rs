@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Context, Names, routes};
+use super::{Context, Names, routes, settings};
 use crate::{
     admin::Admin,
     listener::{DEFAULT_CHAIN, Listener},
@@ -41,6 +41,13 @@ pub(super) fn check(document: &Node, namespaces: &Names<'_>, context: &mut Conte
         let chain = chain(listener, context);
         if listener.entry("filters").is_some_and(|entry| matches!(entry.value.value, NodeValue::List(_))) {
             order(listener, &chain, &format!("{path}.filters"), context);
+            before(&chain, &format!("{path}.filters"), context);
+        }
+        for (index, node) in listener.list("filters").iter().enumerate() {
+            if let [entry] = node.entries() {
+                let place = format!("{path}.filters[{index}].{}", entry.key);
+                settings::check(&entry.key, &entry.value, &place, context);
+            }
         }
         windows(listener, &path, context);
         let chain: Vec<(&str, Option<Phase>)> = chain.iter().map(|it| (it.name, it.phase)).collect();
@@ -131,6 +138,25 @@ fn order(listener: &Node, chain: &[Filter<'_>], path: &str, context: &mut Contex
         let message = "the chain has no terminal filter, so nothing would answer";
         let hint = Some("end it with `- plugin_dispatch`".into());
         context.problems.invalid(at, path, message, hint);
+    }
+}
+
+/// Filters that do nothing behind others: which, behind which, and why.
+const BEFORE: [(&str, &[&str], &str); 1] = [(
+    "cors",
+    &["auth", "authz"],
+    "a browser asks for leave without credentials, so it would be refused there",
+)];
+
+fn before(chain: &[Filter<'_>], path: &str, context: &mut Context<'_>) {
+    for (name, others, why) in BEFORE {
+        let Some(at) = chain.iter().position(|filter| filter.name == name) else { continue };
+        let earlier = chain[..at].iter().find(|filter| others.contains(&filter.name));
+        if let Some(earlier) = earlier {
+            let message = format!("`{name}` must come before `{}`: {why}", earlier.name);
+            let hint = Some("move it up".into());
+            context.problems.invalid(chain[at].at, format!("{path}[{at}]"), message, hint);
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, HashMap},
 };
 
-use super::{Context, Names};
+use super::{Context, Names, settings};
 use crate::{
     host_port::HostPort,
     problem::{Position, closest},
@@ -212,6 +212,8 @@ fn overrides(route: &Node, chain: &[(&str, Option<Phase>)], path: &str, context:
         } else if phase == Phase::Terminal && entry.value.value == NodeValue::Bool(false) {
             let message = format!("`{}` answers, so it cannot be left out", entry.key);
             context.problems.invalid(entry.at, place, message, None);
+        } else {
+            settings::check(&entry.key, &entry.value, &place, context);
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use prism_config::{Config, FilterSchema, FilterSchemas, Phase, Problems, Registry, Source, parse};
-use serde_json::json;
+use prism_config::{
+    Config, FilterSchema, FilterSchemas, Phase, Problems, Registry, SettingProblem, Source, parse,
+};
+use serde_json::{Value, json};
 
 /// The registry of a made-up binary.
 pub(crate) fn registry() -> Registry {
@@ -25,10 +27,22 @@ pub(crate) fn registry() -> Registry {
     let terminal = json!({ "type": "object", "properties": {}, "additionalProperties": false });
     Registry::new(
         FilterSchemas::new()
-            .with(FilterSchema { name: "trace", phase: Phase::Request, schema: trace })
-            .with(FilterSchema { name: "plugin_dispatch", phase: Phase::Terminal, schema: terminal }),
+            .with(FilterSchema { name: "trace", phase: Phase::Request, schema: trace, check })
+            .with(FilterSchema {
+                name: "plugin_dispatch",
+                phase: Phase::Terminal,
+                schema: terminal,
+                check: |_| Vec::new(),
+            }),
         ["memory"],
     )
+}
+
+/// Text lines fit no buffer of 13 in this binary.
+fn check(settings: &Value) -> Vec<SettingProblem> {
+    let wrong = settings["buffer"] == 13 && settings["format"] == "text";
+    let problem = SettingProblem::new("buffer", "13 is too little for `text`").hint("take 14");
+    if wrong { vec![problem] } else { Vec::new() }
 }
 
 /// A text as if it were `/etc/prism/prism.yaml`.

@@ -72,6 +72,15 @@ fn chains_have_an_order() {
         ],
     );
     refused(
+        &chain("trace, auth, cors, plugin_dispatch"),
+        &[
+            "1:65: listeners[0].filters[1]: filter `auth` is not built yet",
+            "1:71: listeners[0].filters[2]: `cors` must come before `auth`: a browser asks for leave without \
+             credentials, so it would be refused there (move it up)",
+            "1:71: listeners[0].filters[2]: filter `cors` is not built yet",
+        ],
+    );
+    refused(
         &chain("plugin_dispatch, plugin_dispatch"),
         &[
             "1:58: listeners[0].filters[0]: `plugin_dispatch` answers, so it must come last (move it to the end)",
@@ -381,4 +390,29 @@ namespaces: [{ name: a, backend: redis, plugin: p, limits: { max_message_bytes: 
     );
     assert_eq!(config.plugin("p").unwrap().transport, prism_config::Transport::Grpc);
     assert_eq!(config.namespaces[0].limits.max_message_bytes.get(), 100);
+}
+
+#[test]
+fn a_filter_judges_its_settings_wherever_they_stand() {
+    let settings = "{ buffer: 13, format: text }";
+    let problem = |path: &str| format!("{path}.buffer: 13 is too little for `text` (take 14)");
+    let chain = format!(
+        "listeners: [{{ name: a, address: '127.0.0.1:1', filters: [trace: {settings}, plugin_dispatch] }}]"
+    );
+    refused(&chain, &[&format!("1:75: {}", problem("listeners[0].filters[0].trace"))]);
+    let routes = |settings: &str| {
+        format!(
+            "listeners:\n- name: a\n  address: 127.0.0.1:1\n  routes:\n  - match: {{}}\n    filters: {{ trace: {settings} }}\n"
+        )
+    };
+    refused(&routes(settings), &[&format!("6:33: {}", problem("listeners[0].routes[0].filters.trace"))]);
+    // Of settings that do not fit the schema only that is said, and those that are left out are none.
+    for (settings, problems) in [("false", 0), ("{ buffer: 13 }", 0), ("{ buffer: 13, format: txt }", 1)] {
+        let text = routes(settings);
+        if problems == 0 {
+            let _ = load(&text);
+        } else {
+            assert_eq!(crate::common::problems(&text).iter().count(), problems);
+        }
+    }
 }

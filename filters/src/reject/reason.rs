@@ -90,6 +90,8 @@ reasons! {
     Reloaded, "RELOADED", Unavailable;
     /// The proxy is shutting down, and the call did not end within the drain time: another one may take it.
     Draining, "DRAINING", Unavailable;
+    /// A web page of an origin that may not call here asks whether it may.
+    OriginNotAllowed, "ORIGIN_NOT_ALLOWED", PermissionDenied;
     /// A filter refuses the call by a rule of its own, for which there is no reason in this list.
     RefusedByFilter, "REFUSED_BY_FILTER", PermissionDenied;
     /// The plugin refused the call.

@@ -33,6 +33,7 @@ pub(crate) fn schema() -> prism_config::FilterSchema {
         name: "plugin_dispatch",
         phase: prism_config::Phase::Terminal,
         schema: schemars::schema_for!(Settings).to_value(),
+        check: |_| Vec::new(),
     }
 }
 
