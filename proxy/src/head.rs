@@ -86,7 +86,8 @@ impl Head {
                 format!("a request may have {} header fields here", limits.max_header_fields),
             ));
         }
-        check_http1(request)?;
+        // What is no HTTP/1.1 is answered as such, in whatever protocol it was meant.
+        check_http1(request).inspect_err(|_| self.protocol = Protocol::Http)?;
         let named = fields.namespace()?;
         let path = request.uri().path();
         let in_path = match path {

@@ -8,6 +8,7 @@ pub mod client;
 mod config;
 pub mod load;
 pub mod memory;
+mod pages;
 pub mod plugin;
 mod process;
 mod proxy;
@@ -21,6 +22,7 @@ pub mod wait;
 pub mod wire;
 
 pub use config::{DEMO, example};
+pub use pages::Pages;
 pub use process::Process;
 pub use proxy::{Proxy, Start};
 pub use redis::Redis;

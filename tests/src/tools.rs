@@ -105,6 +105,17 @@ pub fn python() -> PathBuf {
     path
 }
 
+/// The folder of Node packages with the gRPC-Web clients.
+///
+/// # Panics
+/// When they were not installed.
+#[must_use]
+pub fn node_modules() -> PathBuf {
+    let path = profile().parent().unwrap().join("tools/browser/node_modules");
+    assert!(path.exists(), "{} is not installed: run `cargo xtask test`", path.display());
+    path
+}
+
 /// Runs a command to its end.
 ///
 /// # Panics

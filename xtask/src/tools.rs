@@ -3,6 +3,8 @@
 //! System packages for what Debian ships as a package of its own; everything else goes to
 //! `target/tools`, so that a second checkout, or another version, disturbs nobody.
 
+mod npm;
+
 use crate::{
     step::{self, Failure, announce},
     workspace,
@@ -19,6 +21,7 @@ const SYSTEM: &[(&str, &str)] = &[
     ("redis-cli", "redis-tools"),
     ("curl", "curl"),
     ("python3", "python3"),
+    ("chromium", "chromium"),
 ];
 
 /// A program, and the Go module that it is built from. Pinned, so that a run of today is a run of tomorrow.
@@ -38,7 +41,8 @@ pub(crate) fn install() -> Result<(), Failure> {
         go(&bin, program, module)?;
     }
     promtool(&bin, &mut apt)?;
-    python(&mut apt)
+    python(&mut apt)?;
+    npm::clients()
 }
 
 /// What `cargo xtask bench compare` runs beside prism-edge, as Debian ships it. The report states the versions.

@@ -207,3 +207,48 @@ proptest! {
         }
     }
 }
+
+/// As it is when `grpc_web` is in the request's chain.
+fn translated(content_type: &str, version: Version, hosts: usize) -> Head {
+    let mut request = request(EXECUTE, &[("content-type", content_type)]);
+    *request.version_mut() = version;
+    for _ in 0..hosts {
+        request.headers_mut().append("host", HeaderValue::from_static("edge"));
+    }
+    let cx = prism_filters::BuildContext {
+        platform: &prism_platform::Platform::system(),
+        metrics: &std::sync::Arc::new(prism_filters::metrics::Metrics::new().unwrap()),
+        base_dir: std::path::Path::new("."),
+        listener: "edge",
+    };
+    let filter = prism_filters::registry::builtin().build("grpc_web", &serde_json::Value::Null, &cx, None);
+    let _ = prism_filters::arrive(&[filter.unwrap()], &mut request);
+    Head::read(&mut request, None, &limits())
+}
+
+#[test]
+fn grpc_web_is_grpc_over_either_version_and_http_1_1_all_the_same() {
+    for (content_type, version, hosts) in [
+        ("application/grpc-web", Version::HTTP_11, 1),
+        ("application/grpc-web-text+proto", Version::HTTP_11, 1),
+        ("application/grpc-web+proto", Version::HTTP_2, 0),
+        ("application/grpc", Version::HTTP_2, 0),
+    ] {
+        let head = translated(content_type, version, hosts);
+        assert!(head.refusal.is_none(), "{content_type}: {:?}", head.refusal);
+        assert_eq!((head.protocol, head.target), (Protocol::Grpc, Target::Data(Rpc::Unary)));
+    }
+    for (content_type, version, hosts, why) in [
+        ("application/grpc", Version::HTTP_11, 1, Reason::UnsupportedMediaType),
+        ("application/grpc-webs", Version::HTTP_11, 1, Reason::UnsupportedMediaType),
+        ("application/grpc-webs", Version::HTTP_2, 0, Reason::UnsupportedMediaType),
+        ("text/plain", Version::HTTP_11, 1, Reason::UnsupportedMediaType),
+        ("application/grpc-web", Version::HTTP_11, 0, Reason::MalformedHeaders),
+        ("application/grpc-web", Version::HTTP_11, 2, Reason::MalformedHeaders),
+    ] {
+        let head = translated(content_type, version, hosts);
+        assert_eq!(head.refusal.map(|refusal| refusal.reason()), Some(why), "{content_type} {hosts}");
+        // "A server MUST respond with a 400 (Bad Request) status code" (RFC 9112, section 3.2).
+        assert_eq!(head.protocol, Protocol::Http);
+    }
+}
