@@ -36,7 +36,8 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-const GUIDES: [&str; 5] = ["operate.md", "clients.md", "redis.md", "write-a-filter.md", "plugins.md"];
+const GUIDES: [&str; 6] =
+    ["operate.md", "clients.md", "browsers.md", "redis.md", "write-a-filter.md", "plugins.md"];
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

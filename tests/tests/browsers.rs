@@ -1,7 +1,9 @@
 //! Web pages as clients: gRPC-Web in both of its forms, and what browsers ask before and after.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
+use http::{HeaderName, HeaderValue, Request};
 use prism_proto::{
     google::protobuf::Any,
     kv::v1::{GetRequest, GetResponse, SetRequest, SetResponse},
@@ -11,7 +13,7 @@ use prism_tests::{
     Pages, Proxy, Sidecar, Start,
     client::{
         curl::{self, Answer},
-        raw,
+        http2, raw,
     },
     memory::Peak,
     plugin::Plugin,
@@ -20,6 +22,7 @@ use prism_tests::{
 };
 use prost::Message;
 use std::{collections::HashMap, fs, io::Write, path::Path, process::Command};
+use tempfile::TempDir;
 
 /// The origin that may call where the test has no page.
 const APP: &str = "https://app.example.com";
@@ -81,8 +84,14 @@ impl Form {
         match self {
             Self::Binary => body.to_vec(),
             Self::Text => {
-                let groups = body.chunks(4).map(|group| STANDARD.decode(group).unwrap());
-                groups.flatten().collect()
+                let (mut rest, mut bytes) = (body, Vec::new());
+                while !rest.is_empty() {
+                    let padded = rest.iter().position(|byte| *byte == b'=');
+                    let (text, after) = rest.split_at(padded.map_or(rest.len(), |at| at / 4 * 4 + 4));
+                    STANDARD.decode_vec(text, &mut bytes).unwrap();
+                    rest = after;
+                }
+                bytes
             }
         }
     }
@@ -159,16 +168,42 @@ fn readable(answer: &Answer) {
 impl Way<'_> {
     /// A call with a body as it is.
     fn send(self, path: &str, headers: &[&str], body: &[u8]) -> Answer {
+        let content_type = format!("content-type: {}", self.form.media_type());
+        let origin = format!("origin: {APP}");
+        let own = ["x-grpc-web: 1", &origin, &content_type];
+        let headers: Vec<&str> = own.iter().chain(headers).copied().collect();
+        if self.version == "--http1.1" {
+            self.by_curl(path, &headers, body)
+        } else {
+            self.by_h2(path, &headers, body)
+        }
+    }
+
+    fn by_curl(self, path: &str, headers: &[&str], body: &[u8]) -> Answer {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("body");
         fs::write(&file, body).unwrap();
         let (upload, url) = (format!("@{}", file.display()), self.proxy.url(path));
-        let content_type = format!("content-type: {}", self.form.media_type());
-        let origin = format!("origin: {APP}");
-        let mut call = vec![self.version, "--path-as-is", "--data-binary", &upload, &url];
-        call.extend(["-H", "x-grpc-web: 1", "-H", &origin, "-H", &content_type, "-H", "expect:"]);
+        let mut call = vec![self.version, "--path-as-is", "--data-binary", &upload, &url, "-H", "expect:"];
         headers.iter().for_each(|header| call.extend(["-H", header]));
         curl::run(&call)
+    }
+
+    /// Not by curl: 7.88 waits for ever where an answer of headers alone comes before it has sent a body.
+    #[tokio::main(flavor = "current_thread")]
+    async fn by_h2(self, path: &str, headers: &[&str], body: &[u8]) -> Answer {
+        let mut request = Request::post(format!("http://127.0.0.1{path}"));
+        for (name, value) in headers.iter().filter_map(|header| header.split_once(": ")) {
+            request = request.header(name, value);
+        }
+        let connection = http2::connect(self.proxy.port()).await;
+        let answer = connection.call(request.body(()).unwrap(), Bytes::copy_from_slice(body)).await.unwrap();
+        assert!(answer.trailers.is_empty(), "a browser does not see them: {answer:?}");
+        let header = |(name, value): (&HeaderName, &HeaderValue)| {
+            (name.as_str().to_owned(), value.to_str().unwrap().to_owned())
+        };
+        let headers = answer.headers.iter().map(header).collect();
+        Answer { status: answer.status.as_u16(), headers, body: answer.body }
     }
 
     fn call(self, path: &str, headers: &[&str], body: &[u8]) -> Outcome {
@@ -487,24 +522,60 @@ fn scripts() -> std::path::PathBuf {
     tools::repository().join("tests/browser")
 }
 
+/// A folder with a script and the Node packages that it needs, which are looked for beside it.
+fn beside_packages(scripts: &[(&str, String)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(tools::node_modules(), folder.path().join("node_modules")).unwrap();
+    for (name, text) in scripts {
+        let file = folder.path().join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    }
+    fs::write(folder.path().join("descriptors"), prism_proto::FILE_DESCRIPTOR_SET).unwrap();
+    folder
+}
+
+fn node(folder: &Path, script: &str, arguments: &[&str]) -> String {
+    tools::succeed(Command::new(tools::tool("node")).arg(script).args(arguments).current_dir(folder))
+}
+
 #[test]
 fn a_stock_client_in_node() {
     let proxy = Proxy::start(&config(APP));
-    let folder = tempfile::tempdir().unwrap();
-    // Packages are looked for beside the script.
-    std::os::unix::fs::symlink(tools::node_modules(), folder.path().join("node_modules")).unwrap();
-    for script in ["clients.mjs", "suite.mjs", "node.mjs"] {
-        fs::copy(scripts().join(script), folder.path().join(script)).unwrap();
-    }
-    let descriptors = folder.path().join("descriptors");
-    fs::write(&descriptors, prism_proto::FILE_DESCRIPTOR_SET).unwrap();
-    let mut command = Command::new(tools::tool("node"));
-    command.arg(folder.path().join("node.mjs")).args([&proxy.url(""), path(&descriptors), "node/"]);
-    assert_eq!(tools::succeed(&mut command).trim(), "done");
+    let names = ["clients.mjs", "suite.mjs", "node.mjs"];
+    let folder =
+        beside_packages(&names.map(|name| (name, fs::read_to_string(scripts().join(name)).unwrap())));
+    assert_eq!(node(folder.path(), "node.mjs", &[&proxy.url(""), "descriptors", "node/"]).trim(), "done");
 }
 
-fn path(path: &Path) -> &str {
-    path.to_str().unwrap()
+#[test]
+fn the_guide_s_client_prints_what_the_guide_says() {
+    let guide = fs::read_to_string(tools::repository().join("docs/browsers.md")).unwrap();
+    let block = |language: &str| {
+        let (_, rest) = guide.split_once(&format!("```{language}\n")).unwrap();
+        rest.split_once("```").unwrap().0.to_owned()
+    };
+    let admin = "admin: { address: '127.0.0.1:@admin@', socket: '@dir@/admin.sock' }\n";
+    let yaml = block("yaml").replace("127.0.0.1:50051", "127.0.0.1:@listen@");
+    let proxy = Proxy::start(&format!("{admin}{yaml}"));
+    // What a generator writes is the same, with types.
+    let stub = "import { readFileSync } from 'node:fs';\n\
+        import { createFileRegistry, fromBinary } from '@bufbuild/protobuf';\n\
+        import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';\n\
+        const files = fromBinary(FileDescriptorSetSchema, readFileSync('descriptors'));\n\
+        export const KeyValueService = createFileRegistry(files).getService('prism.kv.v1.KeyValueService');\n";
+    let script = block("js").replace("http://127.0.0.1:50051", &proxy.url(""));
+    let files = [
+        ("page.mjs", script),
+        ("gen/package.json", "{ \"type\": \"module\" }".to_owned()),
+        ("gen/prism/kv/v1/kv_pb.js", stub.to_owned()),
+    ];
+    let folder = beside_packages(&files);
+    let printed = node(folder.path(), "page.mjs", &[]);
+    assert_eq!(printed, "hello\ngreeting\n5 there is no namespace `nobody`\n");
+    for line in printed.lines() {
+        assert!(guide.contains(line), "the guide does not say `{line}`");
+    }
 }
 
 #[test]

@@ -82,8 +82,8 @@ impl Duplex for Answer {
                 Ok(trailers) if !self.broken && self.messages.at_boundary() => {
                     self.pending = trailers.map(|trailers| frame(&trailers)).unwrap_or_default();
                 }
-                // Trailers would be read as a part of the message, and an answer that ends so as a success by some. A
-                // stream that breaks off is neither.
+                // Trailers would be read as a part of the message, and what a client makes of an answer without any is
+                // its own affair. One that breaks off is no success for any.
                 Ok(_) => {
                     return Poll::Ready(Some(Err(BodyError::Other(
                         "the answer ended inside a message".into(),

@@ -214,7 +214,7 @@ mod tests {
         let (mut text, mut parts) = (Vec::new(), 0);
         while !data.is_empty() {
             let part = encode_next(&mut data);
-            assert!(part.len() <= 64 * 1024 && part.len() % GROUP == 0);
+            assert!(part.len() <= 64 * 1024 && part.len().is_multiple_of(GROUP));
             text.extend_from_slice(&part);
             parts += 1;
         }
