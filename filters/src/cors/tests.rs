@@ -170,6 +170,37 @@ async fn every_answer_says_who_may_read_it_and_refusals_do_too() {
     }
 }
 
+/// Stands in front of everything and refuses everything.
+struct Deny;
+
+impl Filter for Deny {
+    fn call<'a>(&'a self, _: &'a RequestContext, _: &'a mut Request<Body>, _: Next<'a>) -> FilterFuture<'a> {
+        Box::pin(async { Err(Rejection::new(Reason::RefusedByFilter, "not today").by("deny")) })
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_in_front_of_it_is_read_by_pages_too() {
+    for (content_type, becomes) in [
+        ("application/grpc-web", "application/grpc-web+proto"),
+        ("application/grpc-web-text", "application/grpc-web-text+proto"),
+    ] {
+        let chain: [Arc<dyn Filter>; 3] =
+            [Arc::new(Deny), filter(&one()), Arc::new(crate::grpc_web::GrpcWeb)];
+        let request = Request::post("/a.B/C").header("origin", APP).header("content-type", content_type);
+        let mut request = request.body(Body::empty()).unwrap();
+        let decorators = arrive(&chain, &mut request);
+        assert_eq!(request.headers()["content-type"], "application/grpc", "for whoever stands in front");
+        let cx = RequestContext::new(RequestStart::new(Protocol::Grpc, "demo"));
+        let rejection = run(&chain, &Reached, &cx, &mut request).await.unwrap_err();
+        let mut response = respond(&cx, &rejection);
+        decorators.apply(&mut response);
+        assert_eq!(header(&response, "content-type").as_deref(), Some(becomes));
+        assert_eq!(header(&response, "grpc-status").as_deref(), Some("7"));
+        assert_eq!(header(&response, ALLOW_ORIGIN).as_deref(), Some(APP));
+    }
+}
+
 #[tokio::test]
 async fn everybody_may_read_what_everybody_may_and_caches_are_told_nothing() {
     let settings = json!({ "allow_origins": ["*"], "expose_headers": ["x-cost"] });

@@ -1,6 +1,6 @@
 //! A gRPC answer in gRPC-Web: the same messages, then the trailers as one more of them.
 
-use super::{Form, text::encode_next};
+use super::{Form, is_rest, text::encode_next};
 use crate::{
     Body, Code,
     body::{BodyError, Duplex, GRPC_STATUS},
@@ -15,9 +15,8 @@ use std::task::{Context, Poll, ready};
 /// clients read its HTTP status.
 pub(super) fn translate(response: &mut Response<Body>, form: Form) {
     let content_type = response.headers().get(header::CONTENT_TYPE);
-    let Some(rest) = content_type.and_then(|value| value.as_bytes().strip_prefix(b"application/grpc")) else {
-        return;
-    };
+    let rest = content_type.and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
+    let Some(rest) = rest.filter(|rest| is_rest(rest)) else { return };
     // What `application/grpc` means is said to clients, some of which look for it.
     let rest = if rest.is_empty() { b"+proto" } else { rest };
     let content_type = HeaderValue::from_bytes(&[form.media_type().as_bytes(), rest].concat());

@@ -85,7 +85,7 @@ impl Form {
             Some(rest) => (Self::Text, rest),
             None => (Self::Binary, rest),
         };
-        matches!(rest.first(), None | Some(b'+' | b';' | b' ')).then_some((form, rest))
+        is_rest(rest).then_some((form, rest))
     }
 
     fn media_type(self) -> &'static str {
@@ -94,6 +94,11 @@ impl Form {
             Self::Text => "application/grpc-web-text",
         }
     }
+}
+
+/// What may follow a media type's name: the messages' format, or parameters.
+fn is_rest(rest: &[u8]) -> bool {
+    matches!(rest.first(), None | Some(b'+' | b';' | b' '))
 }
 
 /// Makes a gRPC-Web call gRPC. Answers how the answer is to be written; `None` for every other request, which stays

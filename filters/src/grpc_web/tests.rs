@@ -284,7 +284,7 @@ fn what_broke_while_nobody_read_is_not_finished() {
 
 #[test]
 fn what_is_no_grpc_stays_what_it_is() {
-    for content_type in ["text/html", "application/json"] {
+    for content_type in ["text/html", "application/json", "application/grpc-web+proto", "application/grpcs"] {
         let page = Response::builder()
             .status(502)
             .header("content-type", content_type)
