@@ -4,3 +4,4 @@ pub mod curl;
 pub mod grpc;
 pub mod http2;
 pub mod raw;
+pub mod web;
