@@ -1,6 +1,7 @@
 //! A web site for a browser: what its pages are made of, and what they tell.
 
 use crate::{Process, tools, wait};
+use rustix::process::Signal;
 use std::{
     collections::HashMap,
     fs,
@@ -72,7 +73,7 @@ impl Pages {
     }
 }
 
-/// Headless Chromium with a profile of its own. It is killed when it is dropped.
+/// Headless Chromium with a profile of its own. It is ended when it is dropped.
 struct Browser {
     process: Process,
     _profile: TempDir,
@@ -94,6 +95,16 @@ impl Browser {
             .arg(url);
         let process = Process::spawn("chromium", &mut command, &profile.path().join("chromium.log"));
         Self { process, _profile: profile }
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Killed, it would leave children that write into the profile while it is removed.
+        if !thread::panicking() && self.process.ended().is_none() {
+            self.process.signal(Signal::TERM);
+            let _ = self.process.wait();
+        }
     }
 }
 
