@@ -6,6 +6,8 @@
 pub mod admin;
 pub mod client;
 mod config;
+mod examples;
+pub mod flaky;
 pub mod load;
 pub mod memory;
 mod pages;
@@ -22,6 +24,7 @@ pub mod wait;
 pub mod wire;
 
 pub use config::{DEMO, example};
+pub use examples::{Example, python_stubs};
 pub use pages::Pages;
 pub use process::Process;
 pub use proxy::{Proxy, Start};

@@ -116,6 +116,12 @@ pub fn node_modules() -> PathBuf {
     path
 }
 
+/// A folder for what tests make and may leave behind.
+#[must_use]
+pub fn scratch() -> PathBuf {
+    profile().parent().unwrap().join("tmp")
+}
+
 /// Runs a command to its end.
 ///
 /// # Panics

@@ -1,33 +1,12 @@
 //! A stock Python client, with stubs made from `proto/` on the spot.
 
-use prism_tests::{Proxy, Redis, Sidecar, Start, example, tools};
-use std::{fs, path::Path, process::Command};
-
-/// What `protoc` makes for Python, from every file of `proto/`.
-fn stubs(folder: &Path) {
-    let proto = tools::repository().join("proto");
-    let mut command = Command::new(tools::python());
-    command.args(["-m", "grpc_tools.protoc"]).arg("-I").arg(&proto);
-    command.arg(format!("--python_out={}", folder.display()));
-    command.arg(format!("--grpc_python_out={}", folder.display()));
-    command.args(files(&proto.join("prism")));
-    tools::succeed(&mut command);
-}
-
-fn files(folder: &Path) -> Vec<std::path::PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries
-        .flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] })
-        .filter(|path| path.extension().is_some_and(|extension| extension == "proto"))
-        .collect()
-}
+use prism_tests::{Proxy, Redis, Sidecar, Start, example, python_stubs, tools};
+use std::process::Command;
 
 fn client(proxy: &Proxy, prefix: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    stubs(folder.path());
     let script = tools::repository().join("tests/python/client.py");
     let mut command = Command::new(tools::python());
-    command.arg(script).args([&proxy.port().to_string(), prefix]).env("PYTHONPATH", folder.path());
+    command.arg(script).args([&proxy.port().to_string(), prefix]).env("PYTHONPATH", python_stubs());
     assert_eq!(tools::succeed(&mut command).trim(), "done");
 }
 

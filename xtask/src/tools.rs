@@ -40,6 +40,7 @@ pub(crate) fn install() -> Result<(), Failure> {
     for (program, module) in GO {
         go(&bin, program, module)?;
     }
+    go_modules(&bin)?;
     promtool(&bin, &mut apt)?;
     python(&mut apt)?;
     npm::clients()
@@ -200,6 +201,19 @@ fn go(bin: &Path, program: &str, module: &str) -> Result<(), Failure> {
     stamp(bin, program, module)
 }
 
+/// Fetches what the example in Go is built from.
+fn go_modules(bin: &Path) -> Result<(), Failure> {
+    let module = workspace::root().join("examples/go");
+    let sums = module.join("go.sum");
+    let wanted = step::file(format!("cannot read {}", sums.display()), fs::read_to_string(&sums))?;
+    if stamped(bin, "examples-go", &wanted) {
+        return Ok(());
+    }
+    announce("go mod download of examples/go");
+    step::run(Command::new("go").args(["mod", "download"]).current_dir(&module).env("GOFLAGS", ""))?;
+    stamp(bin, "examples-go", &wanted)
+}
+
 /// Takes promtool out of Debian's `prometheus` package without installing the server that comes with it.
 fn promtool(bin: &Path, apt: &mut Apt) -> Result<(), Failure> {
     const SOURCE: &str = "debian prometheus";
@@ -226,7 +240,7 @@ fn promtool(bin: &Path, apt: &mut Apt) -> Result<(), Failure> {
 
 /// A Python of the tests' own with a stock gRPC client.
 fn python(apt: &mut Apt) -> Result<(), Failure> {
-    let requirements = workspace::root().join("tests/python/requirements.txt");
+    let requirements = workspace::root().join("examples/python/requirements.txt");
     let wanted =
         step::file(format!("cannot read {}", requirements.display()), fs::read_to_string(&requirements))?;
     let venv = workspace::target().join("venv");
@@ -234,7 +248,7 @@ fn python(apt: &mut Apt) -> Result<(), Failure> {
         return Ok(());
     }
     venv_module(apt)?;
-    announce("Python packages of tests/python/requirements.txt into target/venv");
+    announce("Python packages of examples/python/requirements.txt into target/venv");
     let _ = fs::remove_dir_all(&venv);
     step::run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
     step::run(
