@@ -104,7 +104,7 @@ fn go_program() -> &'static Path {
         let go = |arguments: &[&str]| {
             let mut command = Command::new("go");
             command.args(arguments).current_dir(&module).env("PATH", &path);
-            tools::succeed(command.env("GOPROXY", "off").env("GOFLAGS", "-mod=readonly"))
+            tools::succeed(command.env("GOPROXY", "off").env("GOFLAGS", "-mod=readonly -buildvcs=false"))
         };
         go(&["generate"]);
         go(&["vet", "."]);

@@ -70,7 +70,7 @@ impl KeyValue for Flaky {
     async fn get(&self, key: &str, _with_ttl: bool) -> PluginResult<Option<Found>> {
         match key {
             NEVER => std::future::pending().await,
-            THIRD_TIME if self.calls(key, 1) % 3 != 0 => away(),
+            THIRD_TIME if !self.calls(key, 1).is_multiple_of(3) => away(),
             _ => Ok(Some(Found { value: self.calls(key, 0).to_string().into(), ttl: None })),
         }
     }

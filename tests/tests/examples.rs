@@ -1,15 +1,20 @@
 //! The programs that application developers begin with: what they print, what they try again and what they do not.
 
+use prism_proto::Kind;
 use prism_tests::{
-    Example, Process, Proxy, Sidecar, Start,
+    DEMO, Example, Process, Proxy, Sidecar, Start,
     client::curl,
     example,
     flaky::{self, NEVER, THIRD_TIME},
-    tools, wait,
+    python_stubs, tools, wait,
 };
+use serde_json::Value;
 use std::{
+    collections::BTreeSet,
+    env,
     fs::{self, File},
     path::{Path, PathBuf},
+    process::Command,
 };
 
 /// Only keeps a broken run from hanging.
@@ -56,7 +61,7 @@ deadline: {}
 
 #[test]
 fn what_is_wrong_with_a_call_is_said_and_not_tried_again() {
-    let proxy = Proxy::start(prism_tests::DEMO);
+    let proxy = Proxy::start(DEMO);
     let before = proxy.admin().metric("prism_requests_total", "");
     for program in Example::ALL {
         let ran = run(program, &proxy, LONG, &["--namespace=nobody", "get", "key"]);
@@ -69,6 +74,33 @@ fn what_is_wrong_with_a_call_is_said_and_not_tried_again() {
         assert_eq!((ran.succeeded, &*ran.stdout, &*ran.stderr), (false, "", &*said), "{program:?}");
     }
     assert_eq!(proxy.admin().metric("prism_requests_total", ""), before + 6.0);
+}
+
+/// The service config of the guide and of the examples is one, and names what only reads.
+#[test]
+fn what_is_tried_again_is_what_the_interface_declares_as_reads() {
+    let file = |path: &str| fs::read_to_string(tools::repository().join(path)).unwrap();
+    let between = |text: &str, begin: &str, end: &str| -> Value {
+        let (_, text) = text.split_once(begin).unwrap_or_else(|| panic!("no {begin}"));
+        serde_json::from_str(text.split(end).next().unwrap()).unwrap()
+    };
+    let guide = file("docs/clients.md");
+    let guide = between(guide.split_once("**Retries.**").unwrap().1, "```json\n", "```");
+    assert_eq!(between(&file("examples/go/client.go"), "const serviceConfig = `", "`"), guide);
+    let mut python = Command::new(tools::python());
+    python.args(["-c", "import json, kv; print(json.dumps(kv.SERVICE_CONFIG))"]);
+    let paths = [tools::repository().join("examples/python"), python_stubs().to_owned()];
+    python.env("PYTHONPATH", env::join_paths(paths).unwrap()).env("PYTHONDONTWRITEBYTECODE", "1");
+    assert_eq!(serde_json::from_str::<Value>(&tools::succeed(&mut python)).unwrap(), guide);
+
+    let [entry] = &guide["methodConfig"].as_array().unwrap()[..] else { panic!("{guide}") };
+    let names = entry["name"].as_array().unwrap().iter();
+    let named: BTreeSet<String> = names
+        .map(|name| format!("{}/{}", name["service"].as_str().unwrap(), name["method"].as_str().unwrap()))
+        .collect();
+    let methods = prism_proto::interface("prism.kv.v1").unwrap().methods.iter();
+    let reads = methods.filter(|method| method.kind == Kind::Read && method.idempotent);
+    assert_eq!(named, reads.map(|method| method.service_method.to_owned()).collect());
 }
 
 fn on_a_sidecar(socket: &Path) -> String {

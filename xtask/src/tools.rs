@@ -201,7 +201,7 @@ fn go(bin: &Path, program: &str, module: &str) -> Result<(), Failure> {
     stamp(bin, program, module)
 }
 
-/// Fetches what the example in Go is built from.
+/// Fetches and compiles what the example in Go is built from, so that its test compiles a page and not a library.
 fn go_modules(bin: &Path) -> Result<(), Failure> {
     let module = workspace::root().join("examples/go");
     let sums = module.join("go.sum");
@@ -209,8 +209,12 @@ fn go_modules(bin: &Path) -> Result<(), Failure> {
     if stamped(bin, "examples-go", &wanted) {
         return Ok(());
     }
-    announce("go mod download of examples/go");
-    step::run(Command::new("go").args(["mod", "download"]).current_dir(&module).env("GOFLAGS", ""))?;
+    let go = |arguments: &[&str]| {
+        announce(&format!("go {} in examples/go", arguments.join(" ")));
+        step::run(Command::new("go").args(arguments).current_dir(&module).env("GOFLAGS", ""))
+    };
+    go(&["mod", "download"])?;
+    go(&["build", "tool", "google.golang.org/grpc", "google.golang.org/genproto/googleapis/rpc/errdetails"])?;
     stamp(bin, "examples-go", &wanted)
 }
 

@@ -110,7 +110,7 @@ impl Client {
             };
             if let Some(status) = ended {
                 // The proxy or the plugin is replaced or away (RELOADED, DRAINING, PLUGIN_UNAVAILABLE), the connection
-                // broke, or the stream's time is over. Anything else would be the same again.
+                // broke (of which tonic says UNKNOWN), or the stream's time is over. Anything else would be the same again.
                 if !matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Unknown) {
                     return Err(status);
                 }
