@@ -109,8 +109,9 @@ impl Client {
                 Err(status) => Some(status),
             };
             if let Some(status) = ended {
-                // The proxy or the plugin is replaced or away (RELOADED, DRAINING, PLUGIN_UNAVAILABLE), the connection
-                // broke (of which tonic says UNKNOWN), or the stream's time is over. Anything else would be the same again.
+                // The proxy or the plugin is replaced or away (RELOADED, DRAINING, PLUGIN_UNAVAILABLE), the
+                // connection broke (of which tonic says UNKNOWN), or the stream's time is over. Anything else would
+                // be the same again.
                 if !matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Unknown) {
                     return Err(status);
                 }
