@@ -1,4 +1,4 @@
-//! Mutual TLS between the proxy and what it calls, from files that may be renewed while they are in use.
+//! TLS at both ends of the proxy, from files that may be renewed while they are in use.
 //!
 //! [`ClientTls`] opens connections and [`ServerTls`] takes them. Both read PEM files once when they are made, which
 //! tells whoever configured them what is wrong, and then look at them every [`INTERVAL`]: certificate, key and
@@ -21,14 +21,18 @@ pub use error::TlsError;
 pub use files::IdentityFiles;
 pub use renewed::INTERVAL;
 pub use rustls::pki_types::ServerName;
-pub use server::{ServerFiles, ServerTls};
+pub use server::{ClientAuth, ServerFiles, ServerTls};
 /// The bytes of a connection, encrypted.
 pub use tokio_rustls::{client::TlsStream as ClientStream, server::TlsStream as ServerStream};
 
 /// The application protocols that a connection may carry (RFC 7301): what it speaks is agreed before its first byte.
 pub mod alpn {
-    /// gRPC: HTTP/2 over TLS (RFC 9113 section 3.2).
-    pub const GRPC: &[u8] = b"h2";
+    /// HTTP/2 over TLS (RFC 9113 section 3.2).
+    pub const HTTP2: &[u8] = b"h2";
+    /// HTTP/1.1 (RFC 7301 section 6).
+    pub const HTTP1: &[u8] = b"http/1.1";
+    /// gRPC is HTTP/2.
+    pub const GRPC: &[u8] = HTTP2;
     /// Prism frames, major version 1 (docs/frames.md).
     pub const FRAMES: &[u8] = b"prism/1";
 }

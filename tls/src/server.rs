@@ -8,10 +8,14 @@ use crate::{
 use rustls::{
     ServerConfig,
     crypto::ring,
-    server::{ResolvesServerCert, WebPkiClientVerifier},
+    server::{NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier},
     sign::SingleCertAndKey,
 };
-use std::{fmt, io, path::PathBuf, sync::Arc};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::JoinHandle,
@@ -23,8 +27,29 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 pub struct ServerFiles {
     /// Who the server is.
     pub identity: IdentityFiles,
-    /// PEM: the authorities, one of which must have signed every client's certificate. `None` takes anybody.
-    pub client_ca: Option<PathBuf>,
+    /// Who clients have to be.
+    pub clients: ClientAuth,
+}
+
+/// Whether clients say who they are. The file is PEM: the authorities, one of which must have signed a client's
+/// certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// Nobody is asked.
+    None,
+    /// A client may have no certificate. One that has must have a right one.
+    Optional(PathBuf),
+    /// A client without a right certificate is refused in the handshake.
+    Required(PathBuf),
+}
+
+impl ClientAuth {
+    fn ca(&self) -> Option<&Path> {
+        match self {
+            Self::None => None,
+            Self::Optional(ca) | Self::Required(ca) => Some(ca),
+        }
+    }
 }
 
 /// Takes connections with what [`ServerFiles`] hold now. Those that are open stay as they are.
@@ -45,11 +70,26 @@ impl ServerTls {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn watch(files: ServerFiles, protocols: &[&[u8]]) -> Result<Self, TlsError> {
+        let mut tls = Self::load(files, protocols)?;
+        tls.watching = Some(tokio::spawn(keep_fresh(Arc::downgrade(&tls.renewed))));
+        Ok(tls)
+    }
+
+    /// As [`ServerTls::watch`], but reads the files once.
+    ///
+    /// # Errors
+    /// [`TlsError`]
+    pub fn load(files: ServerFiles, protocols: &[&[u8]]) -> Result<Self, TlsError> {
         let read = files.clone();
         let protocols: Vec<Vec<u8>> = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         let renewed = Arc::new(Renewed::new(move || make(&read, &protocols))?);
-        let watching = Some(tokio::spawn(keep_fresh(Arc::downgrade(&renewed))));
-        Ok(Self { files, renewed, watching })
+        Ok(Self { files, renewed, watching: None })
+    }
+
+    /// What it was made from.
+    #[must_use]
+    pub fn files(&self) -> &ServerFiles {
+        &self.files
     }
 
     /// Takes the connection on `io`. Without a deadline.
@@ -60,12 +100,24 @@ impl ServerTls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        TlsAcceptor::from(self.renewed.current()).accept(io).await
+        self.accept_or_return(io).await.map_err(|(error, _)| error)
+    }
+
+    /// As [`ServerTls::accept`], and gives `io` back where it fails, with the alert that says why written to it:
+    /// whoever closes a socket decides whether its peer can still read that.
+    ///
+    /// # Errors
+    /// As [`ServerTls::accept`].
+    pub async fn accept_or_return<S>(&self, io: S) -> Result<TlsStream<S>, (io::Error, S)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        TlsAcceptor::from(self.renewed.current()).accept(io).into_fallible().await
     }
 }
 
 fn make(files: &ServerFiles, protocols: &[Vec<u8>]) -> Made<ServerConfig> {
-    let contents = (Identity::read(&files.identity), files.client_ca.as_deref().map(Contents::read));
+    let contents = (Identity::read(&files.identity), files.clients.ca().map(Contents::read));
     Made::new(
         contents,
         |(identity, client_ca), hasher| {
@@ -79,22 +131,30 @@ fn make(files: &ServerFiles, protocols: &[Vec<u8>]) -> Made<ServerConfig> {
             let certified = identity.certified(&provider)?;
             let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
                 .with_safe_default_protocol_versions()?;
-            let builder = match (client_ca, &files.client_ca) {
+            let builder = match (client_ca, files.clients.ca()) {
                 (Some(contents), Some(path)) => {
                     let verifier =
-                        WebPkiClientVerifier::builder_with_provider(contents.authorities()?, provider)
-                            .build()
-                            .map_err(|source| TlsError::Authority {
-                                path: path.clone(),
-                                source: source.into(),
-                            })?;
+                        WebPkiClientVerifier::builder_with_provider(contents.authorities()?, provider);
+                    let verifier = match files.clients {
+                        ClientAuth::Required(_) => verifier,
+                        ClientAuth::Optional(_) | ClientAuth::None => verifier.allow_unauthenticated(),
+                    };
+                    let verifier = verifier.build().map_err(|source| TlsError::Authority {
+                        path: path.to_owned(),
+                        source: source.into(),
+                    })?;
                     builder.with_client_cert_verifier(verifier)
                 }
                 _ => builder.with_no_client_auth(),
             };
             let resolver: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(certified));
-            // Every renewal has a store for sessions of its own: one that was resumed would not be verified anew.
             let mut config = builder.with_cert_resolver(resolver);
+            if files.clients != ClientAuth::None {
+                // A client that resumes a session is not verified anew: it would be who it was for as long as a
+                // ticket lives (up to seven days, RFC 8446 section 4.6.1), however its certificate had fared since.
+                config.session_storage = Arc::new(NoServerSessionStorage {});
+                config.send_tls13_tickets = 0;
+            }
             config.alpn_protocols = protocols.to_vec();
             Ok(config)
         },

@@ -56,7 +56,7 @@ fn rig() -> Rig {
     let server = folder.identity("server", &authority.identity(&["plugin.test"], |_| {}));
     Rig {
         client: ClientFiles { ca: ca.clone(), identity: Some(client) },
-        server: ServerFiles { identity: server, client_ca: Some(ca) },
+        server: ServerFiles { identity: server, clients: ClientAuth::Required(ca) },
         folder,
         authority,
     }
@@ -233,24 +233,69 @@ async fn renewed_files_are_used_together_or_not_at_all() {
 #[tokio::test(start_paused = true)]
 async fn a_session_of_before_a_renewal_is_not_resumed() {
     let rig = rig();
-    let client = ClientTls::watch(rig.client.clone()).unwrap();
-    let server = ServerTls::watch(rig.server.clone(), BOTH).unwrap();
-    let kind = |stream: ServerStream<DuplexStream>| stream.get_ref().1.handshake_kind().unwrap();
-    let (_, first) = meet(&client, &server, "plugin.test", alpn::GRPC).await;
-    assert_eq!(kind(first.unwrap()), rustls::HandshakeKind::Full);
-    let (_, second) = meet(&client, &server, "plugin.test", alpn::GRPC).await;
-    assert_eq!(kind(second.unwrap()), rustls::HandshakeKind::Resumed);
+    let client = ClientTls::watch(ClientFiles { identity: None, ..rig.client.clone() }).unwrap();
+    let anybody = ServerFiles { clients: ClientAuth::None, ..rig.server.clone() };
+    let server = ServerTls::watch(anybody, BOTH).unwrap();
+    assert_eq!(kind(&client, &server).await, rustls::HandshakeKind::Full);
+    assert_eq!(kind(&client, &server).await, rustls::HandshakeKind::Resumed);
 
-    // Only the authorities changed: who was verified against the old ones is verified anew.
-    let strangers = Authority::new();
-    rig.folder.write("ca.crt", &strangers.pem());
-    // It is the client's CA file too.
+    // Only the authorities changed: the server that was verified against the old ones is verified anew.
+    rig.folder.write("ca.crt", &Authority::new().pem());
     client.newer_than(0).await;
-    for round in 0.. {
-        if !agree(&client, &server).await {
-            break;
+    assert!(!agree(&client, &server).await);
+}
+
+async fn kind(client: &ClientTls, server: &ServerTls) -> rustls::HandshakeKind {
+    let (_, stream) = meet(client, server, "plugin.test", alpn::GRPC).await;
+    stream.unwrap().get_ref().1.handshake_kind().unwrap()
+}
+
+#[tokio::test]
+async fn who_has_to_have_a_certificate_shows_it_every_time() {
+    let rig = rig();
+    let client = ClientTls::watch(rig.client.clone()).unwrap();
+    let ClientAuth::Required(ca) = rig.server.clients.clone() else { unreachable!() };
+    for clients in [ClientAuth::Required(ca.clone()), ClientAuth::Optional(ca)] {
+        let server = ServerTls::watch(ServerFiles { clients, ..rig.server.clone() }, BOTH).unwrap();
+        for _ in 0..3 {
+            assert_eq!(kind(&client, &server).await, rustls::HandshakeKind::Full);
         }
-        assert!(round < 1000, "the server still takes them");
-        tokio::time::sleep(INTERVAL).await;
     }
+}
+
+#[tokio::test]
+async fn a_certificate_that_may_be_left_out_must_be_right_where_there_is_one() {
+    let rig = rig();
+    let ClientAuth::Required(ca) = rig.server.clients.clone() else { unreachable!() };
+    let files = ServerFiles { clients: ClientAuth::Optional(ca), ..rig.server.clone() };
+    let server = ServerTls::watch(files, BOTH).unwrap();
+    let expired = |params: &mut CertificateParams| {
+        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+    };
+    for (name, identity) in [
+        ("stranger", Authority::new().identity(&["proxy.test"], |_| {})),
+        ("expired", rig.authority.identity(&["proxy.test"], expired)),
+    ] {
+        let identity = Some(rig.folder.identity(name, &identity));
+        let client = ClientTls::watch(ClientFiles { identity, ..rig.client.clone() }).unwrap();
+        assert!(!agree(&client, &server).await, "{name}");
+    }
+    for files in [ClientFiles { identity: None, ..rig.client.clone() }, rig.client.clone()] {
+        assert!(agree(&ClientTls::watch(files).unwrap(), &server).await);
+    }
+}
+
+/// The peer reads the alert only if the socket is closed with care.
+#[tokio::test]
+async fn a_connection_that_is_refused_comes_back_with_its_alert() {
+    let server = ServerTls::watch(rig().server, BOTH).unwrap();
+    let (mut near, far) = duplex(1 << 10);
+    near.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let (_, far) = server.accept_or_return(far).await.unwrap_err();
+    drop(far);
+    let mut alert = Vec::new();
+    near.read_to_end(&mut alert).await.unwrap();
+    // RFC 8446 section 5.1: the content type `alert`.
+    assert_eq!(alert.first(), Some(&21), "{alert:?}");
 }

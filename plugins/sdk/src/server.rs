@@ -20,7 +20,7 @@ mod tests;
 
 pub use adapter::Adapter;
 pub use listen::{Address, BindError, Listener};
-pub use prism_tls::{IdentityFiles, ServerFiles, TlsError};
+pub use prism_tls::{ClientAuth, IdentityFiles, ServerFiles, TlsError};
 
 use phase::{Phase, reached};
 use prism_plugin_abi::Plugin;
@@ -98,9 +98,10 @@ impl ServeOptions {
         const FILES: [&str; 3] =
             ["PRISM_PLUGIN_TLS_CERT", "PRISM_PLUGIN_TLS_KEY", "PRISM_PLUGIN_TLS_CLIENT_CA"];
         options.tls = match FILES.map(|name| var(name).map(PathBuf::from)) {
-            [Some(certificates), Some(key), client_ca @ Some(_)] => {
-                Some(ServerFiles { identity: IdentityFiles { certificates, key }, client_ca })
-            }
+            [Some(certificates), Some(key), Some(ca)] => Some(ServerFiles {
+                identity: IdentityFiles { certificates, key },
+                clients: ClientAuth::Required(ca),
+            }),
             [None, None, None] => None,
             found => {
                 let missing = FILES.into_iter().zip(found).find(|(_, found)| found.is_none());
