@@ -74,11 +74,13 @@ fn not_built(name: &str) -> String {
     format!("filter `{name}` is not built yet")
 }
 
-/// The filters' settings by name. Nothing written after the name means its defaults.
+/// The filters' settings by name. Nothing written after the name means its defaults, where it has them for every key.
 fn settings(filters: &FilterSchemas) -> Map<String, Value> {
     let built = filters.iter().map(|filter| {
         let settings = json!({ "$ref": format!("#/$defs/{PREFIX}{}", filter.name) });
-        (filter.name.to_owned(), json!({ "anyOf": [settings, { "type": "null" }] }))
+        let optional = filter.required().next().is_none();
+        let settings = if optional { json!({ "anyOf": [settings, { "type": "null" }] }) } else { settings };
+        (filter.name.to_owned(), settings)
     });
     let missing = missing(filters)
         .map(|name| (name.to_owned(), json!({ "type": ["object", "null"], NOT_BUILT: not_built(name) })));

@@ -106,8 +106,8 @@ pub struct ConnectionLimits {
     /// stays below the descriptors that a service is commonly allowed.
     #[schemars(extend("minimum" = 1, "maximum" = 10_000_000))]
     pub max_connections: usize,
-    /// From accepting a connection until its protocol is known and its preface read. Bounds what a
-    /// client holds that never says anything.
+    /// From accepting a connection until its protocol is known and its preface read, the TLS handshake
+    /// included. Bounds what a client holds that never says anything.
     pub handshake_timeout: Duration,
     /// How long a stream or body that has something pending may make no progress before it is cut: bytes
     /// without window, or an unfinished message. Silence between messages is no stall.

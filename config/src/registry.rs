@@ -25,7 +25,7 @@ pub struct FilterSchema {
     pub name: &'static str,
     /// When it runs.
     pub phase: Phase,
-    /// The JSON schema of its settings: an object without required keys.
+    /// The JSON schema of its settings: an object. One with required keys cannot be written as its name alone.
     pub schema: Value,
     /// What is wrong with settings that fit the schema.
     pub check: CheckSettings,
@@ -65,6 +65,13 @@ impl SettingProblem {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+impl FilterSchema {
+    /// The keys that its settings must have.
+    pub(crate) fn required(&self) -> impl Iterator<Item = &str> {
+        self.schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
     }
 }
 

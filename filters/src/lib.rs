@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod registry;
 mod reject;
 mod text;
+pub mod tls;
 pub mod trace;
 
 pub use body::Body;

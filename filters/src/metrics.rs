@@ -36,6 +36,7 @@ pub struct Metrics {
     connections: IntGaugeVec,
     connections_total: IntCounterVec,
     connections_refused: IntCounterVec,
+    tls_handshakes_failed: IntCounterVec,
     /// Lines that the access log could not take.
     pub access_log_dropped: IntCounter,
     /// The version of the running configuration.
@@ -81,6 +82,8 @@ pub struct ConnectionMetrics {
     pub accepted: IntCounter,
     /// Closed at once because the listener had its fill.
     pub refused: IntCounter,
+    /// Ended in the TLS handshake, after their first byte.
+    pub tls_failed: IntCounter,
 }
 
 impl Metrics {
@@ -122,6 +125,11 @@ impl Metrics {
             connections_refused: add.counters(
                 "prism_connections_refused_total",
                 "Client connections closed at once because limits.max_connections was reached.",
+                &["listener"],
+            )?,
+            tls_handshakes_failed: add.counters(
+                "prism_tls_handshakes_failed_total",
+                "Client connections that ended in their TLS handshake, after their first byte.",
                 &["listener"],
             )?,
             access_log_dropped: IntCounter::new(
@@ -179,6 +187,7 @@ impl Metrics {
             open: self.connections.with_label_values(&[name]),
             accepted: self.connections_total.with_label_values(&[name]),
             refused: self.connections_refused.with_label_values(&[name]),
+            tls_failed: self.tls_handshakes_failed.with_label_values(&[name]),
         }
     }
 

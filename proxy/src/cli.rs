@@ -1,8 +1,7 @@
 //! The command line around the proxy, for this binary and for others that link more filters and plugins in.
 
 use crate::{
-    Builtins, ConfigFile, Options, Proxy, Refusal, check_files, config_registry, log_outcome, run_on_threads,
-    watch,
+    Builtins, ConfigFile, Options, Proxy, check_files, config_registry, log_outcome, run_on_threads, watch,
 };
 use clap::{Parser, Subcommand};
 use prism_config::Source;
@@ -69,10 +68,10 @@ pub fn run(filters: Registry, builtins: Builtins) -> ExitCode {
 
 fn check(path: &Path, filters: &Registry, builtins: &Builtins) -> ExitCode {
     let registry = config_registry(filters, builtins);
-    let checked = ConfigFile::new(path)
-        .read()
-        .and_then(|source| prism_config::parse(&source, &registry).map_err(Refusal::from))
-        .and_then(|config| check_files(&config));
+    let checked = ConfigFile::new(path).read().and_then(|source| {
+        let config = prism_config::parse(&source, &registry)?;
+        check_files(&config, &source.base_dir)
+    });
     match checked {
         Ok(_) => print(format_args!("{}: ok\n", path.display())),
         Err(refusal) => fail(format_args!("{refusal}\n")),

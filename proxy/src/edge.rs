@@ -9,7 +9,8 @@ use crate::{
 use arc_swap::ArcSwap;
 
 use prism_plugin_host::WorkerLocal;
-use std::{rc::Rc, sync::Arc, time::Duration};
+use prism_tls::ServerTls;
+use std::{io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 /// The limits that a connection keeps to, from its first byte to its last: those of the configuration that
@@ -100,6 +101,16 @@ impl Edge {
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// What a connection that begins now is encrypted with, if it is.
+    pub(crate) fn tls(&self) -> Option<Arc<ServerTls>> {
+        self.listener.tls()
+    }
+
+    /// A connection ended in its TLS handshake.
+    pub(crate) fn handshake_failed(&self, peer: Option<SocketAddr>, error: &io::Error) {
+        self.listener.handshake_failed(peer, error);
     }
 
     pub(crate) fn worker(&self) -> &WorkerLocal {

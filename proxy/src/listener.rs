@@ -5,13 +5,18 @@ use crate::{
     snapshot::{ListenerState, Snapshot},
     worker::{Incoming, WorkerHandle},
 };
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use prism_filters::metrics::ConnectionMetrics;
-use prism_platform::{Accepted, Listener, time};
+use prism_platform::{
+    Accepted, Listener,
+    time::{self, Instant},
+};
+use prism_tls::ServerTls;
 use std::{
     io,
+    net::SocketAddr,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -22,11 +27,17 @@ use tokio::sync::watch;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListenerId(pub u32);
 
+/// How often a failed TLS handshake is said in the log: enough to see what is wrong, too seldom for strangers to fill a disk.
+const SAY_FAILURES_EVERY: Duration = Duration::from_secs(1);
+
 /// What connections, workers and the accept loop share of one listener.
 pub(crate) struct ListenerHandle {
     id: ListenerId,
     name: Arc<str>,
     limits: ArcSwap<Limits>,
+    tls: ArcSwapOption<ServerTls>,
+    /// When a failed handshake was last said in the log.
+    failure_said: Mutex<Option<Instant>>,
     max_connections: AtomicUsize,
     open: AtomicUsize,
     metrics: ConnectionMetrics,
@@ -36,7 +47,7 @@ pub(crate) struct ListenerHandle {
 }
 
 impl ListenerHandle {
-    /// A listener that takes connections under these limits.
+    /// A listener that takes connections under these limits, in clear.
     #[must_use]
     pub(crate) fn new(
         id: ListenerId,
@@ -49,6 +60,8 @@ impl ListenerHandle {
             id,
             name,
             limits: ArcSwap::from_pointee(limits),
+            tls: ArcSwapOption::empty(),
+            failure_said: Mutex::default(),
             max_connections: max_connections.into(),
             open: AtomicUsize::new(0),
             metrics,
@@ -74,6 +87,29 @@ impl ListenerHandle {
     pub(crate) fn set_limits(&self, limits: Limits, max_connections: usize) {
         self.limits.store(Arc::new(limits));
         self.max_connections.store(max_connections, Ordering::Relaxed);
+    }
+
+    pub(crate) fn tls(&self) -> Option<Arc<ServerTls>> {
+        self.tls.load_full()
+    }
+
+    /// What connections that come from now on are encrypted with, if they are.
+    pub(crate) fn set_tls(&self, tls: Option<Arc<ServerTls>>) {
+        self.tls.store(tls);
+    }
+
+    /// Counts it, and says some of them in the log.
+    pub(crate) fn handshake_failed(&self, peer: Option<SocketAddr>, error: &io::Error) {
+        self.metrics.tls_failed.inc();
+        let now = Instant::now();
+        let mut said = self.failure_said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_some_and(|said| now < said + SAY_FAILURES_EVERY) {
+            return;
+        }
+        *said = Some(now);
+        drop(said);
+        let peer = peer.map(tracing::field::display);
+        tracing::info!(listener = &*self.name, peer, %error, "TLS handshake failed");
     }
 
     pub(crate) fn draining(&self) -> watch::Receiver<bool> {

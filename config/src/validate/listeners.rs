@@ -7,7 +7,7 @@ use crate::{
     admin::Admin,
     listener::{DEFAULT_CHAIN, Listener},
     problem::Position,
-    registry::Phase,
+    registry::{FilterSchema, Phase},
     tree::{Node, NodeValue},
     units::ByteSize,
 };
@@ -17,6 +17,8 @@ struct Filter<'a> {
     name: &'a str,
     at: Position,
     phase: Option<Phase>,
+    /// Nothing but its name is written.
+    bare: bool,
 }
 
 pub(super) fn check(document: &Node, namespaces: &Names<'_>, context: &mut Context<'_>) {
@@ -90,8 +92,12 @@ fn address(
 
 fn chain<'a>(listener: &'a Node, context: &Context<'_>) -> Vec<Filter<'a>> {
     let Some(filters) = listener.get("filters") else {
-        let known =
-            |name: &&'static str| Filter { name, at: listener.at, phase: context.registry.phase(name) };
+        let known = |name: &&'static str| Filter {
+            name,
+            at: listener.at,
+            phase: context.registry.phase(name),
+            bare: true,
+        };
         return DEFAULT_CHAIN.iter().map(known).collect();
     };
     let read = |node: &'a Node| {
@@ -100,7 +106,8 @@ fn chain<'a>(listener: &'a Node, context: &Context<'_>) -> Vec<Filter<'a>> {
             (_, [entry]) => (entry.key.as_str(), entry.at),
             _ => ("", node.at),
         };
-        Filter { name, at, phase: context.registry.phase(name) }
+        let bare = matches!(node.value, NodeValue::String(_));
+        Filter { name, at, phase: context.registry.phase(name), bare }
     };
     filters.items().iter().map(read).collect()
 }
@@ -113,6 +120,13 @@ fn order(listener: &Node, chain: &[Filter<'_>], path: &str, context: &mut Contex
         let path = format!("{path}[{index}]");
         if filter.phase.is_some() {
             names.declare(filter.name, filter.at, path.clone(), context.problems);
+        }
+        let schema = context.registry.filters().get(filter.name).filter(|_| filter.bare);
+        let required: Vec<&str> = schema.into_iter().flat_map(FilterSchema::required).collect();
+        if !required.is_empty() {
+            let message = format!("`{}` has no defaults for `{}`", filter.name, required.join("` and `"));
+            let hint = format!("write `- {}: {{ {} }}`", filter.name, required.join(": …, ") + ": …");
+            context.problems.invalid(filter.at, path.clone(), message, Some(hint));
         }
         match filter.phase {
             Some(Phase::Request) => request = request.or(Some(filter.name)),

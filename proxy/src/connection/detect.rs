@@ -1,4 +1,4 @@
-//! HTTP/2 or HTTP/1.1, told by the first bytes ("prior knowledge", RFC 9113 §3.3).
+//! HTTP/2 or HTTP/1.1, told by the first bytes ("prior knowledge", RFC 9113 §3.3), where no handshake has told it before.
 
 use super::linger::Lingering;
 use bytes::{Buf, Bytes, BytesMut};
@@ -101,6 +101,13 @@ impl AsyncWrite for Replay {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl From<Lingering> for Replay {
+    /// Nothing was read yet.
+    fn from(io: Lingering) -> Self {
+        Self { seen: Bytes::new(), io }
     }
 }
 

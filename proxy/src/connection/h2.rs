@@ -14,7 +14,10 @@ use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use prism_config::Http2;
 use prism_filters::{Body, body::Drain};
-use prism_platform::{WindowGrowth, Windows, time::timeout};
+use prism_platform::{
+    WindowGrowth, Windows,
+    time::{Instant, timeout_at},
+};
 use std::{
     future::{Future, poll_fn},
     net::SocketAddr,
@@ -24,13 +27,13 @@ use std::{
     task::{Context, Poll},
 };
 
-pub(super) async fn serve(edge: Rc<Edge>, io: Replay, peer: Option<SocketAddr>) {
+pub(super) async fn serve(edge: Rc<Edge>, io: Replay, peer: Option<SocketAddr>, deadline: Instant) {
     let limits = edge.limits();
     let reads = io.reads();
     let (io, turn) = Batched::new(io);
     let handshake = builder(&limits.http2).handshake::<_, Bytes>(io);
     // Boxed, or its room would stay part of this future for as long as the connection lives.
-    let handshake = Box::pin(timeout(limits.handshake_timeout, handshake));
+    let handshake = Box::pin(timeout_at(deadline, handshake));
     let Ok(Ok(mut connection)) = handshake.await else { return };
     let mut clock = Clock::new(&limits.http2, limits.idle_timeout, connection.ping_pong(), reads);
     let unread = Unread::new();

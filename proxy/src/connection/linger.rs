@@ -2,17 +2,17 @@
 //!
 //! A socket that is closed while received bytes are unread sends RST, and an RST makes the peer throw away
 //! what it has not read yet: the answer, or the GOAWAY that says why (RFC 9112 §9.6, "lingering close").
-//! So, however a connection ends, its socket's sending side is closed (FIN), and what still arrives is read
-//! and thrown away for a moment.
+//! So, however a connection ends, its socket's sending side is closed (FIN; in TLS after a `close_notify`), and what still
+//! arrives is read and thrown away for a moment.
 
-use prism_filters::body::Stall;
-use prism_platform::{Io, time};
+use super::socket::Socket;
+use prism_platform::time;
 use std::{
     cell::{Cell, RefCell},
     io::{self, IoSlice},
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 use tokio::{
@@ -42,7 +42,7 @@ impl Linger {
         Self { time, sockets: RefCell::new(JoinSet::new()) }
     }
 
-    fn take(&self, mut io: Io) {
+    fn take(&self, mut io: Socket) {
         let mut sockets = self.sockets.borrow_mut();
         while sockets.try_join_next().is_some() {}
         if sockets.len() >= MOST {
@@ -54,6 +54,8 @@ impl Linger {
                 if io.shutdown().await.is_err() {
                     return;
                 }
+                // Nobody looks at it, so nobody decrypts it.
+                let mut io = io.into_wire();
                 let mut scratch = [0; 4096];
                 let mut read = 0;
                 while let Ok(count @ 1..) = io.read(&mut scratch).await {
@@ -75,44 +77,30 @@ impl Linger {
     }
 }
 
-/// A connection that lingers when it is dropped, and that gives up on a peer that reads nothing.
+/// A connection that lingers when it is dropped.
 pub(super) struct Lingering {
-    io: Option<Io>,
+    io: Option<Socket>,
     linger: Rc<Linger>,
-    /// Bytes that the socket does not take hold memory, whichever protocol they belong to. HTTP/2's windows
-    /// are watched per stream; this is for a peer that does not read the connection at all, and for HTTP/1.1.
-    unwritten: Stall,
-    reads: Rc<Cell<u64>>,
-    peer_closed: bool,
 }
 
 impl Lingering {
-    pub(super) fn new(io: Io, linger: Rc<Linger>, stall_timeout: Duration) -> Self {
-        let unwritten = Stall::new(stall_timeout);
-        Self { io: Some(io), linger, unwritten, reads: Rc::default(), peer_closed: false }
+    pub(super) fn new(io: Socket, linger: Rc<Linger>) -> Self {
+        Self { io: Some(io), linger }
     }
 
+    /// See [`super::socket::Watched::reads`].
     pub(super) fn reads(&self) -> Rc<Cell<u64>> {
-        Rc::clone(&self.reads)
+        self.io.as_ref().map(Socket::reads).unwrap_or_default()
     }
 
-    /// See [`Io::cork`].
+    /// See [`prism_platform::Io::cork`].
     pub(super) fn cork(&self, on: bool) {
         if let Some(io) = &self.io {
             io.cork(on);
         }
     }
 
-    fn watched(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
-            self.unwritten.progress();
-            return written;
-        }
-        ready!(self.unwritten.poll_waiting(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-
-    fn io(&mut self) -> io::Result<Pin<&mut Io>> {
+    fn io(&mut self) -> io::Result<Pin<&mut Socket>> {
         self.io.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }
@@ -120,7 +108,7 @@ impl Lingering {
 impl Drop for Lingering {
     fn drop(&mut self) {
         if let Some(io) = self.io.take()
-            && !self.peer_closed
+            && !io.peer_closed()
         {
             self.linger.take(io);
         }
@@ -133,22 +121,13 @@ impl AsyncRead for Lingering {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = self.io()?.poll_read(cx, buf);
-        match &polled {
-            Poll::Ready(Ok(())) if buf.filled().len() > before => self.reads.set(self.reads.get() + 1),
-            // End of stream or error: there is nothing left that could be unread.
-            Poll::Ready(_) if buf.remaining() > 0 => self.peer_closed = true,
-            _ => {}
-        }
-        polled
+        self.io()?.poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Lingering {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = self.io()?.poll_write(cx, buf);
-        self.watched(cx, written)
+        self.io()?.poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -156,12 +135,11 @@ impl AsyncWrite for Lingering {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = self.io()?.poll_write_vectored(cx, bufs);
-        self.watched(cx, written)
+        self.io()?.poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.as_ref().is_some_and(Io::is_write_vectored)
+        self.io.as_ref().is_some_and(Socket::is_write_vectored)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

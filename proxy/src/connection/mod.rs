@@ -1,4 +1,5 @@
-//! One client connection, from its first byte to its last: which protocol it speaks, and serving it.
+//! One client connection, from its first byte to its last: TLS where the listener has it, which protocol it speaks, and
+//! serving it.
 
 mod batch;
 mod clock;
@@ -6,28 +7,49 @@ mod detect;
 mod h1;
 mod h2;
 mod linger;
+mod socket;
 mod stream;
+mod tls;
 mod unread;
 
 pub(crate) use linger::Linger;
+pub(crate) use tls::PROTOCOLS;
 
 use crate::edge::Edge;
 use detect::{Detected, detect};
-use prism_platform::{Io, time};
+use linger::Lingering;
+use prism_platform::{
+    Io,
+    time::{Instant, timeout_at},
+};
+use socket::{Socket, Watched};
 use std::{net::SocketAddr, rc::Rc};
+use tls::Agreed;
 
 /// Serves a connection until it ends. Dropping the future cuts it.
 pub(crate) async fn serve(edge: Rc<Edge>, io: Io, peer: Option<SocketAddr>) {
-    let limits = edge.limits();
-    let io = linger::Lingering::new(io, Rc::clone(edge.linger()), limits.stall_timeout);
+    // One for everything until the protocol runs: a peer that has several steps to take gets no more time for that.
+    let deadline = Instant::now() + edge.limits().handshake_timeout;
     // Boxed like the handshakes that follow: what only the first moments need takes no room later.
-    let detected = match Box::pin(time::timeout(limits.handshake_timeout, detect(io))).await {
-        Ok(Ok(detected)) => detected,
+    match Box::pin(begin(&edge, io, peer, deadline)).await {
+        Some(Detected::Http2(io)) => h2::serve(edge, io, peer, deadline).await,
+        Some(Detected::Http1(io)) => h1::serve(edge, io, peer).await,
         // Nothing usable came, or it did not come in time: nobody is there to be told why.
-        Ok(Err(_)) | Err(_) => return,
+        None => {}
+    }
+}
+
+/// Finds out what the connection speaks.
+async fn begin(edge: &Edge, io: Io, peer: Option<SocketAddr>, deadline: Instant) -> Option<Detected> {
+    let io = Watched::new(io, edge.limits().stall_timeout);
+    let (socket, agreed) = match edge.tls() {
+        None => (Socket::Plain(io), Agreed::Nothing),
+        Some(tls) => tls::handshake(&tls, io, edge, peer, deadline).await?,
     };
-    match detected {
-        Detected::Http2(io) => h2::serve(edge, io, peer).await,
-        Detected::Http1(io) => h1::serve(edge, io, peer).await,
+    let io = Lingering::new(socket, Rc::clone(edge.linger()));
+    match agreed {
+        Agreed::Http2 => Some(Detected::Http2(io.into())),
+        Agreed::Http1 => Some(Detected::Http1(io.into())),
+        Agreed::Nothing => timeout_at(deadline, detect(io)).await.ok()?.ok(),
     }
 }

@@ -3,6 +3,7 @@
 use super::{
     Control, LibraryError, Mode, Refusal,
     libraries::{Libraries, Needed, load_all},
+    tls::{self, ListenerTlsError},
     transport::{tls_error, transport},
 };
 use crate::{
@@ -17,7 +18,7 @@ use prism_filters::BuildContext;
 use prism_platform::{Address, BindOptions, Listener, time::Instant};
 use prism_plugin_abi::{Credentials, Kind};
 use prism_plugin_host::{Held, InstanceSpec, NamespaceSlot, PluginSpec};
-use prism_tls::TlsError;
+use prism_tls::{ServerTls, TlsError};
 use std::{
     collections::{BTreeMap, HashMap},
     io,
@@ -70,6 +71,9 @@ pub enum BuildError {
         /// Why not.
         source: Box<TlsError>,
     },
+    /// What a listener's connections are to be encrypted with cannot be used.
+    #[error(transparent)]
+    ListenerTls(#[from] ListenerTlsError),
     /// A setting that is read once, at the start.
     #[error("`{0}` is read only at the start: restart the proxy to change it, or set it back")]
     NeedsRestart(&'static str),
@@ -82,6 +86,7 @@ impl BuildError {
             Self::Bind { .. } => "listeners",
             Self::Filter(error) => &error.path,
             Self::Header { path, .. } => path,
+            Self::ListenerTls(error) => &error.path,
             Self::Library(_) | Self::Tls { .. } => "plugins",
             Self::NeedsRestart(key) => key,
         }
@@ -95,6 +100,8 @@ pub(super) struct Built {
     pub(super) next_listener: u32,
     pub(super) new_sockets: Vec<(Arc<ListenerHandle>, Box<dyn Listener>)>,
     pub(super) new_limits: Vec<(Arc<ListenerHandle>, Limits, usize)>,
+    /// What every listener encrypts with, if it does.
+    pub(super) tls: Vec<(Arc<ListenerHandle>, Option<Arc<ServerTls>>)>,
     pub(super) libraries: Libraries,
     pub(super) plugins: BTreeMap<String, Arc<PluginSpec>>,
     pub(super) slots: BTreeMap<String, Arc<NamespaceSlot>>,
@@ -131,6 +138,7 @@ pub(super) async fn build(
     let mut next_listener = control.running.next_listener;
     let (mut new_sockets, mut new_limits) = (Vec::new(), Vec::new());
     let mut states = HashMap::new();
+    let mut secured = Vec::new();
     let before = control.snapshots.load_full();
 
     for (index, listener) in config.listeners.iter().enumerate() {
@@ -158,6 +166,10 @@ pub(super) async fn build(
                 handle
             }
         };
+        match tls::secure(listener, index, base_dir, handle.tls()).await {
+            Ok(tls) => secured.push((Arc::clone(&handle), tls)),
+            Err(error) => errors.push(error.into()),
+        }
         let previous = before.listener(handle.id()).map(|state| state.chains());
         match state(control, listener, index, base_dir, previous) {
             Ok(state) => {
@@ -186,7 +198,18 @@ pub(super) async fn build(
     // Only what is away can go wrong from here on, and that stops nobody's change who does not ask for it.
     let Namespaces { slots, views, held } = namespaces(control, config, &plugins, mode).await;
     let snapshot = Snapshot::new(version, Arc::clone(config), states, views);
-    Ok(Built { snapshot, listeners, next_listener, new_sockets, new_limits, libraries, plugins, slots, held })
+    Ok(Built {
+        snapshot,
+        listeners,
+        next_listener,
+        new_sockets,
+        new_limits,
+        tls: secured,
+        libraries,
+        plugins,
+        slots,
+        held,
+    })
 }
 
 fn state(

@@ -6,6 +6,7 @@ mod file;
 mod libraries;
 mod queue;
 mod report;
+mod tls;
 mod transport;
 
 pub use file::{ConfigFile, watch};
@@ -28,7 +29,7 @@ use prism_filters::{Registry, metrics::Metrics};
 use prism_platform::{Platform, time};
 use prism_plugin_host::{NamespaceSlot, PluginSpec, SupervisionOptions};
 use prism_plugin_loader::Generations;
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 
 /// What everything that configures has in common.
@@ -199,6 +200,10 @@ impl Control {
                 spec.poll_metrics_every(plugin.metrics_interval.get());
             }
         }
+        // Before a new listener takes its first connection, and for those that come from now on to a running one.
+        for (handle, tls) in built.tls {
+            handle.set_tls(tls);
+        }
         for (handle, socket) in built.new_sockets {
             self.accepting.spawn(listener::accept(handle, socket, Arc::clone(&self.workers)));
         }
@@ -296,17 +301,19 @@ pub fn config_registry(filters: &Registry, builtins: &Builtins) -> prism_config:
     for schema in filters.schemas() {
         schemas.insert(schema);
     }
+    schemas.insert(prism_filters::tls::schema());
     schemas.insert(crate::dispatch::schema());
     prism_config::Registry::new(schemas, builtins.names())
 }
 
 /// Checks the files that a configuration names, for `prism-edge check`: plugin libraries, of which nothing runs, and
-/// certificates. Blocks.
+/// certificates. `base_dir` is where its relative paths start. Blocks.
 ///
 /// # Errors
 /// What is wrong with them, all at once.
-pub fn check_files(config: &Config) -> Result<(), Refusal> {
-    let mut errors = libraries::check_all(config);
+pub fn check_files(config: &Config, base_dir: &Path) -> Result<(), Refusal> {
+    let mut errors = tls::check(config, base_dir);
+    errors.extend(libraries::check_all(config));
     errors.extend(transport::check(config));
     if errors.is_empty() { Ok(()) } else { Err(Refusal::Build(errors)) }
 }

@@ -2,6 +2,7 @@ use super::*;
 use crate::connection::{
     detect::{Detected, detect},
     linger::{Linger, Lingering},
+    socket::{self, Watched},
 };
 use prism_platform::{BindOptions, Io, Platform};
 use socket2::Socket;
@@ -18,7 +19,8 @@ async fn connected() -> (Batched, Turn, Socket, Io) {
     let Io::Tcp(stream) = &io else { panic!("a TCP listener") };
     let socket = Socket::from(stream.as_fd().try_clone_to_owned().unwrap());
     let linger = Rc::new(Linger::new(Duration::from_secs(1)));
-    let detected = detect(Lingering::new(io, linger, Duration::from_secs(30))).await.unwrap();
+    let io = socket::Socket::Plain(Watched::new(io, Duration::from_secs(30)));
+    let detected = detect(Lingering::new(io, linger)).await.unwrap();
     let Detected::Http2(io) = detected else { panic!("the preface of HTTP/2") };
     let (batched, turn) = Batched::new(io);
     (batched, turn, socket, client)

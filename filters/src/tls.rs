@@ -1,0 +1,132 @@
+//! TLS at the listener: how it is configured. The handshake is the connection's, before there is any request.
+
+use prism_config::{FilterSchema, Phase};
+use prism_tls::{IdentityFiles, ServerFiles};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Its name in configuration.
+pub const NAME: &str = "tls";
+
+/// Encrypts the listener's connections: TLS 1.2 and 1.3, HTTP/2 or HTTP/1.1 as the client asks for (ALPN). Nothing in
+/// clear is taken any more. The files are looked at every two seconds: renewed ones are used together or not at all, for
+/// new connections.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Tls")]
+pub struct Settings {
+    /// PEM file: the listener's certificate, then those that lead to its CA. Relative to the configuration file.
+    cert: PathBuf,
+    /// PEM file: its private key, not encrypted. Relative to the configuration file.
+    key: PathBuf,
+    /// PEM file: the authorities, one of which must have signed a client's certificate; no others are trusted. Relative to
+    /// the configuration file. Without it no client is asked for a certificate.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    client_ca: Option<PathBuf>,
+    /// Whether clients need a certificate. By default `required` where there is a `client_ca`, because a listener that
+    /// names who may come is meant for nobody else; else `none`.
+    #[serde(default)]
+    #[schemars(with = "ClientAuth")]
+    client_auth: Option<ClientAuth>,
+}
+
+/// Whether clients need a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum ClientAuth {
+    /// Whoever has none, or not a right one, is refused in the handshake.
+    Required,
+    /// One may be left out; one that is there must be right.
+    Optional,
+    /// Nobody is asked.
+    None,
+}
+
+/// Why settings make no sense, though each key is right by itself.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// Certificates are asked for, and none could be right.
+    #[error(
+        "`client_auth` asks for certificates, so it needs a `client_ca`: add one, or set `client_auth: none`"
+    )]
+    NoClientCa,
+    /// It looks like protection and does nothing.
+    #[error("`client_ca` does nothing with `client_auth: none`: remove it, or set `required` or `optional`")]
+    IdleClientCa,
+    /// They do not fit the schema that they were checked against.
+    #[error("{0}")]
+    Invalid(#[from] serde_json::Error),
+}
+
+/// How configuration knows the filter.
+#[must_use]
+pub fn schema() -> FilterSchema {
+    FilterSchema { name: NAME, phase: Phase::Connection, schema: schemars::schema_for!(Settings).to_value() }
+}
+
+/// The files that settings name; relative paths start at `base_dir`.
+///
+/// # Errors
+/// The settings contradict each other.
+pub fn files(settings: &Value, base_dir: &Path) -> Result<ServerFiles, SettingsError> {
+    let Settings { cert, key, client_ca, client_auth } = Settings::deserialize(settings)?;
+    let path = |path: PathBuf| base_dir.join(path);
+    let clients = match (client_ca, client_auth) {
+        (Some(ca), None | Some(ClientAuth::Required)) => prism_tls::ClientAuth::Required(path(ca)),
+        (Some(ca), Some(ClientAuth::Optional)) => prism_tls::ClientAuth::Optional(path(ca)),
+        (Some(_), Some(ClientAuth::None)) => return Err(SettingsError::IdleClientCa),
+        (None, None | Some(ClientAuth::None)) => prism_tls::ClientAuth::None,
+        (None, Some(ClientAuth::Required | ClientAuth::Optional)) => return Err(SettingsError::NoClientCa),
+    };
+    Ok(ServerFiles { identity: IdentityFiles { certificates: path(cert), key: path(key) }, clients })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prism_tls::ClientAuth as Clients;
+    use serde_json::json;
+
+    fn clients(mut settings: Value) -> Result<Clients, String> {
+        settings["cert"] = "a.crt".into();
+        settings["key"] = "/b.key".into();
+        let files = files(&settings, Path::new("/etc/prism")).map_err(|error| error.to_string())?;
+        assert_eq!(files.identity.certificates, Path::new("/etc/prism/a.crt"));
+        assert_eq!(files.identity.key, Path::new("/b.key"));
+        Ok(files.clients)
+    }
+
+    #[test]
+    fn a_client_ca_is_there_to_be_used() {
+        let ca = || PathBuf::from("/etc/prism/ca.crt");
+        let ok = |settings| clients(settings).unwrap();
+        assert_eq!(ok(json!({})), Clients::None);
+        assert_eq!(ok(json!({"client_auth": "none"})), Clients::None);
+        assert_eq!(ok(json!({"client_ca": "ca.crt"})), Clients::Required(ca()));
+        assert_eq!(ok(json!({"client_ca": "ca.crt", "client_auth": "required"})), Clients::Required(ca()));
+        assert_eq!(ok(json!({"client_ca": "ca.crt", "client_auth": "optional"})), Clients::Optional(ca()));
+        for (settings, said) in [
+            (json!({"client_auth": "required"}), "needs a `client_ca`"),
+            (json!({"client_auth": "optional"}), "needs a `client_ca`"),
+            (json!({"client_ca": "ca.crt", "client_auth": "none"}), "does nothing"),
+            (json!({"client_auth": "Required"}), "unknown variant"),
+            (json!({"client_auth": true}), "invalid type"),
+            (json!({"client_ca": 1}), "invalid type"),
+            (json!({"crl": "a.crl"}), "unknown field"),
+        ] {
+            let refused = clients(settings.clone()).unwrap_err();
+            assert!(refused.contains(said), "{settings}: {refused}");
+        }
+    }
+
+    #[test]
+    fn unknown_settings_are_refused() {
+        let schema = schema().schema;
+        assert_eq!(schema["additionalProperties"], Value::Bool(false));
+        assert_eq!(schema["required"], json!(["cert", "key"]));
+    }
+}
