@@ -7,7 +7,11 @@ use h2::{
     client::{self, SendRequest},
 };
 use http::{HeaderMap, Request, StatusCode};
-use tokio::{net::TcpStream, task::JoinHandle};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    task::JoinHandle,
+};
 use tonic::{Code, Status};
 
 /// A connection.
@@ -65,6 +69,18 @@ pub async fn connect_with(port: u16, builder: &client::Builder) -> Connection {
     socket.set_nodelay(true).unwrap();
     let (send, connection) = builder.handshake::<_, Bytes>(socket).await.unwrap();
     Connection { send, driver: tokio::spawn(connection) }
+}
+
+/// Speaks HTTP/2 on a connection that is there: in clear, or encrypted.
+///
+/// # Errors
+/// The peer broke it off.
+pub async fn over<S>(io: S) -> Result<Connection, h2::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (send, connection) = client::Builder::new().handshake::<_, Bytes>(io).await?;
+    Ok(Connection { send, driver: tokio::spawn(connection) })
 }
 
 /// A gRPC call's head.

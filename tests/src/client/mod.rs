@@ -4,4 +4,5 @@ pub mod curl;
 pub mod grpc;
 pub mod http2;
 pub mod raw;
+pub mod tls;
 pub mod web;

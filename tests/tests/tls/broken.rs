@@ -1,0 +1,143 @@
+//! What is no handshake, or none that ends, costs its connection and nothing else.
+
+use crate::{failed, own, pki, serves, start};
+use prism_tests::{
+    Proxy, Signal,
+    client::{
+        raw,
+        tls::{client_hello, connect},
+    },
+    wait,
+};
+use prism_tls::alpn;
+use std::{
+    io::Write,
+    net::TcpStream,
+    thread,
+    time::{Duration, Instant},
+};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_text_and_garbage_are_closed_without_an_answer() {
+    let (_pki, proxy, nobody) = start("");
+    let hello = client_hello(&nobody).await;
+    let mut broken = hello.clone();
+    broken[9] ^= 0xff;
+    let mut long = hello.clone();
+    // RFC 8446 section 5.1: "The length MUST NOT exceed 2^14 bytes."
+    long[3..5].copy_from_slice(&0x4001_u16.to_be_bytes());
+    long.resize(0x4001 + 5, 0);
+    let inputs: [&[u8]; 12] = [
+        b"GET /v1/demo HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"POST /v1/demo/set HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello",
+        PREFACE,
+        b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        &[0xff; 64],
+        // A client of SSL 2, and of TLS that begins with an alert, with application data, with a change of ciphers.
+        b"\x80\x2e\x01\x00\x02\x00\x15\x00\x00\x00\x10\x01\x00\x80\x02\x00\x80\x03\x00\x80",
+        b"\x15\x03\x03\0\x02\x02\x28",
+        b"\x17\x03\x03\0\x05hello",
+        b"\x14\x03\x03\0\x01\x01\x16\x03\x03\0\x05hello",
+        b"\x16\x03\x01\0\0\x16\x03\x01\0\0\x16\x03\x01\0\0",
+        &broken,
+        &long,
+    ];
+    for (number, input) in inputs.iter().enumerate() {
+        let mut socket = raw::connect(proxy.port());
+        raw::send(&mut socket, input);
+        let _ = socket.shutdown(std::net::Shutdown::Write);
+        let answer = raw::until_closed(&mut socket);
+        assert!(!answer.contains("HTTP") && answer.len() < 16, "{number}: {answer:?}");
+        serves(&proxy, &nobody).await.unwrap();
+    }
+    wait::until("each should be counted", || (failed(&proxy) == inputs.len() as f64).then_some(()));
+    let log = proxy.process.log();
+    assert!(log.contains("TLS handshake failed") && log.contains("listener=\"edge\""), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_only_looks_whether_the_port_is_open_has_not_failed() {
+    let (_pki, proxy, nobody) = start("");
+    for _ in 0..20 {
+        drop(TcpStream::connect(("127.0.0.1", proxy.port())).unwrap());
+    }
+    let accepted = || proxy.admin().metric("prism_connections_total", "edge");
+    wait::until("they should be accepted", || (accepted() == 20.0).then_some(()));
+    serves(&proxy, &nobody).await.unwrap();
+    let open = || proxy.admin().metric("prism_connections_open", "edge");
+    wait::until("they should be over", || (open() == 0.0).then_some(()));
+    assert_eq!(failed(&proxy), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_that_does_not_end_is_not_waited_for() {
+    let (_pki, proxy, nobody) = start("limits: { handshake_timeout: 1s }");
+    let hello = client_hello(&nobody).await;
+    for start in [&b""[..], &hello[..1], &hello[..5], &hello[..hello.len() - 1], &hello] {
+        let mut socket = raw::connect(proxy.port());
+        raw::send(&mut socket, start);
+        raw::until_closed(&mut socket);
+    }
+    // Whoever said nothing at all has not failed.
+    wait::until("the others should be counted", || (failed(&proxy) == 4.0).then_some(()));
+    serves(&proxy, &nobody).await.unwrap();
+}
+
+/// One deadline for all of it: neither a byte now and then nor a finished step begins it anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_that_goes_on_forever_ends() {
+    let (_pki, proxy, nobody) = start("limits: { handshake_timeout: 1s }");
+    let hello = client_hello(&nobody).await;
+    let mut socket = raw::connect(proxy.port());
+    let start = Instant::now();
+    let cut = hello.iter().cycle().any(|byte| {
+        assert!(start.elapsed() < wait::GUARD, "it is never cut");
+        thread::sleep(Duration::from_millis(100));
+        socket.write_all(&[*byte]).is_err()
+    });
+    assert!(cut);
+    // The handshake is done and HTTP/2 never begins.
+    let mut stream = connect(proxy.port(), &nobody, alpn::HTTP2).await.unwrap();
+    let mut said = Vec::new();
+    let read = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut said);
+    wait::guard("the end of a silent connection", read).await.ok();
+    serves(&proxy, &nobody).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_vanish_in_the_handshake_leave_nothing_behind() {
+    let (_pki, proxy, nobody) = start("");
+    let hello = client_hello(&nobody).await;
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", proxy.process.id())).unwrap().count();
+    serves(&proxy, &nobody).await.unwrap();
+    let open = || proxy.admin().metric("prism_connections_open", "edge");
+    wait::until("the first should be over", || (open() == 0.0).then_some(()));
+    let before = descriptors();
+    for round in 0..200 {
+        let mut socket = raw::connect(proxy.port());
+        raw::send(&mut socket, &hello[..hello.len() * (round % 10 + 1) / 10]);
+        if round % 2 == 0 {
+            // An RST and no FIN.
+            rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).unwrap();
+        }
+    }
+    wait::until("all should be over", || (open() == 0.0).then_some(()));
+    wait::until("their descriptors should be back", || (descriptors() <= before + 2).then_some(()));
+    serves(&proxy, &nobody).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_ends_though_a_handshake_is_under_way() {
+    let pki = pki();
+    let template = crate::behind(&own(&pki, ""), "") + "drain: { timeout: 1s }\n";
+    let mut proxy = Proxy::start(&template);
+    let hello = client_hello(&crate::nobody(&pki)).await;
+    let mut socket = raw::connect(proxy.port());
+    raw::send(&mut socket, &hello[..hello.len() / 2]);
+    let accepted = || proxy.admin().metric("prism_connections_total", "edge");
+    wait::until("it should be accepted", || (accepted() == 1.0).then_some(()));
+    proxy.process.signal(Signal::TERM);
+    assert_eq!(proxy.process.wait().code(), Some(0));
+}

@@ -1,0 +1,188 @@
+//! What is agreed on, by programs of other people.
+
+use crate::{own, pki, start};
+use prism_tests::{
+    DEMO, Process, Proxy,
+    client::{
+        curl,
+        tls::{Said, s_client},
+    },
+    tools, wait,
+};
+use std::{fs, net::TcpStream, process::Command};
+
+const VERSIONS: [(&str, &str); 2] = [("--http2", "2"), ("--http1.1", "1.1")];
+
+#[test]
+fn curl_speaks_both_versions() {
+    let (pki, proxy, _) = start("");
+    let url = format!("https://127.0.0.1:{}/v1/demo", proxy.port());
+    for (flag, version) in VERSIONS {
+        let mut command = Command::new(tools::tool("curl"));
+        command.args(["-sS", "--fail", "--max-time", "30", "--noproxy", "*", "-o", "/dev/null"]);
+        command.args(["-w", "%{http_version} %{ssl_verify_result}", flag, "--cacert", &pki.path("ca.crt")]);
+        assert_eq!(tools::succeed(command.arg(&url)), format!("{version} 0"));
+    }
+    // In clear, and with a CA that has not signed it: nothing.
+    assert_eq!(curl::run(&[&proxy.url("/v1/demo")]).status, 0);
+    assert_eq!(curl::run(&[&url]).status, 0);
+}
+
+#[test]
+fn grpcurl_calls_by_name() {
+    let (pki, proxy, _) = start("");
+    let grpcurl = |before: &[&str], after: &[&str]| {
+        let mut command = Command::new(tools::tool("grpcurl"));
+        command.args(["-cacert", &pki.path("ca.crt"), "-max-time", "30"]);
+        command.args(["-H", "x-prism-namespace: demo"]).args(before);
+        command.arg(format!("127.0.0.1:{}", proxy.port())).args(after);
+        tools::succeed(&mut command)
+    };
+    let service = "prism.kv.v1.KeyValueService";
+    assert!(grpcurl(&[], &["list"]).contains(service));
+    let set = r#"{"key": "greeting", "value": "aGVsbG8="}"#;
+    assert!(grpcurl(&["-d", set], &[&format!("{service}/Set")]).contains("\"applied\": true"));
+    let get = r#"{"key": "greeting"}"#;
+    assert!(grpcurl(&["-d", get], &[&format!("{service}/Get")]).contains("aGVsbG8="));
+    let mut plaintext = Command::new(tools::tool("grpcurl"));
+    plaintext.args(["-plaintext", "-max-time", "5", &format!("127.0.0.1:{}", proxy.port()), "list"]);
+    assert!(!tools::output(&mut plaintext).status.success());
+}
+
+#[test]
+fn h2spec_passes_every_case() {
+    let (_pki, proxy, _) = start("");
+    let port = proxy.port().to_string();
+    let mut command = Command::new(tools::tool("h2spec"));
+    command.args(["--strict", "-t", "-k", "--host", "127.0.0.1", "--port", &port, "--timeout", "5"]);
+    let report = tools::succeed(&mut command);
+    let sum = report.lines().rev().find(|line| line.contains("tests,")).unwrap_or_default();
+    assert!(sum.contains("0 skipped, 0 failed"), "{report}");
+    assert!(!sum.starts_with("0 tests"), "{report}");
+}
+
+/// A handshake and nothing more, by somebody who trusts the listener.
+fn handshake(port: u16, ca: &str, arguments: &[&str]) -> Said {
+    let always = ["-CAfile", ca, "-verify_return_error"];
+    s_client(port, &[&always[..], arguments].concat(), b"")
+}
+
+/// What `openssl` needs to speak something as old.
+const OLD: [&str; 3] = ["-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"];
+
+#[test]
+fn what_is_old_or_weak_is_refused() {
+    let (pki, proxy, _) = start("");
+    let ca = pki.path("ca.crt");
+    for (arguments, version) in [(["-tls1_2"], "TLSv1.2"), (["-tls1_3"], "TLSv1.3")] {
+        let said = handshake(proxy.port(), &ca, &arguments);
+        assert!(said.success && said.text.contains(&format!("New, {version}, Cipher is ")), "{said:?}");
+    }
+    let before = crate::failed(&proxy);
+    let weak: [&[&str]; 6] = [
+        &OLD,
+        &["-tls1", "-cipher", "DEFAULT@SECLEVEL=0"],
+        // Without forward secrecy, CBC, and with anonymous servers.
+        &["-tls1_2", "-cipher", "AES128-GCM-SHA256"],
+        &["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA"],
+        &["-tls1_2", "-cipher", "ADH-AES128-GCM-SHA256@SECLEVEL=0"],
+        &["-tls1_3", "-ciphersuites", "TLS_AES_128_CCM_SHA256"],
+    ];
+    for arguments in weak {
+        let said = handshake(proxy.port(), &ca, arguments);
+        assert!(!said.success, "{arguments:?}: {said:?}");
+        // It was the proxy that refused, and not openssl that cannot.
+        assert!(
+            said.text.contains("alert protocol version") || said.text.contains("alert handshake failure"),
+            "{said:?}"
+        );
+    }
+    assert_eq!(crate::failed(&proxy) - before, weak.len() as f64);
+}
+
+/// Else the test above would show that this machine's openssl cannot speak it any more.
+#[test]
+fn a_server_that_takes_what_is_old_is_told_from_ours() {
+    let pki = pki();
+    let port = Proxy::start(DEMO).port();
+    let log = pki.folder.path().join("s_server.log");
+    let mut command = Command::new(tools::tool("openssl"));
+    command.args(["s_server", "-accept", &format!("127.0.0.1:{port}"), "-naccept", "64"]).args(OLD);
+    command.args(["-cert", &pki.path("edge.crt"), "-key", &pki.path("edge.key")]);
+    let mut server = Process::spawn("s_server", &mut command, &log);
+    wait::until("openssl should listen", || {
+        assert!(server.ended().is_none(), "{}", server.log());
+        TcpStream::connect(("127.0.0.1", port)).ok()
+    });
+    let said = handshake(port, &pki.path("ca.crt"), &OLD);
+    assert!(said.success && said.text.contains("TLSv1.1"), "{said:?}");
+}
+
+#[test]
+fn the_protocol_is_agreed_on() {
+    let (pki, proxy, _) = start("");
+    let ca = pki.path("ca.crt");
+    for version in ["-tls1_2", "-tls1_3"] {
+        for (offered, agreed) in [
+            ("h2,http/1.1", "ALPN protocol: h2"),
+            // The listener's order counts.
+            ("http/1.1,h2", "ALPN protocol: h2"),
+            ("spdy/3,http/1.1", "ALPN protocol: http/1.1"),
+            ("h2", "ALPN protocol: h2"),
+        ] {
+            let said = handshake(proxy.port(), &ca, &[version, "-alpn", offered]);
+            assert!(said.success && said.text.contains(agreed), "{offered}: {said:?}");
+        }
+        let said = handshake(proxy.port(), &ca, &[version]);
+        assert!(said.success && said.text.contains("No ALPN negotiated"), "{said:?}");
+        for offered in ["spdy/3", "h2c", "prism/1", "H2"] {
+            let said = handshake(proxy.port(), &ca, &[version, "-alpn", offered]);
+            // RFC 7301 section 3.2: "it SHALL send a "no_application_protocol" alert".
+            assert!(!said.success && said.text.contains("no application protocol"), "{offered}: {said:?}");
+        }
+    }
+}
+
+#[test]
+fn who_agrees_on_nothing_is_known_by_the_first_bytes() {
+    let (pki, proxy, _) = start("");
+    let ca = pki.path("ca.crt");
+    let ask = |more: &[&str], input: &[u8]| {
+        s_client(proxy.port(), &[&["-quiet", "-CAfile", &ca], more].concat(), input).text
+    };
+    let get = b"GET /v1/demo HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    assert!(ask(&[], get).contains("HTTP/1.1 200 OK"));
+    // SETTINGS, and then a stream that only servers open: GOAWAY.
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x01\x01\x05\0\0\0\x02\x82";
+    let answer = ask(&[], preface);
+    assert!(answer.contains("\0\0\0\x04\x01\0\0\0\0"), "SETTINGS are acknowledged: {answer:?}");
+    // Whoever agrees on one and speaks the other gets no answer in either.
+    assert!(!ask(&["-alpn", "h2"], get).contains("HTTP/1.1"));
+    assert!(!ask(&["-alpn", "http/1.1"], preface).contains("\0\0\0\x04\x01\0\0\0\0"));
+    // Neither of the two.
+    for input in [&b"INVALID CONNECTION PREFACE\r\n\r\n"[..], b"\x16\x03\x01\0\x05hello\n", &[0xff; 100]] {
+        assert!(!ask(&[], input).contains("HTTP/1.1 2"));
+    }
+}
+
+#[test]
+fn large_bodies_pass_both_ways() {
+    let pki = pki();
+    let template = crate::behind(&own(&pki, ""), "")
+        .replace("plugin: memory }", "plugin: memory, limits: { max_message_bytes: 64MiB } }");
+    let proxy = Proxy::start(&template);
+    let folder = tempfile::tempdir().unwrap();
+    let body: Vec<u8> =
+        (0..32_u32 << 20).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let file = folder.path().join("body");
+    fs::write(&file, &body).unwrap();
+    let (ca, raw) = (pki.path("ca.crt"), "content-type: application/octet-stream");
+    let url = |operation: &str| format!("https://127.0.0.1:{}/v1/demo/{operation}", proxy.port());
+    for (flag, _) in VERSIONS {
+        let upload = format!("@{}", file.display());
+        let set = url("set?key=large");
+        let _ = curl::run(&[flag, "--cacert", &ca, "-H", raw, "--data-binary", &upload, &set]).expect(200);
+        let got = curl::run(&[flag, "--cacert", &ca, "-H", raw, "-d", "large", &url("get")]).expect(200);
+        assert!(got.body == body, "{flag}: {} of {} bytes, or others", got.body.len(), body.len());
+    }
+}
