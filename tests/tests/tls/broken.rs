@@ -24,7 +24,8 @@ async fn plain_text_and_garbage_are_closed_without_an_answer() {
     let (_pki, proxy, nobody) = start("");
     let hello = client_hello(&nobody).await;
     let mut broken = hello.clone();
-    broken[9] ^= 0xff;
+    // The handshake message's type: no ClientHello any more.
+    broken[5] ^= 0xff;
     let mut long = hello.clone();
     // RFC 8446 section 5.1: "The length MUST NOT exceed 2^14 bytes."
     long[3..5].copy_from_slice(&0x4001_u16.to_be_bytes());

@@ -66,8 +66,9 @@ async fn who_has_no_right_certificate_is_refused_in_the_handshake() {
         serves(&proxy, &right(&pki)).await.unwrap();
         assert_eq!(failed(&proxy), refused.len() as f64);
         // Of those who were refused none has reached HTTP.
-        let log = proxy.process.log();
-        assert_eq!(log.lines().filter(|line| line.contains("\"path\"")).count(), 1, "{log}");
+        let reached = || proxy.process.log().lines().filter(|line| line.contains("\"path\"")).count();
+        wait::until("the call should be in the log", || (reached() > 0).then_some(()));
+        assert_eq!(reached(), 1, "{}", proxy.process.log());
     }
 }
 

@@ -107,7 +107,7 @@ fn a_server_that_takes_what_is_old_is_told_from_ours() {
     let port = Proxy::start(DEMO).port();
     let log = pki.folder.path().join("s_server.log");
     let mut command = Command::new(tools::tool("openssl"));
-    command.args(["s_server", "-accept", &format!("127.0.0.1:{port}"), "-naccept", "64"]).args(OLD);
+    command.args(["s_server", "-accept", &format!("127.0.0.1:{port}"), "-www"]).args(OLD);
     command.args(["-cert", &pki.path("edge.crt"), "-key", &pki.path("edge.key")]);
     let mut server = Process::spawn("s_server", &mut command, &log);
     wait::until("openssl should listen", || {
