@@ -37,6 +37,7 @@ pub struct Metrics {
     connections_total: IntCounterVec,
     connections_refused: IntCounterVec,
     tls_handshakes_failed: IntCounterVec,
+    tls_failed_renewals: IntCounterVec,
     /// Lines that the access log could not take.
     pub access_log_dropped: IntCounter,
     /// The version of the running configuration.
@@ -84,6 +85,8 @@ pub struct ConnectionMetrics {
     pub refused: IntCounter,
     /// Ended in the TLS handshake, after their first byte.
     pub tls_failed: IntCounter,
+    /// Times that its certificates had changed and could not be used.
+    pub tls_failed_renewals: IntCounter,
 }
 
 impl Metrics {
@@ -130,6 +133,11 @@ impl Metrics {
             tls_handshakes_failed: add.counters(
                 "prism_tls_handshakes_failed_total",
                 "Client connections that ended in their TLS handshake, after their first byte.",
+                &["listener"],
+            )?,
+            tls_failed_renewals: add.counters(
+                "prism_tls_failed_renewals_total",
+                "Times that a listener's TLS files had changed and could not be used.",
                 &["listener"],
             )?,
             access_log_dropped: IntCounter::new(
@@ -188,6 +196,7 @@ impl Metrics {
             accepted: self.connections_total.with_label_values(&[name]),
             refused: self.connections_refused.with_label_values(&[name]),
             tls_failed: self.tls_handshakes_failed.with_label_values(&[name]),
+            tls_failed_renewals: self.tls_failed_renewals.with_label_values(&[name]),
         }
     }
 

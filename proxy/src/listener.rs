@@ -12,6 +12,7 @@ use prism_platform::{
     time::{self, Instant},
 };
 use prism_tls::ServerTls;
+use prometheus::IntCounter;
 use std::{
     io,
     net::SocketAddr,
@@ -96,6 +97,11 @@ impl ListenerHandle {
     /// What connections that come from now on are encrypted with, if they are.
     pub(crate) fn set_tls(&self, tls: Option<Arc<ServerTls>>) {
         self.tls.store(tls);
+    }
+
+    /// Counts the times that TLS files had changed and could not be used.
+    pub(crate) fn failed_renewals(&self) -> IntCounter {
+        self.metrics.tls_failed_renewals.clone()
     }
 
     /// Counts it, and says some of them in the log.

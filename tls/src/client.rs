@@ -49,7 +49,7 @@ impl ClientTls {
     /// [`TlsError`]
     pub fn load(files: ClientFiles) -> Result<Self, TlsError> {
         let read = files.clone();
-        let renewed = Renewed::new(move || make(&read))?;
+        let renewed = Renewed::new(move || make(&read), || {})?;
         Ok(Self { files, renewed: Arc::new(renewed), watching: None })
     }
 

@@ -39,6 +39,8 @@ type Maker<T> = Box<dyn Fn() -> Made<T> + Send + Sync>;
 
 pub(crate) struct Renewed<T> {
     make: Maker<T>,
+    /// Called each time the files had changed and could not be used.
+    failed: Box<dyn Fn() + Send + Sync>,
     current: ArcSwap<T>,
     /// Of the contents that were looked at last.
     seen: AtomicU64,
@@ -50,10 +52,14 @@ pub(crate) struct Renewed<T> {
 }
 
 impl<T: Send + Sync + 'static> Renewed<T> {
-    pub(crate) fn new(make: impl Fn() -> Made<T> + Send + Sync + 'static) -> Result<Self, TlsError> {
+    pub(crate) fn new(
+        make: impl Fn() -> Made<T> + Send + Sync + 'static,
+        failed: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, TlsError> {
         let Made { fingerprint, made } = make();
         Ok(Self {
             make: Box::new(make),
+            failed: Box::new(failed),
             current: ArcSwap::from_pointee(made?),
             seen: AtomicU64::new(fingerprint),
             generation: AtomicU64::new(0),
@@ -108,6 +114,7 @@ impl<T: Send + Sync + 'static> Renewed<T> {
                 tracing::warn!(%error, "TLS certificates cannot be renewed; those in use stay in use");
                 self.set_problem(Some(error.to_string()));
                 self.failures.fetch_add(1, Ordering::Release);
+                (self.failed)();
             }
         }
     }

@@ -70,7 +70,23 @@ impl ServerTls {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn watch(files: ServerFiles, protocols: &[&[u8]]) -> Result<Self, TlsError> {
-        let mut tls = Self::load(files, protocols)?;
+        Self::watch_telling(files, protocols, || {})
+    }
+
+    /// As [`ServerTls::watch`], and calls `failed` each time the files had changed and could not be used. It must not
+    /// block.
+    ///
+    /// # Errors
+    /// [`TlsError`]
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn watch_telling(
+        files: ServerFiles,
+        protocols: &[&[u8]],
+        failed: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, TlsError> {
+        let mut tls = Self::make(files, protocols, failed)?;
         tls.watching = Some(tokio::spawn(keep_fresh(Arc::downgrade(&tls.renewed))));
         Ok(tls)
     }
@@ -80,9 +96,17 @@ impl ServerTls {
     /// # Errors
     /// [`TlsError`]
     pub fn load(files: ServerFiles, protocols: &[&[u8]]) -> Result<Self, TlsError> {
+        Self::make(files, protocols, || {})
+    }
+
+    fn make(
+        files: ServerFiles,
+        protocols: &[&[u8]],
+        failed: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, TlsError> {
         let read = files.clone();
         let protocols: Vec<Vec<u8>> = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        let renewed = Arc::new(Renewed::new(move || make(&read, &protocols))?);
+        let renewed = Arc::new(Renewed::new(move || make(&read, &protocols), failed)?);
         Ok(Self { files, renewed, watching: None })
     }
 

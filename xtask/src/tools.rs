@@ -182,8 +182,12 @@ impl Apt {
 }
 
 fn system(apt: &mut Apt) -> Result<(), Failure> {
-    let missing: Vec<&str> =
+    let mut missing: Vec<&str> =
         SYSTEM.iter().filter(|(program, _)| !runs(program)).map(|(_, package)| *package).collect();
+    // It knows no `--version`.
+    if !is_installed("openssl") {
+        missing.push("openssl");
+    }
     if missing.is_empty() { Ok(()) } else { apt.install(&missing) }
 }
 

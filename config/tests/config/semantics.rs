@@ -1,6 +1,10 @@
 //! Names that must exist, things that must not be twice, orders and ties.
 
-use crate::{common::load, mistakes::refused};
+use crate::{
+    common::{load, registry, source},
+    mistakes::refused,
+};
+use prism_config::{FilterSchema, Phase, Registry, parse};
 
 /// A listener with these routes, one `match` mapping each.
 fn routes(matchers: &[&str]) -> String {
@@ -91,6 +95,39 @@ fn chains_have_an_order() {
         &chain("trace, plugin_dispach"),
         &["1:65: listeners[0].filters[1]: unknown filter `plugin_dispach` (did you mean `plugin_dispatch`?)"],
     );
+}
+
+#[test]
+fn a_filter_that_must_be_told_something_is_not_named_alone() {
+    let schema = serde_json::json!({
+        "type": "object",
+        "properties": { "cert": { "type": "string" }, "key": { "type": "string" } },
+        "required": ["cert", "key"],
+        "additionalProperties": false,
+    });
+    let filters = registry().filters().clone();
+    let filters = filters.with(FilterSchema { name: "tls", phase: Phase::Connection, schema });
+    let registry = Registry::new(filters, ["memory"]);
+    let read = |filters: &str| {
+        let text = format!(
+            "listeners: [{{ name: a, address: '127.0.0.1:1', filters: [{filters}, trace, plugin_dispatch] }}]"
+        );
+        parse(&source(&text), &registry).map_err(|problems| problems.to_string())
+    };
+    read("{ tls: { cert: a, key: b } }").unwrap();
+    for (filters, said) in [
+        (
+            "tls",
+            "listeners[0].filters[0]: `tls` has no defaults for `cert` and `key` (write `- tls: { cert: …, key: … }`)",
+        ),
+        ("tls:", "listeners[0].filters[0].tls: expected a mapping, found nothing"),
+        ("{ tls: null }", "listeners[0].filters[0].tls: expected a mapping, found nothing"),
+        ("{ tls: {} }", "listeners[0].filters[0].tls: the key `cert` is missing"),
+        ("{ tls: { cert: a } }", "listeners[0].filters[0].tls: the key `key` is missing"),
+    ] {
+        let refused = read(filters).unwrap_err();
+        assert!(refused.contains(said), "{filters}: {refused}");
+    }
 }
 
 #[test]

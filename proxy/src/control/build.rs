@@ -166,7 +166,7 @@ pub(super) async fn build(
                 handle
             }
         };
-        match tls::secure(listener, index, base_dir, handle.tls()).await {
+        match tls::secure(listener, index, base_dir, &handle).await {
             Ok(tls) => secured.push((Arc::clone(&handle), tls)),
             Err(error) => errors.push(error.into()),
         }

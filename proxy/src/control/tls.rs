@@ -1,7 +1,7 @@
 //! What listeners encrypt their connections with, read when a configuration is built.
 
 use super::build::BuildError;
-use crate::connection::PROTOCOLS;
+use crate::{connection::PROTOCOLS, listener::ListenerHandle};
 use prism_config::{Config, Listener};
 use prism_filters::tls::{self, SettingsError};
 use prism_tls::{ServerFiles, ServerTls, TlsError};
@@ -49,13 +49,15 @@ pub(super) async fn secure(
     listener: &Listener,
     index: usize,
     base_dir: &Path,
-    running: Option<Arc<ServerTls>>,
+    handle: &ListenerHandle,
 ) -> Result<Option<Arc<ServerTls>>, ListenerTlsError> {
     let Some((path, files)) = files(listener, index, base_dir) else { return Ok(None) };
     let secured = async {
         let files = files?;
-        let watched = super::blocking(move || ServerTls::watch(files, &PROTOCOLS)).await?;
-        Ok(match running.filter(|running| running.files() == watched.files()) {
+        let failed_renewals = handle.failed_renewals();
+        let told = move || failed_renewals.inc();
+        let watched = super::blocking(move || ServerTls::watch_telling(files, &PROTOCOLS, told)).await?;
+        Ok(match handle.tls().filter(|running| running.files() == watched.files()) {
             Some(running) => running,
             None => Arc::new(watched),
         })

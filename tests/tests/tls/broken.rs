@@ -1,15 +1,15 @@
 //! What is no handshake, or none that ends, costs its connection and nothing else.
 
-use crate::{failed, own, pki, serves, start};
+use crate::{failed, own, pki, serves, somebody, start};
 use prism_tests::{
     Proxy, Signal,
     client::{
         raw,
-        tls::{client_hello, connect},
+        tls::{client_hello, connect, s_client},
     },
-    wait,
+    tools, wait,
 };
-use prism_tls::alpn;
+use prism_tls::{ClientFiles, alpn, testing::Authority};
 use std::{
     io::Write,
     net::TcpStream,
@@ -56,6 +56,61 @@ async fn plain_text_and_garbage_are_closed_without_an_answer() {
     wait::until("each should be counted", || (failed(&proxy) == inputs.len() as f64).then_some(()));
     let log = proxy.process.log();
     assert!(log.contains("TLS handshake failed") && log.contains("listener=\"edge\""), "{log}");
+}
+
+/// In the words of docs/operate.md, which is where they are looked up.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_why() {
+    let pki = pki();
+    let auth = format!(", client_ca: '{}'", pki.path("ca.crt"));
+    let proxy = Proxy::start(&crate::behind(&own(&pki, &auth), "limits: { handshake_timeout: 1s }"));
+    let nobody = crate::nobody(&pki);
+    let hello = client_hello(&nobody).await;
+    let strangers = Authority::new();
+    let stranger = somebody(&pki, pki.folder.identity("stranger", &strangers.identity(&["a.test"], |_| {})));
+    let expired = pki.authority.identity(&["a.test"], |params| {
+        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+    });
+    let expired = somebody(&pki, pki.folder.identity("expired", &expired));
+    let distrusts = ClientFiles { ca: pki.folder.write("strangers.crt", &strangers.pem()), identity: None };
+    let said = |bytes: &[u8], end: bool| {
+        let mut socket = raw::connect(proxy.port());
+        raw::send(&mut socket, bytes);
+        if end {
+            socket.shutdown(std::net::Shutdown::Write).unwrap();
+        }
+        raw::until_closed(&mut socket);
+    };
+    let text = std::fs::read_to_string(tools::repository().join("docs/operate.md")).unwrap();
+    let table = text.split("| `TLS handshake failed … error=` |").nth(1).expect("the table is there");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let rows: Vec<&str> = rows.map(|row| row.split('`').nth(1).unwrap().trim_end_matches('…')).collect();
+    assert_eq!(rows.len(), 9, "{rows:?}");
+    for words in rows {
+        // One a second: the next is sure to be among them when it is tried until it is.
+        wait::until_async(&format!("the log should say `{words}`"), || async {
+            match words {
+                "received corrupt message of type InvalidContentType" => said(PREFACE, false),
+                "peer sent no certificates" => drop(serves(&proxy, &nobody).await),
+                "invalid peer certificate: UnknownIssuer" => drop(serves(&proxy, &stranger).await),
+                "invalid peer certificate: certificate expired" => drop(serves(&proxy, &expired).await),
+                "received fatal alert: UnknownCA" => drop(serves(&proxy, &distrusts).await),
+                "peer doesn't support any known protocol" => {
+                    drop(connect(proxy.port(), &nobody, alpn::FRAMES).await);
+                }
+                "peer is incompatible: " => {
+                    drop(s_client(proxy.port(), &["-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"], b""));
+                }
+                "tls handshake eof" => said(&hello[..20], true),
+                "it was not complete within limits.handshake_timeout" => said(&hello[..20], false),
+                other => panic!("nothing leads to `{other}`"),
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            proxy.process.log().contains(&format!("error={words}")).then_some(())
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

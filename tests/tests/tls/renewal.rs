@@ -34,6 +34,8 @@ async fn renewed_files_are_for_new_connections_and_old_ones_go_on() {
 
     // A certificate whose key is not there yet: what was in use stays in use.
     let (next, next_key) = pki.authority.identity(&["127.0.0.1"], |_| {});
+    let failures = || proxy.admin().metric("prism_tls_failed_renewals_total", "edge");
+    assert_eq!(failures(), 0.0);
     pki.folder.write("edge.crt", &next);
     wait::until("the half renewal should be seen", || {
         proxy.process.log().contains("are not one identity").then_some(())
@@ -53,6 +55,7 @@ async fn renewed_files_are_for_new_connections_and_old_ones_go_on() {
     pki.folder.write("edge.key", &next_key);
     let second = renewed(&proxy, &nobody, &first).await;
     assert_ne!(second, first);
+    assert_eq!(failures(), 3.0);
     call(&old).await.expect("the old connection goes on");
     serves(&proxy, &nobody).await.unwrap();
 }
