@@ -7,6 +7,8 @@
 mod channel;
 mod frames;
 mod grpc;
+mod http;
+mod http2;
 mod in_process;
 mod instance;
 mod status;
@@ -19,6 +21,9 @@ mod worker;
 pub use channel::{
     BoxError, ForwardError, Forwarding, PluginChannel, ReplyBody, ReplySource, Rpc, WireBody, WireReply,
     WireSource,
+};
+pub use http::{
+    Cluster, Outgoing, Reply as HttpReply, ReplyBody as HttpBody, Service, ServicePlace, ServiceSpec, Version,
 };
 pub use in_process::{InProcessChannel, InProcessPlugin, LongPolls};
 pub use instance::{

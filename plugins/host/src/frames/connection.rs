@@ -3,11 +3,14 @@
 use super::{call, liveness::Liveness};
 use crate::{
     channel::{Rpc, WireBody, WireReply},
-    upstream::{Admitted, Carrier, Closed, Connection, Dialled, Failed, PeerIdentity, Protocol, Target, Who},
+    upstream::{
+        Admitted, CallCarrier, Carrier, Closed, Connection, Dialled, Failed, PeerIdentity, Target, Who,
+    },
 };
 use prism_platform::{Io, Platform, time};
 use prism_plugin_abi::CallContext;
 use prism_plugin_frames::{ClientSession, Config, ConnectionError, Reason};
+use prism_tls::alpn;
 use std::{
     cell::{Cell, RefCell, RefMut},
     future::poll_fn,
@@ -58,7 +61,7 @@ impl Drop for Frames {
 
 impl Carrier for Frames {
     async fn handshake(platform: &Platform, target: &Target) -> Result<Dialled<Self>, String> {
-        let mut io = target.connect(platform, Protocol::Frames, Who::Worker).await?;
+        let mut io = target.connect(platform, alpn::FRAMES, Who::Worker).await?;
         let peer = PeerIdentity::of(&io);
         let mut session = ClientSession::new(Config::default());
         poll_fn(|cx| greet(&mut session, &mut io, cx)).await?;
@@ -74,7 +77,9 @@ impl Carrier for Frames {
     fn at_once(&self) -> usize {
         self.shared.session().max_calls()
     }
+}
 
+impl CallCarrier for Frames {
     async fn attempt(
         connection: Rc<Connection<Self>>,
         rpc: Rpc,

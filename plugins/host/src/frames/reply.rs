@@ -58,16 +58,16 @@ impl FramesReply {
 }
 
 impl Receive for SendWrapper<FramesReply> {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame<Bytes>, ForwardError>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, ForwardError>> {
         let this = &mut **self;
         if let Some(piece) = this.gathered.pop() {
-            return Poll::Ready(Ok(Frame::data(piece)));
+            return Poll::Ready(Ok(Some(Frame::data(piece))));
         }
         loop {
             return Poll::Ready(match ready!(this.call.poll_recv(cx)) {
                 ClientEvent::Opened => continue,
-                ClientEvent::Data(piece) => Ok(Frame::data(piece)),
-                ClientEvent::End(end) => Ok(Frame::trailers(trailers(&end))),
+                ClientEvent::Data(piece) => Ok(Some(Frame::data(piece))),
+                ClientEvent::End(end) => Ok(Some(Frame::trailers(trailers(&end)))),
                 ClientEvent::Broken(broken) => Err(unavailable(&broken)),
             });
         }

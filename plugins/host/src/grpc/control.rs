@@ -1,10 +1,8 @@
 //! What the control plane says to a plugin: a handful of unary calls on a connection of their own.
 
-use super::{
-    dial::{Opened, dial},
-    reply::{self, broken},
-};
+use super::reply;
 use crate::{
+    http2::{Opened, broken, dial},
     status,
     upstream::{PeerIdentity, Target, Who},
 };

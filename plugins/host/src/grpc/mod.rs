@@ -1,7 +1,6 @@
 //! Plugins in processes of their own: plain gRPC on the `h2` crate's client, over any stream socket.
 
 mod control;
-mod dial;
 mod forward;
 mod head;
 mod reply;

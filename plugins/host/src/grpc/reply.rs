@@ -2,49 +2,25 @@
 
 use crate::{
     channel::{ForwardError, ReplyBody, WireReply},
+    http2::{Answered, Received, Trailers},
     status::GRPC_STATUS,
-    upstream::{Admitted, GATHER, Receive, Reply, Upload},
+    upstream::{Admitted, Reply},
 };
-use bytes::Bytes;
-use h2::{Reason, RecvStream, SendStream};
-use http::{HeaderMap, HeaderName, Response, StatusCode, header::CONTENT_TYPE};
-use http_body::Frame;
+use http::{HeaderMap, HeaderName, StatusCode, header::CONTENT_TYPE};
 use prism_plugin_abi::Payload;
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    task::{Context, Poll, ready},
+    sync::{Arc, atomic::AtomicU64},
+    task::Context,
 };
-
-/// What happened to a call that h2 reports as broken.
-pub(crate) fn broken(error: &h2::Error) -> ForwardError {
-    match error.reason() {
-        Some(reason) if error.is_library() => {
-            ForwardError::Protocol(format!("it sent what HTTP/2 does not allow ({reason:?})"))
-        }
-        Some(reason) if error.is_go_away() => {
-            ForwardError::Unavailable(format!("it closed the connection ({reason:?})"))
-        }
-        Some(reason) => ForwardError::Unavailable(format!("it reset the call ({reason:?})")),
-        None => ForwardError::Unavailable(format!("the connection broke: {error}")),
-    }
-}
-
-/// The plugin says that it has not begun with the call (RFC 9113 section 8.7).
-pub(crate) fn not_begun(error: &h2::Error) -> bool {
-    error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
-}
 
 /// Makes a reply of response headers and what follows them.
 pub(crate) fn reply(
-    response: Response<RecvStream>,
-    upload: Option<Upload<SendStream<Bytes>>>,
+    answered: Answered,
     admitted: Admitted,
     taken: &Arc<AtomicU64>,
     cx: &mut Context<'_>,
 ) -> Result<WireReply, ForwardError> {
+    let Answered { response, upload } = answered;
     let (mut head, receive) = response.into_parts();
     check(head.status, &head.headers)?;
     strip(&mut head.headers);
@@ -56,12 +32,13 @@ pub(crate) fn reply(
             false => Err(no_status()),
         };
     }
-    let taken = Arc::clone(taken);
-    let mut reply = GrpcReply { receive, gathered: Payload::new(), unreleased: 0, taken };
-    let body = match reply.gather(cx)? {
-        Some(trailers) if is_plain_ok(&trailers) => ReplyBody::Succeeded(reply.gathered),
-        Some(trailers) => ReplyBody::Whole { messages: reply.gathered, trailers: Some(Box::new(trailers)) },
-        None => ReplyBody::Stream(Box::new(Reply::new(reply, upload, admitted))),
+    let mut received = Received::<WithStatus>::new(receive, Arc::clone(taken));
+    let body = match received.gather(cx)? {
+        Some(Some(trailers)) if is_plain_ok(&trailers) => ReplyBody::Succeeded(received.into_gathered()),
+        Some(trailers) => {
+            ReplyBody::Whole { messages: received.into_gathered(), trailers: trailers.map(Box::new) }
+        }
+        None => ReplyBody::Stream(Box::new(Reply::new(received, upload, admitted))),
     };
     let headers = (!is_usual(&head.headers)).then(|| Box::new(head.headers));
     Ok(WireReply { headers, body })
@@ -109,71 +86,14 @@ fn no_status() -> ForwardError {
     ForwardError::Protocol("its answer ended without a grpc-status".to_owned())
 }
 
-struct GrpcReply {
-    receive: RecvStream,
-    /// What came together with the headers.
-    gathered: Payload,
-    /// Bytes handed out for which the plugin has not got new window yet.
-    unreleased: usize,
-    /// What readers have taken of all answers of the connection.
-    taken: Arc<AtomicU64>,
-}
+/// A gRPC call ends with its status.
+struct WithStatus;
 
-impl GrpcReply {
-    /// Takes what is here; all of it, when the trailers are here too.
-    fn gather(&mut self, cx: &mut Context<'_>) -> Result<Option<HeaderMap>, ForwardError> {
-        while self.gathered.len() < GATHER {
-            match self.receive.poll_data(cx) {
-                Poll::Ready(Some(Ok(piece))) => self.gathered.push(piece),
-                Poll::Ready(Some(Err(error))) => return Err(broken(&error)),
-                Poll::Ready(None) => match self.receive.poll_trailers(cx) {
-                    Poll::Ready(Ok(trailers)) => return checked(trailers).map(Some),
-                    Poll::Ready(Err(error)) => return Err(broken(&error)),
-                    Poll::Pending => break,
-                },
-                Poll::Pending => break,
-            }
-        }
-        Ok(None)
+impl Trailers for WithStatus {
+    fn checked(trailers: Option<HeaderMap>) -> Result<Option<HeaderMap>, ForwardError> {
+        let mut trailers =
+            trailers.filter(|trailers| trailers.contains_key(GRPC_STATUS)).ok_or_else(no_status)?;
+        strip(&mut trailers);
+        Ok(Some(trailers))
     }
-}
-
-impl Receive for GrpcReply {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame<Bytes>, ForwardError>> {
-        if let Some(piece) = self.gathered.pop() {
-            self.unreleased += piece.len();
-            return Poll::Ready(Ok(Frame::data(piece)));
-        }
-        // The consumer is back, so what it got has left the proxy.
-        let consumed = std::mem::take(&mut self.unreleased);
-        if consumed > 0 {
-            if self.receive.flow_control().release_capacity(consumed).is_err() {
-                return Poll::Ready(Err(ForwardError::Protocol(
-                    "its flow control does not add up".to_owned(),
-                )));
-            }
-            self.taken.fetch_add(consumed as u64, Ordering::Relaxed);
-        }
-        loop {
-            match ready!(self.receive.poll_data(cx)) {
-                Some(Ok(piece)) if piece.is_empty() => {}
-                Some(Ok(piece)) => {
-                    self.unreleased = piece.len();
-                    return Poll::Ready(Ok(Frame::data(piece)));
-                }
-                Some(Err(error)) => return Poll::Ready(Err(broken(&error))),
-                None => {
-                    let trailers = ready!(self.receive.poll_trailers(cx)).map_err(|error| broken(&error))?;
-                    return Poll::Ready(checked(trailers).map(Frame::trailers));
-                }
-            }
-        }
-    }
-}
-
-fn checked(trailers: Option<HeaderMap>) -> Result<HeaderMap, ForwardError> {
-    let mut trailers =
-        trailers.filter(|trailers| trailers.contains_key(GRPC_STATUS)).ok_or_else(no_status)?;
-    strip(&mut trailers);
-    Ok(trailers)
 }

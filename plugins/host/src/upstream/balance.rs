@@ -2,7 +2,7 @@
 //! one where the first had not begun with it.
 
 use super::{
-    Carrier, Failed, Link, Protocol,
+    CallCarrier, Failed, Link, Protocol,
     connection::{Admitted, Upstream},
     endpoint::Ways,
     forward::{Call, Seats, check_instance},
@@ -84,7 +84,7 @@ impl Route {
     }
 }
 
-async fn on<C: Carrier>(
+async fn on<C: CallCarrier>(
     upstream: &Rc<Upstream<C>>,
     link: &Link,
     rpc: Rpc,

@@ -1,7 +1,7 @@
 //! A worker's connection to a plugin: dialled when first needed, shared by all of the worker's calls,
 //! replaced when it is gone.
 
-use super::{Carrier, Closed, Dialled, PeerIdentity, Target, endpoint::Shared, within_deadline};
+use super::{Backoff, Carrier, Closed, Dialled, PeerIdentity, Target, endpoint::Shared, within_deadline};
 use crate::{
     channel::ForwardError,
     worker::{Spawner, WorkerLocal},
@@ -14,27 +14,21 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 use tokio::sync::Notify;
 
 /// Calls that may wait on one worker for one plugin, for a connection or for a stream on it. Past that, a
 /// quick refusal serves the caller better than a place in the queue.
-const MAX_WAITING: usize = 1024;
+pub(crate) const MAX_WAITING: usize = 1024;
 
 /// Dials whose outcome a call waits for while each connection is over before the call has its turn. Two: the
 /// first may be to a process on its way out.
 const DIALS: u32 = 2;
 
-/// A failed dial is remembered so long, doubling from the first to the last: long enough that a thousand
-/// calls make one attempt, short enough that nobody notices when the plugin is back.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LAST_PAUSE: Duration = Duration::from_millis(250);
-
 /// An open connection.
 pub(crate) struct Connection<C> {
     pub(crate) carrier: C,
-    pub(super) peer: Option<PeerIdentity>,
+    pub(crate) peer: Option<PeerIdentity>,
     target: Arc<Target>,
     /// Of the certificates that it was opened with.
     generation: u64,
@@ -60,14 +54,13 @@ enum State<C> {
 }
 
 /// One worker's way to one endpoint.
-pub(super) struct Upstream<C> {
+pub(crate) struct Upstream<C> {
     target: Arc<Target>,
     shared: Arc<Shared>,
     platform: Platform,
     spawner: Spawner,
     state: RefCell<State<C>>,
-    /// Dials that failed in a row.
-    failures: Cell<u32>,
+    backoff: Backoff,
     /// Calls under way or waiting.
     /// (Atomic only because answers are `Send`; the count never leaves the worker.)
     active: Arc<AtomicUsize>,
@@ -84,21 +77,21 @@ impl Drop for Admitted {
 }
 
 impl<C: Carrier> Upstream<C> {
-    pub(super) fn new(worker: &WorkerLocal, target: &Arc<Target>, shared: &Arc<Shared>) -> Self {
+    pub(crate) fn new(worker: &WorkerLocal, target: &Arc<Target>, shared: &Arc<Shared>) -> Self {
         Self {
             target: Arc::clone(target),
             shared: Arc::clone(shared),
             platform: worker.platform().clone(),
             spawner: worker.spawner(),
             state: RefCell::new(State::Idle),
-            failures: Cell::new(0),
+            backoff: Backoff::default(),
             active: Arc::default(),
             dialled: Notify::new(),
         }
     }
 
     /// Takes a place for one call.
-    pub(super) fn admit(&self) -> Result<Admitted, ForwardError> {
+    pub(crate) fn admit(&self) -> Result<Admitted, ForwardError> {
         let active = self.active.load(Ordering::Relaxed);
         // What the peer takes at once does not wait. Asking for it costs a lock, so only when it matters.
         if active >= MAX_WAITING {
@@ -115,19 +108,19 @@ impl<C: Carrier> Upstream<C> {
     }
 
     /// Calls under way or waiting, and whether it cannot be connected to just now.
-    pub(super) fn load(&self) -> (usize, bool) {
+    pub(crate) fn load(&self) -> (usize, bool) {
         let failing = matches!(&*self.state.borrow(), State::Failed { until, epoch, .. }
             if *epoch == self.shared.epoch() && Instant::now() < *until);
         (self.active.load(Ordering::Relaxed), failing)
     }
 
     #[cfg(test)]
-    pub(super) fn active(&self) -> usize {
+    pub(crate) fn active(&self) -> usize {
         self.active.load(Ordering::Relaxed)
     }
 
     /// The open connection, if there is one.
-    pub(super) fn open(&self) -> Option<Rc<Connection<C>>> {
+    pub(crate) fn open(&self) -> Option<Rc<Connection<C>>> {
         match &*self.state.borrow() {
             State::Open(connection) if connection.takes_calls() => Some(Rc::clone(connection)),
             _ => None,
@@ -135,7 +128,7 @@ impl<C: Carrier> Upstream<C> {
     }
 
     /// The open connection, or the outcome of the dial that all callers share.
-    pub(super) async fn connection(self: &Rc<Self>) -> Result<Rc<Connection<C>>, ForwardError> {
+    pub(crate) async fn connection(self: &Rc<Self>) -> Result<Rc<Connection<C>>, ForwardError> {
         let epoch = self.shared.epoch();
         let mut waited = 0;
         loop {
@@ -168,7 +161,7 @@ impl<C: Carrier> Upstream<C> {
 
     /// Forgets a connection that takes no more calls, unless it was replaced already. Calls under way on
     /// it go on.
-    pub(super) fn discard(&self, connection: &Rc<Connection<C>>) {
+    pub(crate) fn discard(&self, connection: &Rc<Connection<C>>) {
         connection.close();
         let mut state = self.state.borrow_mut();
         if matches!(&*state, State::Open(current) if Rc::ptr_eq(current, connection)) {
@@ -183,7 +176,9 @@ impl<C: Carrier> Upstream<C> {
         let handshake = C::handshake(&self.platform, &self.target);
         let open = match within_deadline(&self.target, handshake).await {
             Ok(Dialled { carrier, peer, driver }) => {
-                self.failures.set(0);
+                if self.backoff.reset() && C::UNWATCHED {
+                    tracing::info!(address = %self.target, "it can be connected to again");
+                }
                 let connection = Rc::new(Connection {
                     carrier,
                     peer,
@@ -195,10 +190,10 @@ impl<C: Carrier> Upstream<C> {
                 Some((driver, connection))
             }
             Err(reason) => {
-                let failures = self.failures.get();
-                self.failures.set(failures.saturating_add(1));
-                let pause = LAST_PAUSE.min(FIRST_PAUSE * 2_u32.pow(failures.min(8)));
-                let until = Instant::now() + pause / 2 + self.platform.jitter(pause / 2);
+                let (until, first) = self.backoff.failed(&self.platform);
+                if first && C::UNWATCHED {
+                    tracing::warn!(reason, "a service cannot be connected to");
+                }
                 *self.state.borrow_mut() = State::Failed { reason, until, epoch };
                 None
             }
@@ -210,10 +205,10 @@ impl<C: Carrier> Upstream<C> {
             // Else the driver would keep alive what it waits for to go.
             drop((self, connection));
             match driver.await {
-                Closed::Ended(reason) => tracing::debug!(%address, reason, "plugin connection ended"),
+                Closed::Ended(reason) => tracing::debug!(%address, reason, "a connection ended"),
                 Closed::Violated(reason) => {
                     shared.count_violation();
-                    tracing::warn!(%address, reason, "the plugin broke the protocol, its connection was closed");
+                    tracing::warn!(%address, reason, "the peer broke the protocol, its connection was closed");
                 }
             }
             if let (Some(upstream), Some(connection)) = (upstream.upgrade(), weak.upgrade()) {

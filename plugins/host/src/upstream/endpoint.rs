@@ -13,7 +13,7 @@ use std::{
 
 /// What all workers and the supervisors know of an endpoint.
 #[derive(Default)]
-pub(super) struct Shared {
+pub(crate) struct Shared {
     /// Counts the times that the plugin was seen to be up. A failure remembered from before is out of date.
     epoch: AtomicU64,
     /// Connections that ended because the plugin broke the transport's protocol.

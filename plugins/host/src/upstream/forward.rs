@@ -4,7 +4,7 @@
 mod at_once;
 
 use super::{
-    Carrier, Endpoint, Link, Protocol,
+    CallCarrier, Endpoint, Link, Protocol,
     balance::Routes,
     connection::{Admitted, Connection, Upstream},
 };
@@ -76,7 +76,7 @@ impl From<ForwardError> for Failed {
     }
 }
 
-async fn forward<C: Carrier>(
+async fn forward<C: CallCarrier>(
     upstream: Rc<Upstream<C>>,
     link: Arc<Link>,
     rpc: Rpc,
@@ -98,7 +98,7 @@ async fn forward<C: Carrier>(
 }
 
 /// Once: a plugin that refuses twice means it.
-async fn once_more<C: Carrier>(
+async fn once_more<C: CallCarrier>(
     call: &Call<'_, C>,
     admitted: &mut Option<Admitted>,
     error: &ForwardError,
@@ -138,7 +138,7 @@ pub(super) struct Call<'a, C> {
     pub(super) context: &'a CallContext,
 }
 
-impl<C: Carrier> Call<'_, C> {
+impl<C: CallCarrier> Call<'_, C> {
     async fn attempt(&self, admitted: &mut Option<Admitted>, body: WireBody) -> Result<WireReply, Failed> {
         let connection = self.ready().await?;
         C::attempt(connection, self.rpc, self.context, admitted, body).await

@@ -1,6 +1,7 @@
 //! What every transport to a plugin in another process shares: where the plugin is, each worker's connection
 //! to it, and what makes a call go to the right process, once or at most twice.
 
+mod backoff;
 mod balance;
 mod connection;
 mod endpoint;
@@ -14,8 +15,9 @@ mod target;
 mod tests;
 mod upload;
 
-pub(crate) use connection::{Admitted, Connection};
-pub(crate) use endpoint::Endpoint;
+pub(crate) use backoff::Backoff;
+pub(crate) use connection::{Admitted, Connection, MAX_WAITING, Upstream};
+pub(crate) use endpoint::{Endpoint, Shared};
 pub(crate) use forward::{Failed, RemoteChannel};
 pub(crate) use link::Link;
 pub(crate) use peer::PeerIdentity;
@@ -33,6 +35,9 @@ use std::{future::Future, rc::Rc, time::Duration};
 
 /// A transport, as the type of its open connections.
 pub(crate) trait Carrier: Sized + 'static {
+    /// Nobody else tells that it cannot be connected to: a plugin's supervisor does, a service has none.
+    const UNWATCHED: bool = false;
+
     /// Connects, and waits until the peer has answered in the transport's own words: a socket whose owner is
     /// stopped still accepts, and only the peer says how many calls it takes at once. Without a deadline.
     ///
@@ -46,7 +51,10 @@ pub(crate) trait Carrier: Sized + 'static {
 
     /// Calls that the peer takes at once.
     fn at_once(&self) -> usize;
+}
 
+/// A transport that carries a plugin's calls.
+pub(crate) trait CallCarrier: Carrier {
     /// Sends one call, once. `admitted` is taken as soon as an answer is there to hold it.
     ///
     /// # Errors

@@ -11,11 +11,12 @@ pub(crate) const GATHER: usize = 16 << 10;
 
 /// What a transport receives of an answer.
 pub(crate) trait Receive {
-    /// The next frame; the trailers are the last one. Not polling it is back-pressure.
+    /// The next frame; trailers are the last one, and `None` is the end without any. Not polling it is
+    /// back-pressure.
     ///
     /// # Errors
-    /// The call broke before its trailers came.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame<Bytes>, ForwardError>>;
+    /// The call broke before its end came.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, ForwardError>>;
 }
 
 /// An answer that is still arriving.
@@ -56,12 +57,12 @@ impl<R: Receive + Send, S: Sink + Send> ReplySource for Reply<R, S> {
             Some(error) => Err(error),
             None => ready!(self.receive.poll_next(cx)),
         };
-        if !matches!(&frame, Ok(frame) if frame.is_data()) {
+        if !matches!(&frame, Ok(Some(frame)) if frame.is_data()) {
             // With the last frame handed out, an unfinished upload has no reader any more.
             self.upload = None;
             self.admitted = None;
         }
-        Poll::Ready(Some(frame))
+        Poll::Ready(frame.transpose())
     }
 
     fn poll_progress(&mut self, cx: &mut Context<'_>) {

@@ -1,9 +1,8 @@
 //! Where an endpoint is, and what it takes to open a connection to it.
 
-use super::Protocol;
 use arc_swap::ArcSwapOption;
 use prism_platform::{Address, Io, Platform, time};
-use prism_tls::{ClientTls, ServerName, alpn};
+use prism_tls::{ClientTls, ServerName};
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
@@ -68,7 +67,7 @@ impl PartialEq for RemoteTls {
 /// Who asks for a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Who {
-    /// The supervisor, whose connection decides which process it is.
+    /// The supervisor, whose connection decides which process it is; or whoever does not care which one it is.
     Control,
     /// A worker, which has to reach the same process.
     Worker,
@@ -157,14 +156,14 @@ impl Target {
         }
     }
 
-    /// Opens a connection for `protocol`. Without a deadline.
+    /// Opens a connection; over TLS for what `alpn` names. Without a deadline.
     ///
     /// # Errors
     /// Why there is none, without the address.
     pub(crate) async fn connect(
         &self,
         platform: &Platform,
-        protocol: Protocol,
+        alpn: &'static [u8],
         who: Who,
     ) -> Result<Io, String> {
         let io = match &self.place {
@@ -172,12 +171,8 @@ impl Target {
             Place::There(endpoint) => self.reach(platform, endpoint, who).await?,
         };
         let Some(Secured { client, server_name }) = &self.secured else { return Ok(io) };
-        let name = match protocol {
-            Protocol::Grpc => alpn::GRPC,
-            Protocol::Frames => alpn::FRAMES,
-        };
         let stream = client
-            .connect(server_name.clone(), name, io)
+            .connect(server_name.clone(), alpn, io)
             .await
             .map_err(|error| format!("no TLS connection: {error}"))?;
         Ok(Io::Other(Box::new(stream)))
@@ -276,7 +271,7 @@ mod tests {
         let net = Arc::<Moves>::default();
         let platform = Platform::simulated(Arc::<Moves>::clone(&net), 1);
         let target = Target::there(RemoteEndpoint { host: "plugin.test".into(), port: 7 }, None).unwrap();
-        let reach = |who| target.connect(&platform, Protocol::Grpc, who);
+        let reach = |who| target.connect(&platform, prism_tls::alpn::GRPC, who);
         reach(Who::Control).await.unwrap();
         reach(Who::Worker).await.unwrap();
         net.moved.store(true, std::sync::atomic::Ordering::Relaxed);

@@ -1,12 +1,13 @@
-//! Opening an HTTP/2 connection to a plugin.
+//! Opening an HTTP/2 connection.
 
-use crate::upstream::{PeerIdentity, Protocol, Target, Who, within_deadline};
+use crate::upstream::{PeerIdentity, Target, Who, within_deadline};
 use bytes::Bytes;
 use h2::{
     Ping, PingPong,
     client::{Builder, Connection, SendRequest},
 };
 use prism_platform::{Io, Platform, WindowGrowth, Windows};
+use prism_tls::alpn;
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
@@ -49,20 +50,20 @@ const CANCELLED: usize = 1024;
 const HEADER_LIST: u32 = 16 << 10;
 
 /// An open connection. `driver` must be polled for anything to move.
-pub(super) struct Opened {
-    pub(super) send: SendRequest<Bytes>,
-    pub(super) driver: Connection<Io, Bytes>,
+pub(crate) struct Opened {
+    pub(crate) send: SendRequest<Bytes>,
+    pub(crate) driver: Connection<Io, Bytes>,
     /// For measuring how far a round trip is.
-    pub(super) ping: PingPong,
+    pub(crate) ping: PingPong,
     /// The process at the other end, where that can be known.
-    pub(super) peer: Option<PeerIdentity>,
+    pub(crate) peer: Option<PeerIdentity>,
 }
 
 /// Connects, within the deadline for that.
 ///
 /// # Errors
 /// Why there is no connection, with the address.
-pub(super) async fn dial(platform: &Platform, target: &Target, who: Who) -> Result<Opened, String> {
+pub(crate) async fn dial(platform: &Platform, target: &Target, who: Who) -> Result<Opened, String> {
     within_deadline(target, handshake(platform, target, who)).await
 }
 
@@ -70,8 +71,8 @@ pub(super) async fn dial(platform: &Platform, target: &Target, who: Who) -> Resu
 ///
 /// # Errors
 /// Why there is no connection, without the address.
-pub(super) async fn handshake(platform: &Platform, target: &Target, who: Who) -> Result<Opened, String> {
-    let io = target.connect(platform, Protocol::Grpc, who).await?;
+pub(crate) async fn handshake(platform: &Platform, target: &Target, who: Who) -> Result<Opened, String> {
+    let io = target.connect(platform, alpn::GRPC, who).await?;
     let peer = PeerIdentity::of(&io);
     let not_http2 = |error: h2::Error| match error.is_io() {
         true => format!("it does not speak HTTP/2: {error}{}", target.hint()),
@@ -112,7 +113,7 @@ pub(super) async fn handshake(platform: &Platform, target: &Target, who: Who) ->
 ///
 /// # Errors
 /// The connection broke.
-pub(super) async fn drive(
+pub(crate) async fn drive(
     mut driver: Connection<Io, Bytes>,
     mut ping: PingPong,
     platform: &Platform,

@@ -1,0 +1,11 @@
+//! HTTP/2 towards whatever is behind the proxy: opening a connection, one exchange on it, and the body of its answer.
+//! What the messages mean is said elsewhere: plugins speak gRPC ([`grpc`](crate::grpc)), services of forward routes
+//! whatever they like ([`http`](crate::http)).
+
+mod body;
+mod dial;
+mod exchange;
+
+pub(crate) use body::{Received, Trailers};
+pub(crate) use dial::{Opened, dial, drive, handshake};
+pub(crate) use exchange::{Answered, broken, exchange};
