@@ -3,12 +3,13 @@
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use http::HeaderMap;
-use prism_edge::{Route, RouteTable};
+use prism_edge::{Conditions, Route, RouteTable};
 use std::{hint::black_box, sync::Arc};
 
 fn table(routes: usize) -> RouteTable {
-    let route =
-        |number: usize| Route::new(Some(format!("namespace-{number}").into()), Arc::new([]), Vec::new());
+    let route = |number: usize| {
+        Route::new(Some(format!("namespace-{number}").into()), Arc::new([]), Conditions::default())
+    };
     let mut table = RouteTable::default();
     for number in 0..routes {
         if number % 2 == 0 {
@@ -31,9 +32,10 @@ fn lookup(c: &mut Criterion) {
             ("prefix", "/team-00008/Execute"),
             ("catch-all", "/prism.data.v1.DataService/Execute"),
         ] {
-            assert!(table.find(path, &headers).is_some());
+            let uri: http::Uri = path.parse().expect("a path");
+            assert!(table.find(&uri, &headers).is_some());
             group.bench_with_input(BenchmarkId::new(what, routes), &table, |b, table| {
-                b.iter(|| table.find(black_box(path), &headers).is_some());
+                b.iter(|| table.find(black_box(&uri), &headers).is_some());
             });
         }
     }

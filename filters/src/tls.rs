@@ -65,7 +65,12 @@ pub enum SettingsError {
 /// How configuration knows the filter.
 #[must_use]
 pub fn schema() -> FilterSchema {
-    FilterSchema { name: NAME, phase: Phase::Connection, schema: schemars::schema_for!(Settings).to_value() }
+    FilterSchema {
+        name: NAME,
+        phase: Phase::Connection,
+        schema: schemars::schema_for!(Settings).to_value(),
+        check: |_| Vec::new(),
+    }
 }
 
 /// The files that settings name; relative paths start at `base_dir`.

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 
 use prism_plugin_host::WorkerLocal;
 use prism_tls::ServerTls;
-use std::{io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 /// The limits that a connection keeps to, from its first byte to its last: those of the configuration that
@@ -57,6 +57,7 @@ pub(crate) struct Edge {
     local: Rc<LocalServices>,
     draining: watch::Receiver<bool>,
     cut: watch::Receiver<bool>,
+    secured: Cell<bool>,
 }
 
 impl Edge {
@@ -78,6 +79,7 @@ impl Edge {
             linger: Rc::clone(linger),
             local: Rc::clone(local),
             cut: listener.cutting(),
+            secured: Cell::new(false),
         }
     }
 
@@ -97,6 +99,16 @@ impl Edge {
                 (snapshot, state)
             }),
         }
+    }
+
+    /// The connection is encrypted.
+    pub(crate) fn set_secured(&self) {
+        self.secured.set(true);
+    }
+
+    /// Whether the connection is encrypted, whatever the listener does with those that come now.
+    pub(crate) fn is_secured(&self) -> bool {
+        self.secured.get()
     }
 
     pub(crate) fn limits(&self) -> &Limits {

@@ -1,9 +1,9 @@
 //! Reading a request's head: which protocol, what for, whose. What a client says about itself that only the
 //! proxy may say (`x-prism-*`) is dropped here, before any filter runs.
 
-use crate::edge::Limits;
+use crate::{edge::Limits, snapshot::Route};
 use bytestring::ByteString;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 use prism_filters::{Body, Protocol, Reason, Rejection, Rpc, grpc_web::is_translated, shared_text};
 use prism_platform::time::Instant;
 use std::time::Duration;
@@ -24,6 +24,8 @@ pub(crate) enum Target {
     Description { openapi: bool },
     /// A gRPC service of the listener's own: health or reflection.
     Local,
+    /// Whatever the route's service makes of it.
+    Forward,
     /// Nothing that is served.
     Nothing,
 }
@@ -45,11 +47,7 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    pub(crate) fn read(
-        request: &mut Request<Body>,
-        route_namespace: Option<&ByteString>,
-        limits: &Limits,
-    ) -> Self {
+    pub(crate) fn read(request: &mut Request<Body>, route: Option<&Route>, limits: &Limits) -> Self {
         let fields = Fields::read(request.headers());
         let protocol = protocol_of(request, fields.content_type);
         let mut head = Self {
@@ -61,7 +59,7 @@ impl Head {
             gzip: false,
             refusal: None,
         };
-        let outcome = head.fill(request, &fields, route_namespace, limits);
+        let outcome = head.fill(request, &fields, route, limits);
         head.refusal = outcome.err();
         let (namespace, others) = (fields.namespace.is_some(), fields.other_claims);
         if namespace {
@@ -77,7 +75,7 @@ impl Head {
         &mut self,
         request: &Request<Body>,
         fields: &Fields<'_>,
-        route_namespace: Option<&ByteString>,
+        route: Option<&Route>,
         limits: &Limits,
     ) -> Result<(), Rejection> {
         if request.headers().len() > limits.max_header_fields {
@@ -88,8 +86,18 @@ impl Head {
         }
         // What is no HTTP/1.1 is answered as such, in whatever protocol it was meant.
         check_http1(request).inspect_err(|_| self.protocol = Protocol::Http)?;
-        let named = fields.namespace()?;
         let path = request.uri().path();
+        if let Some(forward) = route.and_then(Route::forward)
+            && (forward.is_particular() || !is_local(path))
+        {
+            // No namespace, no operation: whatever the client says of those is dropped like its other claims.
+            self.target = Target::Forward;
+            if self.protocol == Protocol::Grpc {
+                self.deadline = fields.timeout.map(deadline).transpose()?.flatten();
+            }
+            return Ok(());
+        }
+        let named = fields.namespace()?;
         let in_path = match path {
             "/prism.data.v1.DataService/Execute" => {
                 self.target = Target::Data(Rpc::Unary);
@@ -114,7 +122,7 @@ impl Head {
                 }
             },
         };
-        self.namespace = agreed_namespace(route_namespace, named, in_path)?;
+        self.namespace = agreed_namespace(route.and_then(Route::namespace), named, in_path)?;
         self.deadline = fields.timeout.map(deadline).transpose()?.flatten();
         if matches!(self.target, Target::Data(_) | Target::Typed | Target::Local) {
             require_grpc(self.protocol, request)?;
@@ -147,6 +155,15 @@ impl Head {
             .with_header("allow", "GET"));
         }
         Ok(shared_text(namespace))
+    }
+}
+
+/// The host that a request is for, with its port where it names one. RFC 9112 section 3.2.2: "the origin server MUST
+/// ignore the received Host header field (if any)" where the request line itself has the host.
+pub(crate) fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    match uri.authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => headers.get(header::HOST)?.to_str().ok(),
     }
 }
 

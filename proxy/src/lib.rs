@@ -27,5 +27,5 @@ pub use control::{
 };
 pub use listener::ListenerId;
 pub use proxy::{Options, Proxy, StartError};
-pub use snapshot::{ListenerState, Namespace, Route, RouteTable, Snapshot};
+pub use snapshot::{Conditions, ListenerState, Namespace, Route, RouteTable, Snapshot};
 pub use threads::run_on_threads;

@@ -5,6 +5,7 @@
 //!   └▶ serve: current snapshot ▶ route ▶ head (gRPC-Web made gRPC; protocol, target, namespace; x-prism-* dropped)
 //!        └▶ the route's filters, in the order of the configuration
 //!             └▶ plugin_dispatch ▶ PluginChannel ▶ plugin
+//!                              └─▶ a forward route's Cluster ▶ service
 //!        ◀─ one rejection layer: every refusal becomes an answer here
 //!        ◀─ the filters' decorators, on every answer: CORS headers, gRPC made gRPC-Web
 //! ```
@@ -40,10 +41,10 @@ pub(crate) fn serve(
 
         // Route and namespace are resolved before the filters run, because a route chooses the filters. But
         // looking up is not answering: what is wrong is said by `plugin_dispatch`, after authentication.
-        let route = listener.routes().find(request.uri().path(), request.headers());
+        let route = listener.routes().find(request.uri(), request.headers());
         let filters = route.map_or(listener.default_chain(), |route| route.chain());
         let decorators = arrive(filters, &mut request);
-        let mut head = Head::read(&mut request, route.and_then(|route| route.namespace()), edge.limits());
+        let mut head = Head::read(&mut request, route, edge.limits());
         let namespace = snapshot.namespace(&head.namespace);
         // A typed call names its operation by its path, as the namespace's plugin declares it.
         let method = namespace
@@ -74,7 +75,7 @@ pub(crate) fn serve(
             cx.set_operation(method.operation.clone());
         }
 
-        let dispatch = Dispatch::new(&edge, namespace, route.is_some(), head, method);
+        let dispatch = Dispatch::new(&edge, namespace, route, head, method);
         let mut response = match run(filters, &dispatch, &cx, &mut request).await {
             Ok(response) => response,
             Err(rejection) => respond(&cx, &rejection),

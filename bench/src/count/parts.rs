@@ -8,7 +8,7 @@ use crate::{
 };
 use bytes::Bytes;
 use http::HeaderMap;
-use prism_edge::{Route, RouteTable};
+use prism_edge::{Conditions, Route, RouteTable};
 use prism_filters::Filter;
 use prism_plugin_abi::{Data, Payload, Request};
 use prism_plugin_envelope::{decode_reply, decode_request, encode_reply, encode_request};
@@ -58,19 +58,20 @@ fn scanner() -> Work {
 }
 
 fn routes(count: usize) -> Work {
-    let route = |number| Route::new(Some(format!("namespace-{number}").into()), Arc::new([]), Vec::new());
+    let route =
+        |number| Route::new(Some(format!("namespace-{number}").into()), Arc::new([]), Conditions::default());
     let mut table = RouteTable::default();
     for number in 0..count {
         table.add_prefix(&format!("/team-{number:05}/"), route(number));
     }
-    let path = "/team-00007/Execute";
+    let uri = http::Uri::from_static("/team-00007/Execute");
     let headers = HeaderMap::new();
     assert_eq!(
-        table.find(path, &headers).and_then(Route::namespace).map(|name| &**name),
+        table.find(&uri, &headers).and_then(Route::namespace).map(|name| &**name),
         Some("namespace-7")
     );
     repeat(move || {
-        black_box(table.find(black_box(path), &headers));
+        black_box(table.find(black_box(&uri), &headers));
     })
 }
 

@@ -106,7 +106,8 @@ fn a_filter_that_must_be_told_something_is_not_named_alone() {
         "additionalProperties": false,
     });
     let filters = registry().filters().clone();
-    let filters = filters.with(FilterSchema { name: "tls", phase: Phase::Connection, schema });
+    let filters =
+        filters.with(FilterSchema { name: "tls", phase: Phase::Connection, schema, check: |_| Vec::new() });
     let registry = Registry::new(filters, ["memory"]);
     let read = |filters: &str| {
         let text = format!(

@@ -2,12 +2,14 @@
 //!
 //! Payload moves as [`Bytes`]; nothing here copies or collects.
 
+mod framing;
 mod h1;
 mod inflate;
 mod messages;
 mod observed;
 mod stall;
 
+pub use framing::Framing;
 pub use h1::H1Rest;
 pub use inflate::Inflate;
 pub(crate) use messages::Messages;
@@ -170,6 +172,12 @@ impl Body {
     #[must_use]
     pub fn unless_stalled(self, timeout: Duration) -> Self {
         if self.is_end() { self } else { Self::from_duplex(Box::new(Unstalled::new(self, timeout))) }
+    }
+
+    /// The same gRPC body, which is over when a message that has begun stands still for `timeout`.
+    #[must_use]
+    pub fn unless_a_message_stalls(self, timeout: Duration) -> Self {
+        if self.is_end() { self } else { Self::from_duplex(Box::new(Unstalled::in_a_message(self, timeout))) }
     }
 
     /// Checks every gRPC message that passes against `limits`; see [`Messages`].

@@ -1,6 +1,6 @@
 //! Noticing that nothing moves.
 
-use super::{Body, BodyError, Duplex};
+use super::{Body, BodyError, Duplex, Framing};
 use crate::{Reason, Rejection};
 use bytes::Bytes;
 use http_body::Frame;
@@ -53,20 +53,34 @@ impl Stall {
 pub(super) struct Unstalled {
     body: Body,
     stall: Stall,
+    /// Of a gRPC body: between two messages it may stand still.
+    framing: Option<Framing>,
 }
 
 impl Unstalled {
     pub(super) fn new(body: Body, timeout: Duration) -> Self {
-        Self { body, stall: Stall::new(timeout) }
+        Self { body, stall: Stall::new(timeout), framing: None }
+    }
+
+    pub(super) fn in_a_message(body: Body, timeout: Duration) -> Self {
+        Self { framing: Some(Framing::default()), ..Self::new(body, timeout) }
     }
 }
 
 impl Duplex for Unstalled {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = self.body.poll_next(cx);
-        if polled.is_ready() {
+        if let Poll::Ready(frame) = &polled {
             self.stall.progress();
+            if let (Some(framing), Some(Ok(frame))) = (&mut self.framing, frame)
+                && let Some(data) = frame.data_ref()
+            {
+                framing.skip(data);
+            }
             return polled;
+        }
+        if self.framing.as_ref().is_some_and(Framing::is_between) {
+            return Poll::Pending;
         }
         ready!(self.stall.poll_waiting(cx));
         self.body = Body::empty();
@@ -87,7 +101,37 @@ pub(super) fn stalled(timeout: Duration) -> Rejection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::poll_fn;
+    use http_body_util::StreamBody;
+    use std::{convert::Infallible, future::poll_fn};
+
+    /// A body that comes to these bytes and no further.
+    struct Endless(Option<Bytes>);
+
+    impl futures_core::Stream for Endless {
+        type Item = Result<Frame<Bytes>, Infallible>;
+
+        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            self.0.take().map_or(Poll::Pending, |bytes| Poll::Ready(Some(Ok(Frame::data(bytes)))))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_between_two_messages_is_no_stall() {
+        for (bytes, stalls) in [
+            (&b""[..], false),
+            (b"\0\0\0\0\x02ab", false),
+            (b"\0\0\0\0\x02ab\0\0\0\0\0", false),
+            (b"\0", true),
+            (b"\0\0\0\0\x02a", true),
+            (b"\0\0\0\0\x02ab\x01\0\0\0", true),
+        ] {
+            let body = Body::new(StreamBody::new(Endless(Some(Bytes::from_static(bytes)))));
+            let mut body = body.unless_a_message_stalls(Duration::from_secs(30));
+            poll_fn(|cx| body.poll_next(cx)).await.unwrap().unwrap();
+            let next = tokio::time::timeout(Duration::from_secs(100), poll_fn(|cx| body.poll_next(cx))).await;
+            assert_eq!(next.is_ok(), stalls, "{bytes:?}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn progress_starts_the_wait_anew() {

@@ -86,6 +86,12 @@ reasons! {
     PluginUnavailable, "PLUGIN_UNAVAILABLE", Unavailable;
     /// More calls wait for the plugin than may.
     PluginOverloaded, "PLUGIN_OVERLOADED", ResourceExhausted;
+    /// The service of a forward route cannot be reached, or its connection broke.
+    UpstreamUnavailable, "UPSTREAM_UNAVAILABLE", Unavailable;
+    /// More requests wait for the service of a forward route than may.
+    UpstreamOverloaded, "UPSTREAM_OVERLOADED", ResourceExhausted, SERVICE_UNAVAILABLE;
+    /// The service of a forward route answered what its protocol does not allow.
+    UpstreamProtocol, "UPSTREAM_PROTOCOL", Internal, BAD_GATEWAY;
     /// The plugin instance was replaced, and the stream did not end within the drain time: open it again.
     Reloaded, "RELOADED", Unavailable;
     /// The proxy is shutting down, and the call did not end within the drain time: another one may take it.

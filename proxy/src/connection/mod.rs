@@ -44,7 +44,10 @@ async fn begin(edge: &Edge, io: Io, peer: Option<SocketAddr>, deadline: Instant)
     let io = Watched::new(io, edge.limits().stall_timeout);
     let (socket, agreed) = match edge.tls() {
         None => (Socket::Plain(io), Agreed::Nothing),
-        Some(tls) => tls::handshake(&tls, io, edge, peer, deadline).await?,
+        Some(tls) => {
+            edge.set_secured();
+            tls::handshake(&tls, io, edge, peer, deadline).await?
+        }
     };
     let io = Lingering::new(socket, Rc::clone(edge.linger()));
     match agreed {

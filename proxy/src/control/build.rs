@@ -3,21 +3,20 @@
 use super::{
     Control, LibraryError, Mode, Refusal,
     libraries::{Libraries, Needed, load_all},
+    routes, services,
     tls::{self, ListenerTlsError},
     transport::{tls_error, transport},
 };
 use crate::{
     edge::Limits,
     listener::{ListenerHandle, ListenerId},
-    snapshot::{ChainError, Chains, ListenerState, Namespace, Route, RouteTable, Snapshot},
+    snapshot::{ChainError, Namespace, Snapshot},
 };
 use bytestring::ByteString;
-use http::{HeaderName, HeaderValue};
-use prism_config::{Config, Listener as ListenerConfig, OperationKind};
-use prism_filters::BuildContext;
+use prism_config::{Config, OperationKind};
 use prism_platform::{Address, BindOptions, Listener, time::Instant};
 use prism_plugin_abi::{Credentials, Kind};
-use prism_plugin_host::{Held, InstanceSpec, NamespaceSlot, PluginSpec};
+use prism_plugin_host::{Held, InstanceSpec, NamespaceSlot, PluginSpec, Service};
 use prism_tls::{ServerTls, TlsError};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -63,6 +62,14 @@ pub enum BuildError {
     /// A plugin's library cannot be used.
     #[error(transparent)]
     Library(#[from] LibraryError),
+    /// What a forward route's connections are to be secured with cannot be used.
+    #[error("{path}: tls: {source}")]
+    Service {
+        /// Where it stands.
+        path: String,
+        /// Why not.
+        source: Box<TlsError>,
+    },
     /// What a remote plugin's connections are to be secured with cannot be used.
     #[error("plugin `{plugin}`: tls: {source}")]
     Tls {
@@ -85,7 +92,7 @@ impl BuildError {
         match self {
             Self::Bind { .. } => "listeners",
             Self::Filter(error) => &error.path,
-            Self::Header { path, .. } => path,
+            Self::Header { path, .. } | Self::Service { path, .. } => path,
             Self::ListenerTls(error) => &error.path,
             Self::Library(_) | Self::Tls { .. } => "plugins",
             Self::NeedsRestart(key) => key,
@@ -104,6 +111,8 @@ pub(super) struct Built {
     pub(super) tls: Vec<(Arc<ListenerHandle>, Option<Arc<ServerTls>>)>,
     pub(super) libraries: Libraries,
     pub(super) plugins: BTreeMap<String, Arc<PluginSpec>>,
+    /// Of forward routes.
+    pub(super) services: Vec<Arc<Service>>,
     pub(super) slots: BTreeMap<String, Arc<NamespaceSlot>>,
     /// What the namespaces will have, by their place in the configuration, where that is not decided yet.
     pub(super) held: Vec<(usize, Held)>,
@@ -140,6 +149,8 @@ pub(super) async fn build(
     let mut states = HashMap::new();
     let mut secured = Vec::new();
     let before = control.snapshots.load_full();
+    let (clusters, services) =
+        services::clusters(control, config).await.map_err(|error| Refusal::Build(vec![error]))?;
 
     for (index, listener) in config.listeners.iter().enumerate() {
         let limits = Limits::new(listener);
@@ -171,7 +182,7 @@ pub(super) async fn build(
             Err(error) => errors.push(error.into()),
         }
         let previous = before.listener(handle.id()).map(|state| state.chains());
-        match state(control, listener, index, base_dir, previous) {
+        match routes::state(control, listener, index, base_dir, previous, &clusters) {
             Ok(state) => {
                 states.insert(handle.id(), Arc::new(state));
             }
@@ -207,54 +218,10 @@ pub(super) async fn build(
         tls: secured,
         libraries,
         plugins,
+        services,
         slots,
         held,
     })
-}
-
-fn state(
-    control: &Control,
-    listener: &ListenerConfig,
-    index: usize,
-    base_dir: &Path,
-    previous: Option<&Chains>,
-) -> Result<ListenerState, BuildError> {
-    let cx = BuildContext {
-        platform: &control.platform,
-        metrics: &control.metrics,
-        base_dir,
-        listener: &listener.name,
-    };
-    let path = format!("listeners[{index}]");
-    let mut chains = Chains::compile(listener, path.clone(), &control.filters, cx, previous)?;
-    let mut table = RouteTable::default();
-    for (number, route) in listener.routes.iter().enumerate() {
-        let chain = chains.route(route, number)?;
-        let mut headers = Vec::with_capacity(route.matcher.headers.len());
-        for (name, value) in &route.matcher.headers {
-            match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-                (Ok(name), Ok(value)) => headers.push((name, value)),
-                _ => {
-                    return Err(BuildError::Header {
-                        path: format!("{path}.routes[{number}].match.headers"),
-                        name: name.clone(),
-                        value: value.clone(),
-                    });
-                }
-            }
-        }
-        let built = Route::new(route.namespace.as_deref().map(ByteString::from), chain, headers);
-        match (&route.matcher.path, &route.matcher.path_prefix) {
-            (Some(path), _) => table.add_exact(path, built),
-            (None, prefix) => table.add_prefix(prefix.as_deref().unwrap_or("/"), built),
-        }
-    }
-    let chains = chains.finish();
-    if listener.routes.is_empty() {
-        // No routes: everything that is served at all.
-        table.add_prefix("/", Route::new(None, chains.base_chain(), Vec::new()));
-    }
-    Ok(ListenerState::new(listener.name.as_str().into(), table, chains))
 }
 
 /// Every plugin's specification; one that did not change is the running one, so that its connections stay.

@@ -6,6 +6,8 @@ mod file;
 mod libraries;
 mod queue;
 mod report;
+mod routes;
+mod services;
 mod tls;
 mod transport;
 
@@ -27,7 +29,7 @@ use libraries::Libraries;
 use prism_config::{Config, Source};
 use prism_filters::{Registry, metrics::Metrics};
 use prism_platform::{Platform, time};
-use prism_plugin_host::{NamespaceSlot, PluginSpec, SupervisionOptions};
+use prism_plugin_host::{NamespaceSlot, PluginSpec, Service, SupervisionOptions};
 use prism_plugin_loader::Generations;
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
@@ -60,6 +62,7 @@ pub(crate) struct Running {
     pub(crate) next_listener: u32,
     pub(crate) libraries: Libraries,
     pub(crate) plugins: BTreeMap<String, Arc<PluginSpec>>,
+    pub(crate) services: Vec<Arc<Service>>,
     pub(crate) slots: BTreeMap<String, Arc<NamespaceSlot>>,
 }
 
@@ -229,6 +232,7 @@ impl Control {
         while self.accepting.try_join_next().is_some() {}
         self.running.libraries = built.libraries;
         self.running.plugins = built.plugins;
+        self.running.services = built.services;
         self.running.next_listener = built.next_listener;
         self.running.config = Some(config);
         self.running.version = version;
@@ -315,6 +319,7 @@ pub fn check_files(config: &Config, base_dir: &Path) -> Result<(), Refusal> {
     let mut errors = tls::check(config, base_dir);
     errors.extend(libraries::check_all(config));
     errors.extend(transport::check(config));
+    errors.extend(services::check(config));
     if errors.is_empty() { Ok(()) } else { Err(Refusal::Build(errors)) }
 }
 

@@ -54,7 +54,9 @@ fn protocol(transport: prism_config::Transport) -> ProtocolChoice {
     }
 }
 
-async fn secured(tls: &PluginTls) -> Result<RemoteTls, TlsError> {
+/// # Errors
+/// The files cannot be used.
+pub(super) async fn secured(tls: &PluginTls) -> Result<RemoteTls, TlsError> {
     let files = files(tls);
     let server_name = tls.server_name.as_deref().map(server_name).transpose()?;
     let client = super::blocking(move || ClientTls::watch(files)).await?;
@@ -74,11 +76,16 @@ pub(super) fn check(config: &Config) -> Vec<BuildError> {
     let mut errors = Vec::new();
     for plugin in &config.plugins {
         let PluginSource::Remote { endpoints, tls: Some(tls) } = &plugin.source else { continue };
-        let names = tls.server_name.as_deref().into_iter();
-        let hosts = endpoints.iter().map(|at| &*at.host).filter(|_| tls.server_name.is_none());
-        let named = names.chain(hosts).try_for_each(|name| server_name(name).map(drop));
-        let loaded = named.and_then(|()| ClientTls::load(files(tls)).map(drop));
+        let loaded = check_tls(&endpoints.iter().collect::<Vec<_>>(), tls);
         errors.extend(loaded.err().map(|source| tls_error(plugin, source)));
     }
     errors
+}
+
+/// Reads the files, and whether these hosts can have a certificate. Blocks.
+pub(super) fn check_tls(hosts: &[&prism_config::HostPort], tls: &PluginTls) -> Result<(), TlsError> {
+    let names = tls.server_name.as_deref().into_iter();
+    let hosts = hosts.iter().map(|at| &*at.host).filter(|_| tls.server_name.is_none());
+    names.chain(hosts).try_for_each(|name| server_name(name).map(drop))?;
+    ClientTls::load(files(tls)).map(drop)
 }

@@ -5,7 +5,7 @@
 mod answer;
 
 use super::{
-    forward::{Call, Upload},
+    call::{Call, Upload},
     outcome::Subject,
 };
 use bytes::Bytes;

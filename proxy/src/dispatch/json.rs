@@ -14,7 +14,7 @@ pub(super) use encode::encode;
 pub(super) use stream::{Form, stream};
 
 use super::{
-    forward::Call,
+    call::Call,
     gateway,
     outcome::{self, Subject},
     refusal, typed,

@@ -1,6 +1,7 @@
 //! `plugin_dispatch`, the end of every chain: it answers what is wrong with the request, and hands the rest
-//! to the namespace's plugin.
+//! to the namespace's plugin, or to the service of a forward route.
 
+mod call;
 mod deadline;
 mod forward;
 mod gateway;
@@ -12,14 +13,14 @@ mod typed;
 use crate::{
     edge::Edge,
     head::{Head, Target},
-    snapshot::Namespace,
+    snapshot::{Forward, Namespace, Route},
 };
 use bytestring::ByteString;
 use deadline::within;
 use http::{Request, Response};
 use prism_filters::{Body, FilterFuture, Reason, Rejection, RequestContext, Rpc, Terminal, body::Wrap};
 use prism_plugin_abi::{CallContext, InstanceId, OperationInfo};
-use prism_plugin_host::{ForwardError, InFlight, State, Status, TypedMethod, Types};
+use prism_plugin_host::{BoxError, ForwardError, InFlight, State, Status, TypedMethod, Types};
 use std::{sync::Arc, time::Duration};
 
 /// Settings of `plugin_dispatch`: none yet.
@@ -41,7 +42,7 @@ pub(crate) fn schema() -> prism_config::FilterSchema {
 pub(crate) struct Dispatch<'a> {
     edge: &'a Edge,
     namespace: Option<&'a Arc<Namespace>>,
-    routed: bool,
+    route: Option<&'a Route>,
     head: Head,
     /// Of a typed call, as the request's chain was told.
     method: Option<Arc<TypedMethod>>,
@@ -51,11 +52,11 @@ impl<'a> Dispatch<'a> {
     pub(crate) fn new(
         edge: &'a Edge,
         namespace: Option<&'a Arc<Namespace>>,
-        routed: bool,
+        route: Option<&'a Route>,
         head: Head,
         method: Option<Arc<TypedMethod>>,
     ) -> Self {
-        Self { edge, namespace, routed, head, method }
+        Self { edge, namespace, route, head, method }
     }
 
     /// By reference, and the rare ways boxed: what an `async fn` takes by value, its future holds twice, and this
@@ -79,13 +80,32 @@ impl<'a> Dispatch<'a> {
                 Box::pin(self.edge.local().call(request, namespace.map(|found| &**found), stall_timeout))
                     .await
             }
-            _ if !self.routed => Err(nothing_here()),
+            _ if self.route.is_none() => Err(nothing_here()),
             Target::Nothing => Err(nothing_here()),
+            Target::Forward => match self.route.and_then(Route::forward) {
+                Some(route) => Box::pin(within(cx, self.forward(cx, route, request))).await,
+                None => Err(nothing_here()),
+            },
             Target::Data(rpc) => within(cx, self.data(cx, rpc, request)).await,
             Target::Typed => within(cx, self.typed(cx, request)).await,
             Target::Gateway => Box::pin(self.gateway(cx, std::mem::take(request))).await,
             Target::Description { openapi } => self.describe(cx, openapi),
         }
+    }
+
+    async fn forward(
+        &self,
+        cx: &RequestContext,
+        route: &Forward,
+        request: &mut Request<Body>,
+    ) -> Result<Response<Body>, Rejection> {
+        let to = forward::Passage {
+            worker: self.edge.worker(),
+            route,
+            limits: self.edge.limits(),
+            secured: self.edge.is_secured(),
+        };
+        forward::pass(cx, &to, request).await
     }
 
     async fn data(
@@ -131,7 +151,7 @@ impl<'a> Dispatch<'a> {
         let call = self.call(cx, target, &method.operation, rpc)?;
         let wrap = Wrap { operation: method.operation.clone(), params_url: method.params_url.clone() };
         let body = cx.wrapped(std::mem::take(request.body_mut()), wrap).await?;
-        typed::answer(call, method.result_url.clone(), forward::wire(body)).await
+        typed::answer(call, method.result_url.clone(), call::wire(body)).await
     }
 
     async fn gateway(
@@ -201,10 +221,10 @@ impl<'a> Dispatch<'a> {
         (namespace, backend): (&'a Namespace, InFlight),
         operation: &ByteString,
         rpc: Rpc,
-    ) -> Result<forward::Call<'a>, Rejection> {
+    ) -> Result<call::Call<'a>, Rejection> {
         let idempotent = check_operation(namespace.plugin(), &backend.load_status(), operation, rpc)?;
         let context = call_context(cx, backend.instance());
-        Ok(forward::Call { worker: self.edge.worker(), namespace, backend, rpc, idempotent, context })
+        Ok(call::Call { worker: self.edge.worker(), namespace, backend, rpc, idempotent, context })
     }
 
     /// The namespace, and the plugin instance that serves it now.
@@ -309,6 +329,14 @@ fn call_context(cx: &RequestContext, instance: InstanceId) -> CallContext {
     }
 }
 
+/// The client's side of a request failed.
+fn broke_off(error: BoxError) -> Rejection {
+    match error.downcast::<prism_filters::body::BodyError>() {
+        Ok(error) => Rejection::from(*error),
+        Err(error) => Rejection::new(Reason::ClientGone, format!("the request's body broke off: {error}")),
+    }
+}
+
 /// Why a call could not be forwarded, as a refusal.
 fn refusal(error: ForwardError, plugin: &str) -> Rejection {
     match error {
@@ -322,12 +350,7 @@ fn refusal(error: ForwardError, plugin: &str) -> Rejection {
                 .about_plugin(plugin)
                 .with_retry(outcome::RETRY)
         }
-        ForwardError::Source(error) => match error.downcast::<prism_filters::body::BodyError>() {
-            Ok(error) => Rejection::from(*error),
-            Err(error) => {
-                Rejection::new(Reason::ClientGone, format!("the request's body broke off: {error}"))
-            }
-        },
+        ForwardError::Source(error) => broke_off(error),
         ForwardError::Protocol(what) => Rejection::new(
             Reason::PluginProtocol,
             format!("plugin `{plugin}` answered what the plugin protocol does not allow: {what}"),

@@ -2,7 +2,7 @@
 //! gateway. The result streams from where it begins; what breaks after that is said in the trailers, or, where there are
 //! none, by breaking the answer off.
 
-use super::{forward::Call, refusal, reply::Reply};
+use super::{call::Call, refusal, reply::Reply};
 use crate::dispatch::reply::check_whole;
 use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;

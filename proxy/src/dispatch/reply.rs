@@ -2,12 +2,12 @@
 //! middle becomes a status in the trailers.
 
 use super::refusal;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use bytestring::ByteString;
 use http_body::Frame;
 use prism_filters::{
     Reason, Rejection, Rpc,
-    body::{BodyError, Duplex},
+    body::{BodyError, Duplex, Framing},
 };
 use prism_plugin_abi::Payload;
 use prism_plugin_host::{InFlight, ReplySource};
@@ -118,25 +118,23 @@ pub(super) fn check_whole(
     lengths.check_end(plugin)
 }
 
-/// Follows gRPC's length prefixes through pieces that may be cut anywhere.
+/// Checks the messages of an answer by their length prefixes.
 pub(super) struct Lengths {
     limit: usize,
     unary: bool,
     messages: usize,
-    prefix: [u8; 5],
-    have: usize,
-    remaining: usize,
+    framing: Framing,
 }
 
 impl Lengths {
     /// `unary`: exactly one message may come, or none where the status says why.
     pub(super) fn new(limit: usize, unary: bool) -> Self {
-        Self { limit, unary, messages: 0, prefix: [0; 5], have: 0, remaining: 0 }
+        Self { limit, unary, messages: 0, framing: Framing::default() }
     }
 
     /// The answer ends here. A success that ends inside a message is none.
     pub(super) fn check_end(&self, plugin: &str) -> Result<(), Rejection> {
-        if self.remaining == 0 && self.have == 0 {
+        if self.framing.is_between() {
             return Ok(());
         }
         Err(Rejection::new(
@@ -147,52 +145,41 @@ impl Lengths {
     }
 
     pub(super) fn check(&mut self, piece: &Bytes, plugin: &str) -> Result<(), Rejection> {
-        let mut rest = &piece[..];
-        while !rest.is_empty() {
-            if self.remaining > 0 {
-                let skip = rest.len().min(self.remaining);
-                self.remaining -= skip;
-                rest.advance(skip);
-                continue;
-            }
-            let take = rest.len().min(5 - self.have);
-            self.prefix[self.have..self.have + take].copy_from_slice(&rest[..take]);
-            self.have += take;
-            rest.advance(take);
-            if self.have == 5 {
-                self.have = 0;
-                self.remaining = self.announced(plugin)?;
-            }
-        }
-        Ok(())
+        let Self { limit, unary, messages, framing } = self;
+        framing.follow(piece, |flag, length| {
+            *messages += 1;
+            announced(flag, length, *unary && *messages > 1, *limit, plugin)
+        })
     }
+}
 
-    fn announced(&mut self, plugin: &str) -> Result<usize, Rejection> {
-        self.messages += 1;
-        if self.unary && self.messages > 1 {
-            let message = format!("plugin `{plugin}` answered a unary call with more than one message");
-            return Err(Rejection::new(Reason::PluginProtocol, message).about_plugin(plugin));
-        }
-        let [flag, length @ ..] = self.prefix;
-        let length = u32::from_be_bytes(length) as usize;
-        if flag != 0 {
-            return Err(Rejection::new(
-                Reason::PluginProtocol,
-                format!("plugin `{plugin}` compressed its answer, which it must not"),
-            )
-            .about_plugin(plugin));
-        }
-        if length > self.limit {
-            return Err(Rejection::new(
-                Reason::MessageTooLarge,
-                format!(
-                    "the answer is a message of {length} bytes, above the namespace's limits.max_message_bytes of {}",
-                    self.limit
-                ),
-            ));
-        }
-        Ok(length)
+fn announced(
+    flag: u8,
+    length: usize,
+    one_too_many: bool,
+    limit: usize,
+    plugin: &str,
+) -> Result<(), Rejection> {
+    if one_too_many {
+        let message = format!("plugin `{plugin}` answered a unary call with more than one message");
+        return Err(Rejection::new(Reason::PluginProtocol, message).about_plugin(plugin));
     }
+    if flag != 0 {
+        return Err(Rejection::new(
+            Reason::PluginProtocol,
+            format!("plugin `{plugin}` compressed its answer, which it must not"),
+        )
+        .about_plugin(plugin));
+    }
+    if length > limit {
+        return Err(Rejection::new(
+            Reason::MessageTooLarge,
+            format!(
+                "the answer is a message of {length} bytes, above the namespace's limits.max_message_bytes of {limit}"
+            ),
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! becomes `Execute`, and back").
 
 use super::{
-    forward::Call,
+    call::Call,
     outcome::{self, Beginning, Framing, Outcome, Subject},
 };
 use bytestring::ByteString;

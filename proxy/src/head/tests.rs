@@ -56,7 +56,7 @@ fn a_data_call_names_its_namespace_once() {
 
 #[test]
 fn route_path_and_header_must_agree() {
-    let route = ByteString::from("set-by-route");
+    let route = Route::new(Some("set-by-route".into()), std::sync::Arc::new([]), Default::default());
     let with = |path: &str, headers: &[(&str, &str)]| {
         Head::read(&mut request(path, headers), Some(&route), &limits())
     };

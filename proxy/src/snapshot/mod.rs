@@ -2,10 +2,12 @@
 //! it, nothing ever changes it.
 
 mod chains;
+mod forward;
 mod routes;
 
 pub(crate) use chains::{ChainError, Chains};
-pub use routes::{Route, RouteTable};
+pub(crate) use forward::Forward;
+pub use routes::{Conditions, Route, RouteTable};
 
 use crate::listener::ListenerId;
 use bytestring::ByteString;

@@ -3,29 +3,45 @@
 //! Looking up costs one hash of the path, and one for each distinct *length* of prefix that is configured,
 //! however many routes there are.
 
+use super::Forward;
+use crate::head::{authority, is_grpc};
 use bytestring::ByteString;
 use foldhash::{HashMap, HashMapExt};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use prism_filters::Filter;
-use std::sync::Arc;
+use std::{cmp::Reverse, sync::Arc};
 
 /// What a route decides.
 pub struct Route {
     namespace: Option<ByteString>,
     chain: Arc<[Arc<dyn Filter>]>,
-    headers: Vec<(HeaderName, HeaderValue)>,
+    conditions: Conditions,
+    forward: Option<Box<Forward>>,
+}
+
+/// What a request must have besides its path.
+#[derive(Default)]
+pub struct Conditions {
+    /// A host in lower case, with a port or for every port.
+    pub host: Option<Box<str>>,
+    /// It is a gRPC call.
+    pub grpc: bool,
+    /// Headers, each with this value.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Route {
-    /// A route to `namespace` (or to the one that the request names) through `chain`, for requests that have
-    /// all of `headers`.
+    /// A route to `namespace` (or to the one that the request names) through `chain`, for requests that meet the
+    /// conditions.
     #[must_use]
-    pub fn new(
-        namespace: Option<ByteString>,
-        chain: Arc<[Arc<dyn Filter>]>,
-        headers: Vec<(HeaderName, HeaderValue)>,
-    ) -> Self {
-        Self { namespace, chain, headers }
+    pub fn new(namespace: Option<ByteString>, chain: Arc<[Arc<dyn Filter>]>, conditions: Conditions) -> Self {
+        Self { namespace, chain, conditions, forward: None }
+    }
+
+    /// The same for requests that are forwarded.
+    pub(crate) fn forwarding(mut self, forward: Option<Forward>) -> Self {
+        self.forward = forward.map(Box::new);
+        self
     }
 
     /// The namespace that it sets.
@@ -40,9 +56,44 @@ impl Route {
         &self.chain
     }
 
-    fn matches(&self, headers: &HeaderMap) -> bool {
-        self.headers.iter().all(|(name, wanted)| headers.get_all(name).iter().any(|value| value == wanted))
+    /// Where its requests go, if they are no operations.
+    pub(crate) fn forward(&self) -> Option<&Forward> {
+        self.forward.as_deref()
     }
+}
+
+impl Conditions {
+    /// Those that ask for more come first.
+    fn rank(&self) -> Reverse<(u8, bool, usize)> {
+        let host = self.host.as_ref().map_or(0, |host| 1 + u8::from(has_port(host)));
+        Reverse((host, self.grpc, self.headers.len()))
+    }
+
+    fn met(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        self.headers.iter().all(|(name, wanted)| headers.get_all(name).iter().any(|value| value == wanted))
+            && (!self.grpc || is_grpc(headers))
+            && self
+                .host
+                .as_ref()
+                .is_none_or(|host| authority(uri, headers).is_some_and(|it| is_host(it, host)))
+    }
+}
+
+fn has_port(authority: &str) -> bool {
+    authority.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'))
+}
+
+/// Whether a request's authority is this host, written in lower case. A dot at its end changes nothing for whoever looks
+/// the name up (RFC 1034 section 3.1), so it must change nothing here.
+fn is_host(authority: &str, host: &str) -> bool {
+    if has_port(host) {
+        return authority.eq_ignore_ascii_case(host);
+    }
+    let name = match has_port(authority) {
+        true => authority.rsplit_once(':').map_or(authority, |(name, _)| name),
+        false => authority,
+    };
+    name.strip_suffix('.').unwrap_or(name).eq_ignore_ascii_case(host.strip_suffix('.').unwrap_or(host))
 }
 
 /// Routes by path, or by prefix of one length.
@@ -77,9 +128,10 @@ impl RouteTable {
 
     /// The route of a request.
     #[must_use]
-    pub fn find(&self, path: &str, headers: &HeaderMap) -> Option<&Route> {
+    pub fn find(&self, uri: &Uri, headers: &HeaderMap) -> Option<&Route> {
+        let path = uri.path();
         let matching = |routes: Option<&'_ Vec<Route>>| -> Option<usize> {
-            routes?.iter().position(|route| route.matches(headers))
+            routes?.iter().position(|route| route.conditions.met(uri, headers))
         };
         if !self.exact.is_empty() {
             let routes = self.exact.get(path);
@@ -101,7 +153,8 @@ impl RouteTable {
 
 /// Routes of one path, those with more matchers first. Equal ones are a configuration error, found earlier.
 fn insert(routes: &mut Vec<Route>, route: Route) {
-    let at = routes.partition_point(|other| other.headers.len() >= route.headers.len());
+    let rank = route.conditions.rank();
+    let at = routes.partition_point(|other| other.conditions.rank() <= rank);
     routes.insert(at, route);
 }
 
@@ -115,7 +168,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
             .collect();
-        Route::new(Some(name.into()), Arc::new([]), headers)
+        Route::new(Some(name.into()), Arc::new([]), Conditions { headers, ..Conditions::default() })
     }
 
     fn found<'a>(
@@ -127,7 +180,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
             .collect();
-        table.find(path, &headers).and_then(|route| route.namespace()).map(|name| &**name)
+        table.find(&path.parse().unwrap(), &headers).and_then(|route| route.namespace()).map(|name| &**name)
     }
 
     #[test]

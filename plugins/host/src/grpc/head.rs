@@ -75,7 +75,8 @@ fn value(name: &HeaderName, text: &ByteString) -> Result<HeaderValue, ForwardErr
 
 /// gRPC over HTTP/2, "Timeout": at most eight digits and a unit. Rounded down, so that the plugin gives up
 /// first; never to zero, which is no timeout.
-fn timeout(left: Duration) -> HeaderValue {
+#[must_use]
+pub fn timeout(left: Duration) -> HeaderValue {
     const MOST: u128 = 99_999_999;
     let (value, unit) = match left {
         left if left.as_micros() <= MOST => (left.as_micros().max(1), 'u'),

@@ -9,3 +9,4 @@ mod tests;
 
 pub(crate) use control::{Control, Lost};
 pub(crate) use forward::Grpc;
+pub use head::timeout;

@@ -2,8 +2,8 @@
 
 use super::{Schemas, SeriesBudget};
 use crate::{
-    InProcessPlugin, Service, ServicePlace, ServiceSpec, Version,
-    upstream::{Endpoint, ProtocolChoice, RemoteEndpoint, RemoteTls},
+    InProcessPlugin,
+    upstream::{Endpoint, ProtocolChoice, RemoteEndpoint, RemoteTls, Target},
 };
 use prism_platform::Address;
 use prism_plugin_abi::{Credentials, Kind};
@@ -70,8 +70,6 @@ pub struct PluginSpec {
     transport: Transport,
     operation_kinds: BTreeMap<String, Kind>,
     endpoints: Vec<Arc<Endpoint>>,
-    /// The same places, for forward routes: with connections of their own, so that neither waits for the other.
-    services: Vec<Arc<Service>>,
     metrics_interval: watch::Sender<Duration>,
 }
 
@@ -89,21 +87,17 @@ impl PluginSpec {
         transport: Transport,
         operation_kinds: BTreeMap<String, Kind>,
     ) -> Result<Self, TlsError> {
-        let places = match &transport {
+        let targets = match &transport {
             Transport::InProcess(_) => Vec::new(),
-            Transport::Process { address, .. } => vec![ServicePlace::Here(address.clone())],
-            Transport::Remote(Remote { endpoints, tls, .. }) => {
-                endpoints.iter().map(|endpoint| ServicePlace::There(endpoint.clone(), tls.clone())).collect()
-            }
+            Transport::Process { address, .. } => vec![Target::here(address.clone())],
+            Transport::Remote(Remote { endpoints, tls, .. }) => endpoints
+                .iter()
+                .map(|endpoint| Target::there(endpoint.clone(), tls.as_ref()))
+                .collect::<Result<_, _>>()?,
         };
-        let mut endpoints = Vec::with_capacity(places.len());
-        let mut services = Vec::with_capacity(places.len());
-        for place in places {
-            endpoints.push(Arc::new(Endpoint::new(place.target()?)));
-            services.push(Arc::new(Service::new(ServiceSpec { place, version: Version::Http2 })?));
-        }
+        let endpoints = targets.into_iter().map(|target| Arc::new(Endpoint::new(target))).collect();
         let metrics_interval = watch::Sender::new(METRICS_INTERVAL);
-        Ok(Self { name, transport, operation_kinds, endpoints, services, metrics_interval })
+        Ok(Self { name, transport, operation_kinds, endpoints, metrics_interval })
     }
 
     /// Has its instances asked what they counted this often. Holds at once, for those that run too: none has
@@ -156,12 +150,6 @@ impl PluginSpec {
             Transport::Remote(Remote { tls: Some(tls), .. }) => Some(&tls.client),
             _ => None,
         }
-    }
-
-    /// Its processes, as services for forward routes; none, when it lives in this process.
-    #[must_use]
-    pub fn services(&self) -> &[Arc<Service>] {
-        &self.services
     }
 
     /// Where it listens; nowhere, when it lives in this process.
