@@ -4,6 +4,7 @@
 //! generous bounds that only keep a broken run from hanging.
 
 pub mod admin;
+pub mod backend;
 pub mod client;
 mod config;
 mod examples;

@@ -68,6 +68,11 @@ pub trait Duplex: Send {
     /// Moves whatever can move without taking a frame. Ready when the body broke meanwhile: the next frame is the
     /// error, and whatever was taken before it needs not be waited for.
     fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Nothing more will come. `false` when that is not known yet.
+    fn is_end(&self) -> bool {
+        false
+    }
 }
 
 /// A request or response body. Dropping it cancels whatever produces it.
@@ -235,7 +240,8 @@ impl Body {
     pub fn is_end(&self) -> bool {
         match &self.0 {
             Kind::Empty => true,
-            Kind::Messages(_) | Kind::Duplex(_) => false,
+            Kind::Messages(_) => false,
+            Kind::Duplex(duplex) => duplex.is_end(),
             Kind::Whole { pieces, trailers } => pieces.is_empty() && matches!(trailers, Trailers::None),
             Kind::H2(body) => body.stream.as_ref().is_none_or(RecvStream::is_end_stream),
             Kind::H1(incoming) => incoming.is_end(),

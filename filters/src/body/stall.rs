@@ -90,6 +90,10 @@ impl Duplex for Unstalled {
     fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.body.poll_progress(cx)
     }
+
+    fn is_end(&self) -> bool {
+        self.body.is_end()
+    }
 }
 
 /// The refusal of a request that stands still.

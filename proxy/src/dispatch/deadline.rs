@@ -97,6 +97,10 @@ impl Duplex for Until {
         }
         self.body.poll_progress(cx)
     }
+
+    fn is_end(&self) -> bool {
+        !self.passed && self.body.is_end()
+    }
 }
 
 impl Until {

@@ -2,7 +2,7 @@
 
 use super::{HOP_BY_HOP, is_named, named, refusal};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Response};
+use http::{HeaderMap, HeaderName, Response, header};
 use http_body::Frame;
 use prism_filters::{
     Body,
@@ -17,7 +17,9 @@ pub(super) fn answer(reply: HttpReply) -> Response<Body> {
     strip(&mut head.headers);
     let mut response = Response::new(match body {
         HttpBody::Whole { pieces, trailers } => Body::whole(pieces, trailers),
-        HttpBody::Stream(source) => Body::from_duplex(Box::new(Arriving(Some(source)))),
+        HttpBody::Stream(source) => {
+            Body::from_duplex(Box::new(Arriving { source: Some(source), remaining: length(&head.headers) }))
+        }
     });
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
@@ -36,24 +38,41 @@ fn strip(headers: &mut HeaderMap) {
     }
 }
 
+/// How many bytes follow, where the service said so.
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// An answer that is still arriving.
-struct Arriving(Option<Box<dyn ReplySource>>);
+struct Arriving {
+    source: Option<Box<dyn ReplySource>>,
+    /// Bytes still to come. A client that knows how many there are asks for no more, and has not gone away.
+    remaining: Option<u64>,
+}
 
 impl Duplex for Arriving {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(source) = &mut self.0 else { return Poll::Ready(None) };
+        let Some(source) = &mut self.source else { return Poll::Ready(None) };
         let frame = ready!(source.poll_frame(cx));
-        if !matches!(&frame, Some(Ok(_))) {
+        match &frame {
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(bytes));
+            }
             // Dropping it cancels what is left of the request.
-            self.0 = None;
+            Some(Err(_)) | None => self.source = None,
         }
         Poll::Ready(frame.map(|frame| frame.map_err(|error| refusal(error).into())))
     }
 
     fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(source) = &mut self.0 {
+        if let Some(source) = &mut self.source {
             source.poll_progress(cx);
         }
         Poll::Pending
+    }
+
+    fn is_end(&self) -> bool {
+        self.source.is_none() || self.remaining == Some(0)
     }
 }
