@@ -14,7 +14,7 @@ pub struct ListenerTlsError {
     /// Where the filter stands in the configuration.
     pub path: String,
     /// Why not.
-    pub source: ListenerTlsReason,
+    pub source: Box<ListenerTlsReason>,
 }
 
 /// What is wrong with a listener's TLS.
@@ -62,7 +62,10 @@ pub(super) async fn secure(
             None => Arc::new(watched),
         })
     };
-    secured.await.map(Some).map_err(|source| ListenerTlsError { path, source })
+    secured
+        .await
+        .map(Some)
+        .map_err(|source: ListenerTlsReason| ListenerTlsError { path, source: Box::new(source) })
 }
 
 /// Reads the files of every listener of a configuration that will not run here: for `prism-edge check`. Blocks.
@@ -73,7 +76,7 @@ pub(super) fn check(config: &Config, base_dir: &Path) -> Vec<BuildError> {
         let loaded = files
             .map_err(ListenerTlsReason::from)
             .and_then(|files| ServerTls::load(files, &PROTOCOLS).map(drop).map_err(ListenerTlsReason::from));
-        errors.extend(loaded.err().map(|source| ListenerTlsError { path, source }.into()));
+        errors.extend(loaded.err().map(|source| ListenerTlsError { path, source: Box::new(source) }.into()));
     }
     errors
 }
