@@ -4,10 +4,10 @@
 //! however many routes there are.
 
 use super::Forward;
-use crate::head::{authority, is_grpc};
+use crate::head::authority;
 use bytestring::ByteString;
 use foldhash::{HashMap, HashMapExt};
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::CONTENT_TYPE};
 use prism_filters::Filter;
 use std::{cmp::Reverse, sync::Arc};
 
@@ -71,12 +71,17 @@ impl Conditions {
 
     fn met(&self, uri: &Uri, headers: &HeaderMap) -> bool {
         self.headers.iter().all(|(name, wanted)| headers.get_all(name).iter().any(|value| value == wanted))
-            && (!self.grpc || is_grpc(headers))
+            && (!self.grpc || is_any_grpc(headers))
             && self
                 .host
                 .as_ref()
                 .is_none_or(|host| authority(uri, headers).is_some_and(|it| is_host(it, host)))
     }
+}
+
+/// gRPC, or gRPC-Web, which becomes gRPC where the route's chain has the filter for it.
+fn is_any_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 fn has_port(authority: &str) -> bool {

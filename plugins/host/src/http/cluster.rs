@@ -1,6 +1,6 @@
 //! The services of a forward route: each gets requests by its weight, and what one has not begun with goes to another.
 
-use super::{Outbound, Outgoing, Service, Version, http1, http2, service::Way};
+use super::{Outbound, Outgoing, Service, http1, http2, service::Way};
 use crate::{
     channel::{ForwardError, ReplySource, WireBody},
     upstream::Failed,
@@ -114,14 +114,14 @@ impl Cluster {
                         Err(error) => return Err(Failed::NotBegun(error, Some(body))),
                     },
                 };
-                let request = outgoing.head(Version::Http2, &service.authority())?;
+                let request = outgoing.head(service)?;
                 http2::attempt(connection, request, &mut admitted, outbound(body)).await
             }
             Way::Http1(pool) => {
                 let request = |reused| {
                     // What a connection that was idle loses was perhaps never read.
                     let again = reused && outgoing.is_idempotent();
-                    outgoing.head(Version::Http1, &service.authority()).map(|head| (head, again))
+                    outgoing.head(service).map(|head| (head, again))
                 };
                 http1::attempt(pool, request, outbound(body)).await
             }

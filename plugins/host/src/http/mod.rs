@@ -16,12 +16,12 @@ use http::Request;
 
 /// The head of a request, made for each attempt: what an attempt has sent is gone, and time runs.
 pub trait Outgoing {
-    /// The head for a service that speaks `version`: for HTTP/2 with an absolute URI, for HTTP/1.1 with an origin-form one
-    /// and a Host field. `authority` stands for the service where the request names no host of its own.
+    /// The head for a service: over HTTP/2 with an absolute URI, over HTTP/1.1 with an origin-form one and a Host field. The
+    /// service's authority stands where the request names no host of its own.
     ///
     /// # Errors
     /// The request cannot be sent this way, or its deadline has passed.
-    fn head(&self, version: Version, authority: &str) -> Result<Request<()>, ForwardError>;
+    fn head(&self, service: &Service) -> Result<Request<()>, ForwardError>;
 
     /// Doing it twice does no harm (RFC 9110 section 9.2.2): it may be sent once more on another connection when the one
     /// it was sent on ends without an answer.

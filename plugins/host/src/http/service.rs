@@ -50,6 +50,7 @@ pub struct ServiceSpec {
 pub struct Service {
     spec: ServiceSpec,
     target: Arc<Target>,
+    authority: String,
     shared: Arc<Shared>,
 }
 
@@ -63,7 +64,8 @@ impl Service {
     /// # Errors
     /// Its host cannot be a server's name.
     pub fn new(spec: ServiceSpec) -> Result<Self, TlsError> {
-        Ok(Self { target: Arc::new(spec.place.target()?), spec, shared: Arc::default() })
+        let target = spec.place.target()?;
+        Ok(Self { authority: target.authority(), target: Arc::new(target), spec, shared: Arc::default() })
     }
 
     /// What it was made from.
@@ -79,8 +81,22 @@ impl Service {
         })
     }
 
-    pub(super) fn authority(&self) -> String {
-        self.target.authority()
+    /// What stands for its host.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// What it speaks.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.spec.version
+    }
+
+    /// Connections to it are encrypted.
+    #[must_use]
+    pub fn is_secured(&self) -> bool {
+        matches!(self.spec.place, ServicePlace::There(_, Some(_)))
     }
 }
 

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header, uri::PathAn
 use prism_filters::{Body, Protocol, Reason, Rejection, RequestContext};
 use prism_platform::time::Instant;
 use prism_plugin_abi::{Code, Error};
-use prism_plugin_host::{ForwardError, Outgoing, Version, grpc_timeout};
+use prism_plugin_host::{ForwardError, Outgoing, Service, Version, grpc_timeout};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -136,7 +136,8 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Rejection> {
 }
 
 impl Outgoing for Head<'_> {
-    fn head(&self, version: Version, authority: &str) -> Result<Request<()>, ForwardError> {
+    fn head(&self, service: &Service) -> Result<Request<()>, ForwardError> {
+        let version = service.version();
         let refused =
             |message: &'static str| ForwardError::from(Error::channel(Code::InvalidArgument, message));
         let grpc = is_grpc(self.request.headers());
@@ -144,7 +145,7 @@ impl Outgoing for Head<'_> {
             let message = "the service behind this route speaks HTTP/1.1, over which there is no gRPC";
             return Err(Error::channel(Code::Unimplemented, message).into());
         }
-        let authority = self.authority.unwrap_or(authority);
+        let authority = self.authority.unwrap_or(service.authority());
         let mut fields = self.fields();
         let text = |text: &str| {
             HeaderValue::try_from(text).map_err(|_| refused("a header holds what no header may"))
@@ -152,8 +153,8 @@ impl Outgoing for Head<'_> {
         let mut uri = Uri::builder().path_and_query(self.target.clone());
         match version {
             Version::Http2 => {
-                // The scheme is that of the hop, as far as anybody can tell; h2 wants one.
-                uri = uri.scheme("http").authority(authority);
+                let scheme = if service.is_secured() { "https" } else { "http" };
+                uri = uri.scheme(scheme).authority(authority);
                 // RFC 9113 section 8.2.2: TE "MUST NOT contain any value other than "trailers"".
                 let trailers = self.request.headers().get_all(header::TE).iter();
                 let asks = |value: &HeaderValue| {
