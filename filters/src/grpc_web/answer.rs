@@ -3,7 +3,7 @@
 use super::{Form, is_rest, text::encode_next};
 use crate::{
     Body, Code,
-    body::{BodyError, Duplex, GRPC_STATUS},
+    body::{BodyError, Duplex, Framing, GRPC_STATUS},
     trailers_of,
 };
 use bytes::{BufMut, Bytes, BytesMut};
@@ -32,7 +32,7 @@ pub(super) fn translate(response: &mut Response<Body>, form: Form) {
         let inner = std::mem::take(response.body_mut());
         let state = State::Open { inner, status_sent };
         let answer =
-            Answer { state, form, pending: Bytes::new(), messages: Messages::default(), broken: false };
+            Answer { state, form, pending: Bytes::new(), messages: Framing::default(), broken: false };
         *response.body_mut() = Body::from_duplex(Box::new(answer));
     }
 }
@@ -42,7 +42,7 @@ struct Answer {
     form: Form,
     /// Of the last piece, what is not encoded yet.
     pending: Bytes,
-    messages: Messages,
+    messages: Framing,
     /// Something of what was handed on need not have arrived.
     broken: bool,
 }
@@ -65,7 +65,7 @@ impl Duplex for Answer {
             let State::Open { inner, status_sent } = &mut self.state else { return Poll::Ready(None) };
             let ended = match ready!(inner.poll_next(cx)).map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => {
-                    self.messages.push(&data);
+                    self.messages.skip(&data);
                     self.pending = data;
                     continue;
                 }
@@ -78,7 +78,7 @@ impl Duplex for Answer {
             };
             self.state = State::Over;
             match ended {
-                Ok(trailers) if !self.broken && self.messages.at_boundary() => {
+                Ok(trailers) if !self.broken && self.messages.is_between() => {
                     self.pending = trailers.map(|trailers| frame(&trailers)).unwrap_or_default();
                 }
                 // Trailers would be read as a part of the message, and what a client makes of an answer without any is
@@ -113,40 +113,6 @@ impl Answer {
             Form::Binary => std::mem::take(&mut self.pending),
             Form::Text => encode_next(&mut self.pending),
         }
-    }
-}
-
-/// Follows the lengths of messages through pieces that may be cut anywhere.
-#[derive(Default)]
-struct Messages {
-    prefix: [u8; PREFIX],
-    have: usize,
-    remaining: usize,
-}
-
-impl Messages {
-    fn push(&mut self, mut piece: &[u8]) {
-        while !piece.is_empty() {
-            if self.remaining > 0 {
-                let skip = piece.len().min(self.remaining);
-                self.remaining -= skip;
-                piece = &piece[skip..];
-                continue;
-            }
-            let take = piece.len().min(PREFIX - self.have);
-            self.prefix[self.have..self.have + take].copy_from_slice(&piece[..take]);
-            self.have += take;
-            piece = &piece[take..];
-            if self.have == PREFIX {
-                let [_, length @ ..] = self.prefix;
-                self.remaining = u32::from_be_bytes(length) as usize;
-                self.have = 0;
-            }
-        }
-    }
-
-    fn at_boundary(&self) -> bool {
-        self.have == 0 && self.remaining == 0
     }
 }
 

@@ -3,26 +3,19 @@
 use super::{head, reply::reply};
 use crate::{
     channel::{ForwardError, Rpc, WireBody, WireReply},
-    http2::{Opened, drive, exchange, handshake},
-    upstream::{Admitted, CallCarrier, Carrier, Closed, Connection, Dialled, Failed, Target, Who},
+    http2::{Open, exchange, open},
+    upstream::{Admitted, CallCarrier, Carrier, Connection, Dialled, Failed, Target, Who},
 };
-use bytes::Bytes;
-use h2::client::SendRequest;
 use http::Uri;
 use prism_platform::Platform;
 use prism_plugin_abi::CallContext;
-use std::{
-    rc::Rc,
-    sync::{Arc, atomic::AtomicU64},
-};
+use std::rc::Rc;
 
 /// gRPC, as one open HTTP/2 connection.
 pub(crate) struct Grpc {
-    send: SendRequest<Bytes>,
+    open: Open,
     execute: Uri,
     execute_stream: Uri,
-    /// Bytes that readers have taken of its answers.
-    taken: Arc<AtomicU64>,
 }
 
 impl Grpc {
@@ -36,27 +29,12 @@ impl Grpc {
 
 impl Carrier for Grpc {
     async fn handshake(platform: &Platform, target: &Target) -> Result<Dialled<Self>, String> {
-        let Opened { send, driver, ping, peer } = handshake(platform, target, Who::Worker).await?;
         let authority = target.authority();
         let uri = |method| {
             format!("http://{authority}/prism.plugin.BackendPlugin/{method}").parse().unwrap_or_default()
         };
-        let taken = Arc::<AtomicU64>::default();
-        let carrier = Self {
-            send,
-            execute: uri("Execute"),
-            execute_stream: uri("ExecuteStream"),
-            taken: Arc::clone(&taken),
-        };
-        let platform = platform.clone();
-        let driver = Box::pin(async move {
-            match drive(driver, ping, &platform, taken).await {
-                Ok(()) => Closed::Ended("closed in good order".to_owned()),
-                Err(error) if error.is_library() => Closed::Violated(error.to_string()),
-                Err(error) => Closed::Ended(error.to_string()),
-            }
-        });
-        Ok(Dialled { carrier, peer, driver })
+        let (execute, execute_stream) = (uri("Execute"), uri("ExecuteStream"));
+        open(platform, target, Who::Worker, |open| Self { open, execute, execute_stream }).await
     }
 
     fn takes_calls(&self) -> bool {
@@ -65,7 +43,7 @@ impl Carrier for Grpc {
     }
 
     fn at_once(&self) -> usize {
-        self.send.current_max_send_streams()
+        self.open.at_once()
     }
 }
 
@@ -79,9 +57,9 @@ impl CallCarrier for Grpc {
     ) -> Result<WireReply, Failed> {
         let carrier = &connection.carrier;
         let request = head::request(carrier.uri(rpc), context)?;
-        exchange(&connection, &carrier.send, request, body, |answered, cx| {
+        exchange(&connection, &carrier.open.send, request, body, |answered, cx| {
             let admitted = admitted.take().ok_or_else(ended_already)?;
-            reply(answered, admitted, &carrier.taken, cx)
+            reply(answered, admitted, &carrier.open.taken, cx)
         })
         .await
     }

@@ -3,41 +3,22 @@
 use super::{Outbound, Reply};
 use crate::{
     channel::ForwardError,
-    http2::{Answered, Opened, Received, Trailers, drive, exchange, handshake},
-    upstream::{self, Admitted, Carrier, Closed, Connection, Dialled, Failed, Target, Who},
+    http2::{Answered, Open, Received, Trailers, exchange, open},
+    upstream::{self, Admitted, Carrier, Connection, Dialled, Failed, Target, Who},
 };
 use bytes::Bytes;
-use h2::client::SendRequest;
 use http::{HeaderMap, Request};
 use prism_platform::Platform;
-use std::{
-    rc::Rc,
-    sync::{Arc, atomic::AtomicU64},
-};
+use std::{rc::Rc, sync::Arc};
 
 /// One open HTTP/2 connection.
-pub(super) struct Http2 {
-    send: SendRequest<Bytes>,
-    /// Bytes that readers have taken of its answers.
-    taken: Arc<AtomicU64>,
-}
+pub(super) struct Http2(Open);
 
 impl Carrier for Http2 {
     const UNWATCHED: bool = true;
 
     async fn handshake(platform: &Platform, target: &Target) -> Result<Dialled<Self>, String> {
-        let Opened { send, driver, ping, peer } = handshake(platform, target, Who::Control).await?;
-        let taken = Arc::<AtomicU64>::default();
-        let carrier = Self { send, taken: Arc::clone(&taken) };
-        let platform = platform.clone();
-        let driver = Box::pin(async move {
-            match drive(driver, ping, &platform, taken).await {
-                Ok(()) => Closed::Ended("closed in good order".to_owned()),
-                Err(error) if error.is_library() => Closed::Violated(error.to_string()),
-                Err(error) => Closed::Ended(error.to_string()),
-            }
-        });
-        Ok(Dialled { carrier, peer, driver })
+        open(platform, target, Who::Control, Self).await
     }
 
     fn takes_calls(&self) -> bool {
@@ -46,7 +27,7 @@ impl Carrier for Http2 {
     }
 
     fn at_once(&self) -> usize {
-        self.send.current_max_send_streams()
+        self.0.at_once()
     }
 }
 
@@ -66,14 +47,14 @@ pub(super) async fn attempt(
     admitted: &mut Option<Admitted>,
     outbound: Outbound,
 ) -> Result<Reply, Failed> {
-    let carrier = &connection.carrier;
-    exchange(&connection, &carrier.send, request, outbound.body, |answered, cx| {
+    let Http2(open) = &connection.carrier;
+    exchange(&connection, &open.send, request, outbound.body, |answered, cx| {
         let Answered { response, upload } = answered;
         let (head, receive) = response.into_parts();
         if receive.is_end_stream() {
             return Ok(Reply::whole(head, Bytes::new().into(), None));
         }
-        let mut received = Received::<Any>::new(receive, Arc::clone(&carrier.taken));
+        let mut received = Received::<Any>::new(receive, Arc::clone(&open.taken));
         if let Some(trailers) = received.gather(cx)? {
             return Ok(Reply::whole(head, received.into_gathered(), trailers));
         }

@@ -71,7 +71,7 @@ pub(crate) async fn dial(platform: &Platform, target: &Target, who: Who) -> Resu
 ///
 /// # Errors
 /// Why there is no connection, without the address.
-pub(crate) async fn handshake(platform: &Platform, target: &Target, who: Who) -> Result<Opened, String> {
+pub(super) async fn handshake(platform: &Platform, target: &Target, who: Who) -> Result<Opened, String> {
     let io = target.connect(platform, alpn::GRPC, who).await?;
     let peer = PeerIdentity::of(&io);
     let not_http2 = |error: h2::Error| match error.is_io() {
@@ -113,7 +113,7 @@ pub(crate) async fn handshake(platform: &Platform, target: &Target, who: Who) ->
 ///
 /// # Errors
 /// The connection broke.
-pub(crate) async fn drive(
+pub(super) async fn drive(
     mut driver: Connection<Io, Bytes>,
     mut ping: PingPong,
     platform: &Platform,

@@ -5,7 +5,9 @@
 mod body;
 mod dial;
 mod exchange;
+mod open;
 
 pub(crate) use body::{Received, Trailers};
-pub(crate) use dial::{Opened, dial, drive, handshake};
+pub(crate) use dial::{Opened, dial};
 pub(crate) use exchange::{Answered, broken, exchange};
+pub(crate) use open::{Open, open};
