@@ -8,6 +8,9 @@ mod http2;
 mod pool;
 mod service;
 
+#[cfg(test)]
+mod tests;
+
 pub use cluster::{Cluster, Reply, ReplyBody};
 pub use service::{Service, ServicePlace, ServiceSpec, Version};
 

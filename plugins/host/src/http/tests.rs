@@ -1,0 +1,182 @@
+//! What is sent once more and what is not, with services that end their connections at the wrong moment.
+
+use super::*;
+use crate::{
+    RemoteEndpoint,
+    testing::{Feed, Server, answer, local, read, worker},
+};
+use bytes::Bytes;
+use h2::{Reason, RecvStream, server::SendResponse};
+use http::Method;
+use prism_platform::Address;
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+/// A request for `/`, without fields of its own.
+struct Plain(Method);
+
+impl Outgoing for Plain {
+    fn head(&self, service: &Service) -> Result<Request<()>, ForwardError> {
+        let authority = service.authority();
+        let head = match service.version() {
+            Version::Http1 => Request::builder().uri("/").header("host", authority),
+            Version::Http2 => Request::builder().uri(format!("http://{authority}/")),
+        };
+        Ok(head.method(self.0.clone()).body(()).unwrap())
+    }
+
+    fn is_idempotent(&self) -> bool {
+        self.0.is_idempotent()
+    }
+
+    fn content_length(&self) -> Option<u64> {
+        None
+    }
+}
+
+fn cluster(addresses: &[Address], version: Version) -> Arc<Cluster> {
+    let service = |address: &Address| {
+        let place = ServicePlace::Here(address.clone());
+        (Arc::new(Service::new(ServiceSpec { place, version }).unwrap()), 1)
+    };
+    Arc::new(Cluster::new(addresses.iter().map(service)))
+}
+
+fn no_body() -> WireBody {
+    WireBody::Whole(Bytes::new().into())
+}
+
+fn hello() -> WireBody {
+    WireBody::Whole(Bytes::from_static(b"hello").into())
+}
+
+async fn listener() -> (TcpListener, Address) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = Address::Tcp(listener.local_addr().unwrap());
+    (listener, address)
+}
+
+/// A head, and the five bytes that it may announce.
+fn is_whole(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    text.split_once("\r\n\r\n")
+        .is_some_and(|(head, body)| !head.contains("content-length: 5") || body.len() == 5)
+}
+
+/// Over HTTP/1.1: answers the first request of each connection and ends it when the second one is there.
+async fn ends_at_the_second(listener: TcpListener, heads: Rc<Cell<usize>>) {
+    loop {
+        let (mut io, _) = listener.accept().await.unwrap();
+        let heads = Rc::clone(&heads);
+        tokio::task::spawn_local(async move {
+            for number in 0..2 {
+                let mut head = Vec::new();
+                while !is_whole(&head) && io.read_buf(&mut head).await.unwrap() > 0 {}
+                if head.is_empty() {
+                    return;
+                }
+                heads.set(heads.get() + 1);
+                if number == 0 {
+                    io.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn a_kept_connection_that_ends_costs_no_request_that_may_be_repeated() {
+    local(async {
+        let (listener, address) = listener().await;
+        let heads = Rc::<Cell<usize>>::default();
+        let server = tokio::task::spawn_local(ends_at_the_second(listener, Rc::clone(&heads)));
+        let (cluster, worker) = (cluster(&[address], Version::Http1), worker());
+        for (method, body, heads_more, repeated) in [
+            (Method::GET, no_body as fn() -> WireBody, 1, true),
+            (Method::GET, no_body, 2, true),
+            (Method::PUT, hello, 2, true),
+            (Method::POST, no_body, 1, false),
+            (Method::POST, hello, 1, true),
+        ] {
+            // The kept connection is ready again a moment after its answer.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let before = heads.get();
+            let sent = cluster.send(&worker, &Plain(method.clone()), body()).await;
+            assert_eq!(sent.is_ok(), repeated, "{method}: {sent:?}");
+            assert_eq!(heads.get() - before, heads_more, "{method}");
+        }
+        server.abort();
+    });
+}
+
+#[test]
+fn a_body_that_is_arriving_is_sent_once() {
+    local(async {
+        let (listener, address) = listener().await;
+        let server = tokio::task::spawn_local(async move {
+            // Takes the connection and something of the request, and is gone.
+            let (mut io, _) = listener.accept().await.unwrap();
+            let mut some = [0; 16];
+            io.read_exact(&mut some).await.unwrap();
+            drop(io);
+            listener.accept().await.map(drop)
+        });
+        let cluster = cluster(&[address], Version::Http1);
+        let (_feed, body) = Feed::new();
+        let sent = cluster.send(&worker(), &Plain(Method::PUT), body).await;
+        assert!(matches!(sent, Err(ForwardError::Unavailable(_))), "{sent:?}");
+        assert!(!server.is_finished(), "there was no second connection");
+        server.abort();
+    });
+}
+
+#[test]
+fn what_a_service_has_not_begun_with_goes_to_another() {
+    local(async {
+        let folder = tempfile::tempdir().unwrap();
+        let addresses = ["a", "b"].map(|name| Address::Unix(folder.path().join(name)));
+        let refused = Rc::<Cell<usize>>::default();
+        let seen = Rc::clone(&refused);
+        let refuses = move |_: Request<RecvStream>, mut respond: SendResponse<Bytes>| {
+            seen.set(seen.get() + 1);
+            respond.send_reset(Reason::REFUSED_STREAM);
+            std::future::ready(())
+        };
+        let serves = |request: Request<RecvStream>, respond: SendResponse<Bytes>| async move {
+            if let Ok(body) = read(&mut request.into_body()).await {
+                answer(respond, body);
+            }
+        };
+        let _first = Server::start(&addresses[0], h2::server::Builder::new(), refuses).await;
+        let _second = Server::start(&addresses[1], h2::server::Builder::new(), serves).await;
+        let (cluster, worker) = (cluster(&addresses, Version::Http2), worker());
+        for _ in 0..10 {
+            let reply = cluster.send(&worker, &Plain(Method::POST), hello()).await.unwrap();
+            assert_eq!(reply.head.status, 200);
+        }
+        assert_eq!(refused.get(), 5, "each had its turn");
+    });
+}
+
+#[test]
+fn nobody_there_is_told_at_once_and_names_the_place() {
+    local(async {
+        let there = RemoteEndpoint { host: "127.0.0.1".into(), port: 1 };
+        for version in [Version::Http1, Version::Http2] {
+            let place = ServicePlace::There(there.clone(), None);
+            let service = Arc::new(Service::new(ServiceSpec { place, version }).unwrap());
+            let cluster = Arc::new(Cluster::new([(service, 1)]));
+            for _ in 0..3 {
+                let sent = cluster.send(&worker(), &Plain(Method::GET), no_body()).await;
+                let Err(ForwardError::Unavailable(why)) = sent else { panic!("{sent:?}") };
+                assert!(why.starts_with("127.0.0.1:1: "), "{why}");
+            }
+        }
+        let nobody = Arc::new(Cluster::new([]));
+        let sent = nobody.send(&worker(), &Plain(Method::GET), no_body()).await;
+        assert!(matches!(sent, Err(ForwardError::Unavailable(_))), "{sent:?}");
+    });
+}
