@@ -8,12 +8,9 @@ use crate::{
 use bytes::Bytes;
 use h2::{Reason, RecvStream, server::SendResponse};
 use http::Method;
-use prism_platform::Address;
+use prism_platform::{Address, BindOptions, Listener, Platform};
 use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A request for `/`, without fields of its own.
 struct Plain(Method);
@@ -53,9 +50,10 @@ fn hello() -> WireBody {
     WireBody::Whole(Bytes::from_static(b"hello").into())
 }
 
-async fn listener() -> (TcpListener, Address) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = Address::Tcp(listener.local_addr().unwrap());
+async fn listener() -> (Box<dyn Listener>, Address) {
+    let anywhere = "127.0.0.1:0".parse().unwrap();
+    let listener = Platform::system().bind(&anywhere, BindOptions::default()).await.unwrap();
+    let address = listener.local_address().unwrap();
     (listener, address)
 }
 
@@ -67,9 +65,9 @@ fn is_whole(bytes: &[u8]) -> bool {
 }
 
 /// Over HTTP/1.1: answers the first request of each connection and ends it when the second one is there.
-async fn ends_at_the_second(listener: TcpListener, heads: Rc<Cell<usize>>) {
+async fn ends_at_the_second(listener: Box<dyn Listener>, heads: Rc<Cell<usize>>) {
     loop {
-        let (mut io, _) = listener.accept().await.unwrap();
+        let mut io = listener.accept().await.unwrap().io;
         let heads = Rc::clone(&heads);
         tokio::task::spawn_local(async move {
             for number in 0..2 {
@@ -118,7 +116,7 @@ fn a_body_that_is_arriving_is_sent_once() {
         let (listener, address) = listener().await;
         let server = tokio::task::spawn_local(async move {
             // Takes the connection and something of the request, and is gone.
-            let (mut io, _) = listener.accept().await.unwrap();
+            let mut io = listener.accept().await.unwrap().io;
             let mut some = [0; 16];
             io.read_exact(&mut some).await.unwrap();
             drop(io);
