@@ -57,7 +57,8 @@ pub(super) async fn serve(edge: Rc<Edge>, io: Replay, peer: Option<SocketAddr>) 
                 let waits = request.headers().contains_key(header::EXPECT);
                 let request = request.map(|body| Body::from_h1(body, Arc::clone(&rest)));
                 let mut response = stack::serve(edge, request, peer).await;
-                if let Some(unread) = rest.take()
+                let unread = poll_fn(|cx| Poll::Ready(rest.answered(cx.waker()))).await;
+                if let Some(unread) = unread
                     && (waits || !ends_soon(unread).await)
                 {
                     // Behind it nobody finds the next request. RFC 9112, section 9.6: "A server that intends to close the

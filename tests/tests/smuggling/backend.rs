@@ -55,7 +55,12 @@ fn record(mut socket: TcpStream) -> Vec<u8> {
     while let Ok(length @ 1..) = socket.read(&mut piece) {
         all.extend_from_slice(&piece[..length]);
         let whole = |reading: reading::Reading| {
-            reading.requests(&all).iter().filter(|message| message.complete).map(|it| it.method.clone()).collect()
+            reading
+                .requests(&all)
+                .iter()
+                .filter(|message| message.complete)
+                .map(|it| it.method.clone())
+                .collect()
         };
         let most: Vec<String> =
             reading::all().into_iter().map(whole).max_by_key(Vec::len).unwrap_or_default();
@@ -108,9 +113,12 @@ async fn serve(socket: tokio::net::TcpStream, seen: Arc<Mutex<Vec<Message>>>) {
         let seen = Arc::clone(&seen);
         calls.spawn(async move {
             let message = collect(request).await;
-            let complete = message.complete;
+            let (complete, bodiless) = (message.complete, message.method == "HEAD");
             seen.lock().unwrap().push(message);
-            if complete && let Ok(mut body) = respond.send_response(Response::new(()), false) {
+            if complete
+                && let Ok(mut body) = respond.send_response(Response::new(()), bodiless)
+                && !bodiless
+            {
                 let _ = body.send_data(Bytes::from_static(b"ok"), true);
             }
         });
@@ -128,7 +136,9 @@ async fn collect(request: Request<h2::RecvStream>) -> Message {
         body: Vec::new(),
         complete: false,
     };
-    message.fields.push(("host".to_owned(), head.uri.authority().map(ToString::to_string).unwrap_or_default()));
+    message
+        .fields
+        .push(("host".to_owned(), head.uri.authority().map(ToString::to_string).unwrap_or_default()));
     loop {
         match prism_tests::client::http2::next(&mut body).await {
             Ok(Some(piece)) => message.body.extend_from_slice(&piece),

@@ -1,7 +1,7 @@
 //! Requests over HTTP/2 that no library would send: header blocks written by hand (RFC 7541 section 6.2.2, literal fields
 //! without indexing and without Huffman codes).
 
-use crate::vectors::Outcome::{self, One, Refused};
+use crate::vectors::Outcome::{self, Body, Refused};
 use prism_tests::client::raw;
 use std::{io::Read, net::TcpStream};
 
@@ -18,20 +18,21 @@ const BODY: &str = "GET /$$$/smuggled-### HTTP/1.1\r\nHost: a.test\r\n\r\n";
 
 /// Every vector over HTTP/2.
 pub(crate) fn vectors() -> Vec<Vector> {
-    let with = |outcome, name, fields: &[(&str, &str)]| vector(outcome, name, "POST", "/$$$/v###", "a.test", fields);
+    let with =
+        |outcome, name, fields: &[(&str, &str)]| vector(outcome, name, "POST", "/$$$/v###", "a.test", fields);
     let path = |name, path: &str| vector(Refused, name, "POST", path, "a.test", &[]);
     let method = |name, method: &str| vector(Refused, name, method, "/$$$/v###", "a.test", &[]);
     let host = |name, host: &str| vector(Refused, name, "POST", "/$$$/v###", host, &[]);
     let length = BODY.len().to_string();
     let line = "GET /$$$/smuggled-### HTTP/1.1";
-    let mut in_trailers = with(One, "h2: a coding and a length in the trailers", &[]);
+    let mut in_trailers = with(Body, "h2: a coding and a length in the trailers", &[]);
     in_trailers.trailers = owned(&[("transfer-encoding", "chunked")]);
     in_trailers.outcome = Refused;
-    let mut ours = with(One, "h2: the proxy's word and a length in the trailers", &[]);
+    let mut ours = with(Body, "h2: the proxy's word and a length in the trailers", &[]);
     ours.trailers = owned(&[("x-prism-principal", "root"), ("content-length", "0")]);
     vec![
-        with(One, "h2: a good request", &[]),
-        with(One, "h2: a good length", &[("content-length", &length)]),
+        with(Body, "h2: a good request", &[]),
+        with(Body, "h2: a good length", &[("content-length", &length)]),
         with(Refused, "h2: a length that is too short", &[("content-length", "5")]),
         with(Refused, "h2: a length of nothing", &[("content-length", "0")]),
         with(Refused, "h2: a length that is too long", &[("content-length", "5000")]),
@@ -57,9 +58,13 @@ pub(crate) fn vectors() -> Vec<Vector> {
         with(Refused, "h2: an empty name", &[("", "x")]),
         with(Refused, "h2: a host of another name", &[("host", "b.test")]),
         with(Refused, "h2: two hosts", &[("host", "a.test"), ("host", "b.test")]),
-        with(One, "h2: a host of the same name", &[("host", "a.test")]),
-        with(One, "h2: an underscore in a coding's name", &[("transfer_encoding", "chunked")]),
-        with(One, "h2: a claim to be the proxy's", &[("x_prism_principal", "root"), ("x-prism-principal", "root")]),
+        with(Body, "h2: a host of the same name", &[("host", "a.test")]),
+        with(Body, "h2: an underscore in a coding's name", &[("transfer_encoding", "chunked")]),
+        with(
+            Body,
+            "h2: a claim to be the proxy's",
+            &[("x_prism_principal", "root"), ("x-prism-principal", "root")],
+        ),
         with(Refused, "h2: a second path", &[(":path", "/$$$/smuggled-###")]),
         with(Refused, "h2: a pseudo-header behind a header", &[("x", "y"), (":method", "GET")]),
         with(Refused, "h2: a pseudo-header of nobody's", &[(":version", "1.0")]),

@@ -172,12 +172,12 @@ fn trimmed(text: &str) -> &str {
 }
 
 /// A number, as a parser reads it that stops at the first thing that is no digit, forgives a sign and a `0x`, and
-/// overflows without noticing.
+/// overflows at 64 bits without noticing.
 fn lenient(text: &str, radix: u32) -> usize {
     let text = trimmed(text);
     let text = text.strip_prefix('+').unwrap_or(text);
     let text = text.strip_prefix("0x").filter(|_| radix == 16).unwrap_or(text);
     let digits = text.chars().map_while(|c| c.to_digit(radix));
-    let number = digits.fold(0_u32, |sum, digit| sum.wrapping_mul(radix).wrapping_add(digit));
-    number as usize
+    let number = digits.fold(0_u64, |sum, digit| sum.wrapping_mul(radix.into()).wrapping_add(digit.into()));
+    usize::try_from(number).unwrap_or(usize::MAX)
 }

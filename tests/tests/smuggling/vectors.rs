@@ -3,15 +3,19 @@
 //! `###` stands for the vector's number, and `$$$` for the route that it goes through: as many characters each, so that
 //! lengths are right before they are filled in.
 
-use Outcome::{Apart, One, Refused};
+use Outcome::{Apart, Body, Next, One, Refused};
 
 /// What has to become of a vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// An error or a closed connection, and no whole request at the service.
     Refused,
+    /// An error; what follows is for the proxy a request of its own, and so it is at the service.
+    Next,
     /// One request at the service, and nothing else.
     One,
+    /// One request at the service, and what is hidden is its body there too.
+    Body,
     /// Two requests for the proxy, so two at the service, each with what the proxy says about it.
     Apart,
 }
@@ -72,7 +76,7 @@ fn both_framings() -> Vec<Entry> {
             post(&format!("Transfer-Encoding: chunked\r\nContent-Length: {length}\r\n"), &hidden_in_length),
         ),
         (
-            One,
+            Body,
             "chunked that covers the hidden request, then length",
             post(
                 "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n",
@@ -133,15 +137,27 @@ fn codings() -> Vec<Entry> {
         (Refused, "a folded coding", both("Transfer-Encoding:\r\n chunked\r\n")),
         (Refused, "a coding folded with a tab", both("Transfer-Encoding:\r\n\tchunked\r\n")),
         (Refused, "a coding hidden in a folded line", both("X: y\r\n Transfer-Encoding: chunked\r\n")),
-        (Refused, "chunked twice over", both("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n")),
-        (Refused, "identity, then chunked", both("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n")),
-        (Refused, "chunked, then a coding of nobody's", both("Transfer-Encoding: chunked\r\nTransfer-encoding: x\r\n")),
+        (
+            Refused,
+            "chunked twice over",
+            both("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n"),
+        ),
+        (
+            Refused,
+            "identity, then chunked",
+            both("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n"),
+        ),
+        (
+            Refused,
+            "chunked, then a coding of nobody's",
+            both("Transfer-Encoding: chunked\r\nTransfer-encoding: x\r\n"),
+        ),
         (One, "trailing space", both("Transfer-Encoding: chunked \t\r\n")),
         (One, "tab before chunked", both("Transfer-Encoding:\tchunked\r\n")),
         (One, "no space before chunked", both("Transfer-Encoding:chunked\r\n")),
         (One, "a coding in capitals", both("Transfer-Encoding: CHUNKED\r\n")),
         (One, "a name in odd case", both("tRANSFER-eNCODING: ChUnKeD\r\n")),
-        (One, "an underscore in the name", both("Transfer_Encoding: chunked\r\n")),
+        (Body, "an underscore in the name", both("Transfer_Encoding: chunked\r\n")),
         (Apart, "chunked alone, and another request", alone("Transfer-Encoding: chunked\r\n")),
     ]
 }
@@ -175,14 +191,26 @@ fn lengths() -> Vec<Entry> {
         (Refused, "a length with a vertical tab", with("\x0b5")),
         (Refused, "a length with a CR", with("5\r6")),
         (Refused, "a folded length", with("\r\n 5")),
-        (Refused, "a length behind a space before the colon", post("Content-Length : 5\r\n", &format!("hello{HIDDEN}"))),
+        (
+            Refused,
+            "a length behind a space before the colon",
+            post("Content-Length : 5\r\n", &format!("hello{HIDDEN}")),
+        ),
         (Apart, "leading zeros, and another request", with("0005")),
         (Apart, "less body announced than there is", with("5")),
-        (One, "the hidden request is the body", counted("", HIDDEN)),
+        (Body, "the hidden request is the body", counted("", HIDDEN)),
         (Refused, "less body than announced", post("Content-Length: 5000\r\n", HIDDEN)),
         (One, "what follows the body is none", post("Content-Length: 5\r\n", &format!("hello\0{HIDDEN}"))),
-        (Apart, "an empty line before the next request", post("Content-Length: 5\r\n", &format!("hello\r\n{HIDDEN}"))),
-        (One, "an underscore in the length's name", counted("Content_Length: 5\r\n", &format!("hello{HIDDEN}"))),
+        (
+            Apart,
+            "an empty line before the next request",
+            post("Content-Length: 5\r\n", &format!("hello\r\n{HIDDEN}")),
+        ),
+        (
+            Body,
+            "an underscore in the length's name",
+            counted("Content_Length: 5\r\n", &format!("hello{HIDDEN}")),
+        ),
     ]
 }
 
@@ -214,21 +242,47 @@ fn chunks() -> Vec<Entry> {
         (Refused, "a bare LF after a chunk", ending("\n")),
         (Refused, "a bare CR after a chunk", ending("\r")),
         (Refused, "LF CR after a chunk", ending("\n\r")),
-        (Refused, "a chunk that is longer than its size", chunked(&format!("4\r\nhello\r\n0\r\n\r\n{HIDDEN}"))),
-        (Refused, "a chunk that is shorter than its size", chunked(&format!("6\r\nhello\r\n0\r\n\r\n{HIDDEN}"))),
+        (
+            Refused,
+            "a chunk that is longer than its size",
+            chunked(&format!("4\r\nhello\r\n0\r\n\r\n{HIDDEN}")),
+        ),
+        (
+            Refused,
+            "a chunk that is shorter than its size",
+            chunked(&format!("6\r\nhello\r\n0\r\n\r\n{HIDDEN}")),
+        ),
         (Refused, "a bare LF after the last chunk", chunked(&format!("0\n\n{HIDDEN}"))),
         (Refused, "a bare CR after the last chunk", chunked(&format!("0\r\n\rX{HIDDEN}"))),
         (Refused, "no last chunk", chunked("5\r\nhello\r\n")),
-        (One, "zeros before a chunk size, the hidden request inside", chunked(&format!("000{:x}\r\n{HIDDEN}\r\n0\r\n\r\n", HIDDEN.len()))),
-        (One, "extensions, the hidden request inside", chunked(&format!("{:X};a=b;c=\"d\"\r\n{HIDDEN}\r\n0;e\r\n\r\n", HIDDEN.len()))),
+        (
+            Body,
+            "zeros before a chunk size, the hidden request inside",
+            chunked(&format!("000{:x}\r\n{HIDDEN}\r\n0\r\n\r\n", HIDDEN.len())),
+        ),
+        (
+            Body,
+            "extensions, the hidden request inside",
+            chunked(&format!("{:X};a=b;c=\"d\"\r\n{HIDDEN}\r\n0;e\r\n\r\n", HIDDEN.len())),
+        ),
         (Apart, "space after a chunk size, and another request", sized("5 ")),
-        (Apart, "a last chunk of many zeros, and another request", chunked(&format!("0000000000\r\n\r\n{HIDDEN}"))),
-        (Apart, "a last chunk before what looks like one", chunked(&format!("0\r\n\r\n{HIDDEN}5\r\nhello\r\n0\r\n\r\n"))),
+        (
+            Apart,
+            "a last chunk of many zeros, and another request",
+            chunked(&format!("0000000000\r\n\r\n{HIDDEN}")),
+        ),
+        (
+            Apart,
+            "a last chunk before what looks like one",
+            chunked(&format!("0\r\n\r\n{HIDDEN}5\r\nhello\r\n0\r\n\r\n")),
+        ),
     ]
 }
 
 fn trailers() -> Vec<Entry> {
-    let with = |trailer: &str| post("Trailer: x\r\nTransfer-Encoding: chunked\r\n", &format!("5\r\nhello\r\n0\r\n{trailer}\r\n\r\n"));
+    let with = |trailer: &str| {
+        post("Trailer: x\r\nTransfer-Encoding: chunked\r\n", &format!("5\r\nhello\r\n0\r\n{trailer}\r\n\r\n"))
+    };
     vec![
         (One, "a length in the trailers", with("Content-Length: 500")),
         (One, "a coding in the trailers", with("Transfer-Encoding: chunked")),
@@ -244,14 +298,23 @@ fn trailers() -> Vec<Entry> {
 fn versions() -> Vec<Entry> {
     let line = |version: &str| format!("GET /$$$/v### {version}\r\nHost: a.test\r\n\r\n{HIDDEN}");
     vec![
-        (Refused, "HTTP/1.0 with chunked", after_chunks("Transfer-Encoding: chunked\r\n").replacen("HTTP/1.1", "HTTP/1.0", 1)),
+        (
+            Refused,
+            "HTTP/1.0 with chunked",
+            after_chunks("Transfer-Encoding: chunked\r\n").replacen("HTTP/1.1", "HTTP/1.0", 1),
+        ),
         (
             Refused,
             "HTTP/1.0 with chunked and a length",
-            counted("Transfer-Encoding: chunked\r\n", &format!("0\r\n\r\n{HIDDEN}")).replacen("HTTP/1.1", "HTTP/1.0", 1),
+            counted("Transfer-Encoding: chunked\r\n", &format!("0\r\n\r\n{HIDDEN}"))
+                .replacen("HTTP/1.1", "HTTP/1.0", 1),
         ),
         (One, "HTTP/1.0, and something behind it", line("HTTP/1.0")),
-        (Apart, "HTTP/1.0 that keeps alive, and another request", line("HTTP/1.0").replacen("Host", "Connection: keep-alive\r\nHost", 1)),
+        (
+            Apart,
+            "HTTP/1.0 that keeps alive, and another request",
+            line("HTTP/1.0").replacen("Host", "Connection: keep-alive\r\nHost", 1),
+        ),
         (Refused, "HTTP/1.2", line("HTTP/1.2")),
         (Refused, "HTTP/2.0", line("HTTP/2.0")),
         (Refused, "HTTP/0.9", format!("GET /$$$/v###\r\n{HIDDEN}")),
@@ -274,9 +337,17 @@ fn fields() -> Vec<Entry> {
         (Refused, "a bare CR in a value", with("X: a\rTransfer-Encoding: chunked\r\n")),
         (Refused, "a line without a colon", with("X\r\n")),
         (Refused, "a folded line", with("X: a\r\n b\r\n")),
-        (Refused, "a first line that is folded", format!("POST /$$$/v### HTTP/1.1\r\n Host: a.test\r\n\r\n{HIDDEN}")),
-        (Refused, "space before the first header", format!("POST /$$$/v### HTTP/1.1\r\n X: y\r\nHost: a.test\r\n\r\n{HIDDEN}")),
-        (Refused, "no host", format!("GET /$$$/v### HTTP/1.1\r\n\r\n{HIDDEN}")),
+        (
+            Refused,
+            "a first line that is folded",
+            format!("POST /$$$/v### HTTP/1.1\r\n Host: a.test\r\n\r\n{HIDDEN}"),
+        ),
+        (
+            Refused,
+            "space before the first header",
+            format!("POST /$$$/v### HTTP/1.1\r\n X: y\r\nHost: a.test\r\n\r\n{HIDDEN}"),
+        ),
+        (Next, "no host", format!("GET /$$$/v### HTTP/1.1\r\n\r\n{HIDDEN}")),
         (Refused, "two hosts", with("Host: b.test\r\n")),
         (Refused, "the same host twice", with("Host: a.test\r\n")),
         (Refused, "a host with a comma", with("").replacen("a.test", "a.test, b.test", 1)),
@@ -284,9 +355,17 @@ fn fields() -> Vec<Entry> {
         (Refused, "a host with a path", with("").replacen("a.test", "a.test/x", 1)),
         (Refused, "a host with a user", with("").replacen("a.test", "user@a.test", 1)),
         (Refused, "an empty host", with("").replacen("a.test", "", 1)),
-        (One, "a header that claims to be the proxy's", with("x_prism_principal: root\r\nX-Prism-Principal: root\r\n")),
-        (One, "a request id and an address of the client's own", with("x-request-id: mine\r\nx_forwarded_for: 9.9.9.9\r\n")),
-        (One, "a length of another name", with("X-Content-Length: 0\r\n")),
+        (
+            Body,
+            "a header that claims to be the proxy's",
+            with("x_prism_principal: root\r\nX-Prism-Principal: root\r\n"),
+        ),
+        (
+            Body,
+            "a request id and an address of the client's own",
+            with("x-request-id: mine\r\nx_forwarded_for: 9.9.9.9\r\n"),
+        ),
+        (Body, "a length of another name", with("X-Content-Length: 0\r\n")),
     ]
 }
 
@@ -303,19 +382,44 @@ fn lines() -> Vec<Entry> {
         (Refused, "NUL in the path", get("GET /$$$/v###\0 HTTP/1.1")),
         (Refused, "a bare CR in the path", get("GET /$$$/v###\r HTTP/1.1")),
         (Refused, "a bare CR after the version", get("GET /$$$/v### HTTP/1.1\rX")),
-        (Refused, "a line break in an escape", get("GET /$$$/v###%0d%0aX:%20y HTTP/1.1")),
-        (Refused, "a request in an escape", get("GET /$$$/v###%20HTTP/1.1%0d%0aHost:%20a%0d%0a%0d%0aGET%20/$$$/smuggled-### HTTP/1.1")),
-        (Refused, "a line feed in an escape", get("GET /$$$/v###%0a HTTP/1.1")),
+        (Next, "a line break in an escape", get("GET /$$$/v###%0d%0aX:%20y HTTP/1.1")),
+        (
+            Next,
+            "a request in an escape",
+            get("GET /$$$/v###%20HTTP/1.1%0d%0aHost:%20a%0d%0a%0d%0aGET%20/$$$/smuggled-### HTTP/1.1"),
+        ),
+        (Next, "a line feed in an escape", get("GET /$$$/v###%0a HTTP/1.1")),
         (Refused, "a fragment with a space", get("GET /$$$/v#### HTTP/1.1 HTTP/1.1")),
-        (Refused, "a user in the target", get("GET http://user@a.test/$$$/v### HTTP/1.1")),
-        (Refused, "CONNECT", get("CONNECT a.test:80 HTTP/1.1")),
-        (Refused, "CONNECT with a body that is a request", format!("CONNECT a.test:80 HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nhello{HIDDEN}")),
+        (Next, "a user in the target", get("GET http://user@a.test/$$$/v### HTTP/1.1")),
+        (Next, "CONNECT", get("CONNECT a.test:80 HTTP/1.1")),
+        (
+            Next,
+            "CONNECT with a body that is a request",
+            format!("CONNECT a.test:80 HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nhello{HIDDEN}"),
+        ),
         (Refused, "TRACE", get("TRACE /$$$/v### HTTP/1.1").replacen(HIDDEN, "", 1)),
         (Refused, "a target that is an asterisk", get("OPTIONS * HTTP/1.1").replacen(HIDDEN, "", 1)),
-        (Refused, "line feeds only, in the first line", format!("GET /$$$/v### HTTP/1.1\nHost: a.test\r\n\r\n{HIDDEN}")),
-        (Refused, "line feeds only, in the head", format!("GET /$$$/v### HTTP/1.1\r\nHost: a.test\n\n{HIDDEN}")),
-        (Refused, "line feeds only, at the head's end", format!("GET /$$$/v### HTTP/1.1\r\nHost: a.test\r\n\n{HIDDEN}")),
-        (Refused, "a length behind a line feed", post("X: y\nContent-Length: 5\r\n", &format!("hello{HIDDEN}"))),
+        // RFC 9112 section 2.2: "a recipient MAY recognize a single LF as a line terminator"; what is sent on has CRLF.
+        (
+            Apart,
+            "line feeds only, in the first line",
+            format!("GET /$$$/v### HTTP/1.1\nHost: a.test\r\n\r\n{HIDDEN}"),
+        ),
+        (
+            Apart,
+            "line feeds only, in the head",
+            format!("GET /$$$/v### HTTP/1.1\r\nHost: a.test\n\n{HIDDEN}"),
+        ),
+        (
+            Apart,
+            "line feeds only, at the head's end",
+            format!("GET /$$$/v### HTTP/1.1\r\nHost: a.test\r\n\n{HIDDEN}"),
+        ),
+        (
+            Apart,
+            "a length behind a line feed",
+            post("X: y\nContent-Length: 5\r\n", &format!("hello{HIDDEN}")),
+        ),
         (Apart, "another host in the target", get("GET http://b.test/$$$/v### HTTP/1.1")),
         (Apart, "a method in lower case, which is another method", get("get /$$$/v### HTTP/1.1")),
         (Apart, "two good requests", get("GET /$$$/v### HTTP/1.1")),
@@ -326,38 +430,55 @@ fn lines() -> Vec<Entry> {
 fn hops() -> Vec<Entry> {
     let with = |line: &str| counted(line, HIDDEN);
     vec![
-        (One, "Connection names the length", with("Connection: content-length\r\n")),
-        (One, "Connection names the host", with("Connection: close, host\r\n")),
-        (One, "Connection names the coding", counted("Connection: transfer-encoding\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n")),
-        (One, "Connection names what the proxy says", with("Connection: x-forwarded-for, x-request-id\r\n")),
-        (One, "a GET with a length", with("").replacen("POST", "GET", 1)),
+        (Body, "Connection names the length", with("Connection: content-length\r\n")),
+        (Body, "Connection names the host", with("Connection: close, host\r\n")),
         (
             One,
+            "Connection names the coding",
+            counted("Connection: transfer-encoding\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+        ),
+        (Body, "Connection names what the proxy says", with("Connection: x-forwarded-for, x-request-id\r\n")),
+        (Body, "a GET with a length", with("").replacen("POST", "GET", 1)),
+        (
+            Body,
             "a GET with chunks",
-            post("Transfer-Encoding: chunked\r\n", &format!("{:x}\r\n{HIDDEN}\r\n0\r\n\r\n", HIDDEN.len())).replacen("POST", "GET", 1),
+            post("Transfer-Encoding: chunked\r\n", &format!("{:x}\r\n{HIDDEN}\r\n0\r\n\r\n", HIDDEN.len()))
+                .replacen("POST", "GET", 1),
         ),
         (
-            One,
+            Body,
             "a HEAD with chunks",
-            post("Transfer-Encoding: chunked\r\n", &format!("{:x}\r\n{HIDDEN}\r\n0\r\n\r\n", HIDDEN.len())).replacen("POST", "HEAD", 1),
+            post("Transfer-Encoding: chunked\r\n", &format!("{:x}\r\n{HIDDEN}\r\n0\r\n\r\n", HIDDEN.len()))
+                .replacen("POST", "HEAD", 1),
         ),
-        (One, "a HEAD with a length", with("").replacen("POST", "HEAD", 1)),
-        (One, "Expect, with the body already there", with("Expect: 100-continue\r\n")),
-        (Apart, "Expect, and another request behind the body", post("Expect: 100-continue\r\nContent-Length: 5\r\n", &format!("hello{HIDDEN}"))),
+        (Body, "a HEAD with a length", with("").replacen("POST", "HEAD", 1)),
+        (Body, "Expect, with the body already there", with("Expect: 100-continue\r\n")),
         (
-            One,
+            Apart,
+            "Expect, and another request behind the body",
+            post("Expect: 100-continue\r\nContent-Length: 5\r\n", &format!("hello{HIDDEN}")),
+        ),
+        (
+            Body,
             "an upgrade to h2c, with a body",
-            with("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"),
+            with(
+                "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n",
+            ),
         ),
         (
             Apart,
             "an upgrade to h2c, and another request behind the body",
-            post("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\nContent-Length: 5\r\n", &format!("hello{HIDDEN}")),
+            post(
+                "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\nContent-Length: 5\r\n",
+                &format!("hello{HIDDEN}"),
+            ),
         ),
         (
             Apart,
             "an upgrade to websocket, and another request",
-            format!("GET /$$$/v### HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n{HIDDEN}"),
+            format!(
+                "GET /$$$/v### HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n{HIDDEN}"
+            ),
         ),
         (Refused, "HTTP/2 begins behind a request", format!("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{HIDDEN}")),
     ]

@@ -65,7 +65,7 @@ impl<'a> Head<'a> {
 }
 
 /// What a client's word is not taken for, whoever is behind: spelt with `_` too, as software behind may not tell
-/// `_` from `-`. Claims of the proxy's own (`x-prism-*`) are dropped before the filters.
+/// `_` from `-` (`Transfer_Encoding` would frame the body a second time). Claims of the proxy's own (`x-prism-*`) are dropped before the filters.
 fn is_dropped(name: &HeaderName) -> bool {
     const UNTRUSTED: [&str; 7] = [
         "forwarded",
@@ -80,11 +80,8 @@ fn is_dropped(name: &HeaderName) -> bool {
         name.as_str().len() == other.len()
             && name.as_str().bytes().zip(other.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
     };
-    HOP_BY_HOP.contains(name)
-        || matches!(
-            *name,
-            header::HOST | header::CONTENT_LENGTH | header::EXPECT | header::PROXY_AUTHORIZATION
-        )
+    let own = [header::HOST, header::CONTENT_LENGTH, header::EXPECT, header::PROXY_AUTHORIZATION];
+    HOP_BY_HOP.iter().chain(&own).any(|other| is(other.as_str()))
         || is("x-request-id")
         || is("traceparent")
         || is("grpc-timeout")
