@@ -9,7 +9,7 @@ use crate::{
     upstream::{Failed, Target, Who},
 };
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -77,7 +77,13 @@ pub(super) async fn attempt(
         _ => None,
     };
     let (uploading, failure) = Uploading::new(body, length);
-    let sent = lease.connection.0.try_send_request(head.map(|()| uploading)).await;
+    let mut request = head.map(|()| uploading);
+    if request.body().length.is_none() {
+        // RFC 9112 section 6.3: "A user agent that sends a request that contains a message body MUST send either a valid
+        // Content-Length header field or use the chunked transfer coding". hyper would leave out that of a GET or HEAD.
+        request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    let sent = lease.connection.0.try_send_request(request).await;
     let response = match sent {
         Ok(response) => response,
         Err(mut refused) => {

@@ -65,7 +65,8 @@ impl<'a> Head<'a> {
 }
 
 /// What a client's word is not taken for, whoever is behind: spelt with `_` too, as software behind may not tell
-/// `_` from `-` (`Transfer_Encoding` would frame the body a second time). Claims of the proxy's own (`x-prism-*`) are dropped before the filters.
+/// `_` from `-`, and `transfer_encoding` would frame the body a second time. Claims of the proxy's own (`x-prism-*`) are
+/// dropped before the filters.
 fn is_dropped(name: &HeaderName) -> bool {
     const UNTRUSTED: [&str; 7] = [
         "forwarded",
