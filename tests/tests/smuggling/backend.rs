@@ -101,8 +101,7 @@ impl H2c {
     pub(crate) fn requests(self) -> Vec<Message> {
         let connections = std::mem::take(&mut *self.connections.lock().unwrap());
         self.runtime.block_on(connections.join_all());
-        let seen = std::mem::take(&mut *self.seen.lock().unwrap());
-        seen
+        self.seen.lock().unwrap().clone()
     }
 }
 
