@@ -9,7 +9,7 @@ mod relay;
 mod vectors;
 
 use backend::{H2c, Recorder};
-use prism_tests::{Proxy, Signal, client::raw};
+use prism_tests::{Proxy, Signal, client::raw, wait};
 use reading::Message;
 use std::{
     collections::BTreeSet,
@@ -250,6 +250,9 @@ fn an_answer_before_the_requests_end_ends_the_connection() {
     raw::send(&mut socket, b"POST /one/v HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100\r\n\r\nhello");
     let answer = raw::until_closed(&mut socket);
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok"), "{answer}");
+    wait::until("the log should say that the answer was whole", || {
+        proxy.process.log().contains("\"code\":\"OK\",\"http_status\":200").then_some(())
+    });
     let seen = hasty.join().unwrap();
     assert!(seen.starts_with("POST /one/v HTTP/1.1\r\n") && seen.ends_with("\r\n\r\nhello"), "{seen}");
 }
