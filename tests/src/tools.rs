@@ -94,6 +94,32 @@ pub fn tool(name: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("`{name}` is not installed: run `cargo xtask test`"))
 }
 
+/// A program of the gRPC project's interoperability tests, as written in Go: `client` or `server`.
+///
+/// # Panics
+/// When it was not installed.
+#[must_use]
+pub fn interop(name: &str) -> PathBuf {
+    let path = profile().parent().unwrap().join(format!("tools/interop-{name}")).join(name);
+    assert!(path.is_file(), "{} is not installed: run `cargo xtask test`", path.display());
+    path
+}
+
+/// The folder of the test certificates that [`interop`]'s client trusts, where Go keeps what that was built from.
+///
+/// # Panics
+/// When Go does not know it.
+#[must_use]
+pub fn interop_certificates() -> PathBuf {
+    let about = succeed(Command::new("go").args(["version", "-m"]).arg(interop("client")));
+    let mut module = about.lines().find(|line| line.starts_with("\tmod\t")).unwrap_or_default().split('\t');
+    let (name, version) = (module.nth(2).unwrap_or_default(), module.next().unwrap_or_default());
+    let modules = succeed(Command::new("go").args(["env", "GOMODCACHE"]));
+    let folder = Path::new(modules.trim()).join(format!("{name}@{version}/testdata"));
+    assert!(folder.is_dir(), "{} is not there: run `go mod download {name}@{version}`", folder.display());
+    folder
+}
+
 /// The Python that has the stock gRPC client.
 ///
 /// # Panics

@@ -3,6 +3,7 @@
 //! System packages for what Debian ships as a package of its own; everything else goes to
 //! `target/tools`, so that a second checkout, or another version, disturbs nobody.
 
+mod go;
 mod npm;
 
 use crate::{
@@ -24,23 +25,14 @@ const SYSTEM: &[(&str, &str)] = &[
     ("chromium", "chromium"),
 ];
 
-/// A program, and the Go module that it is built from. Pinned, so that a run of today is a run of tomorrow.
-/// (h2spec 2 has no go.mod: `+incompatible` is how its version is written.)
-const GO: &[(&str, &str)] = &[
-    ("h2spec", "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible"),
-    ("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"),
-];
-
 /// Installs whatever is not there yet.
 pub(crate) fn install() -> Result<(), Failure> {
     let bin = workspace::tools().join("bin");
     step::file(format!("cannot make {}", bin.display()), fs::create_dir_all(&bin))?;
     let mut apt = Apt::default();
     system(&mut apt)?;
-    for (program, module) in GO {
-        go(&bin, program, module)?;
-    }
-    go_modules(&bin)?;
+    go::programs()?;
+    go::modules(&bin)?;
     promtool(&bin, &mut apt)?;
     python(&mut apt)?;
     npm::clients()
@@ -189,37 +181,6 @@ fn system(apt: &mut Apt) -> Result<(), Failure> {
         missing.push("openssl");
     }
     if missing.is_empty() { Ok(()) } else { apt.install(&missing) }
-}
-
-fn go(bin: &Path, program: &str, module: &str) -> Result<(), Failure> {
-    if stamped(bin, program, module) {
-        return Ok(());
-    }
-    if !step::succeeds(Command::new("go").arg("version")) {
-        return Err(Failure::Missing(format!(
-            "`{program}` is built with Go, and `go` is not on the PATH: install Go 1.24 or later"
-        )));
-    }
-    announce(&format!("go install {module}"));
-    step::run(Command::new("go").args(["install", module]).env("GOBIN", bin).env("GOFLAGS", ""))?;
-    stamp(bin, program, module)
-}
-
-/// Fetches and compiles what the example in Go is built from, so that its test compiles a page and not a library.
-fn go_modules(bin: &Path) -> Result<(), Failure> {
-    let module = workspace::root().join("examples/go");
-    let sums = module.join("go.sum");
-    let wanted = step::file(format!("cannot read {}", sums.display()), fs::read_to_string(&sums))?;
-    if stamped(bin, "examples-go", &wanted) {
-        return Ok(());
-    }
-    let go = |arguments: &[&str]| {
-        announce(&format!("go {} in examples/go", arguments.join(" ")));
-        step::run(Command::new("go").args(arguments).current_dir(&module).env("GOFLAGS", ""))
-    };
-    go(&["mod", "download"])?;
-    go(&["build", "tool", "google.golang.org/grpc", "google.golang.org/genproto/googleapis/rpc/errdetails"])?;
-    stamp(bin, "examples-go", &wanted)
 }
 
 /// Takes promtool out of Debian's `prometheus` package without installing the server that comes with it.
