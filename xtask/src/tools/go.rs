@@ -10,8 +10,8 @@ use std::{fs, path::Path, process::Command};
 /// A folder of `target/tools`, a program, and the Go package that it is built from. Pinned, so that a run of today is a
 /// run of tomorrow. (h2spec 2 has no go.mod: `+incompatible` is how its version is written.)
 ///
-/// gRPC's interop programs have folders of their own, as their names are `client` and `server`. Their version is that of
-/// the Go example: it brings most of what they are built from.
+/// gRPC's interop programs have folders of their own, as their names are `client` and `server`. Their version is that
+/// of the Go example: it brings most of what they are built from.
 const PROGRAMS: &[(&str, &str, &str)] = &[
     ("bin", "h2spec", "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible"),
     ("bin", "grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"),
