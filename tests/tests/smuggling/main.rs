@@ -115,6 +115,7 @@ fn judge(sent: &Sent, route: &str, seen: &[&Message]) -> Vec<String> {
             expect(own.iter().all(|message| !message.complete), "a whole request was seen");
             expect(others.is_empty(), "the hidden request was seen");
         }
+        Outcome::Most => expect(others.is_empty(), "the hidden request was seen"),
         Outcome::Next => {
             expect(sent.status.is_some_and(|status| status >= 400), "it was not refused");
             expect(own.is_empty(), "it was seen");

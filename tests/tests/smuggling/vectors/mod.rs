@@ -13,6 +13,8 @@ pub(crate) enum Outcome {
     Refused,
     /// An error; what follows is for the proxy a request of its own, and so it is at the service.
     Next,
+    /// Whole as far as its head says, and broken off by what follows: at most one request, and nothing else.
+    Most,
     /// One request at the service, and nothing else.
     One,
     /// One request at the service, and what is hidden is its body there too.
