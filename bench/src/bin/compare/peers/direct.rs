@@ -14,4 +14,5 @@ pub(super) const PEER: Peer = Peer {
             call: plugin_call(),
         })
     },
+    only: None,
 };
