@@ -138,7 +138,8 @@ async fn sidecar(dir: &Path, transport: Transport) -> (Child, Arc<RemotePlugin>)
         .spawn()
         .unwrap();
     let ready = async {
-        while !socket.exists() {
+        // The file is there a moment before anybody listens.
+        while tokio::net::UnixStream::connect(&socket).await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
