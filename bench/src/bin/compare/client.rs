@@ -33,30 +33,6 @@ pub(crate) struct Call {
     pub(crate) stream: &'static str,
     /// Headers besides those of every gRPC call.
     pub(crate) headers: Vec<(&'static str, String)>,
-    /// The unary call is of a typed method: the payload is the message, there and back.
-    pub(crate) typed: bool,
-}
-
-impl Call {
-    /// The bytes of a request's body.
-    pub(crate) fn body(&self, payload: usize) -> Bytes {
-        match self.typed {
-            true => framed(&pattern(payload)),
-            false => frame(&echo("echo", pattern(payload))),
-        }
-    }
-
-    /// The bytes of a right answer's body.
-    pub(crate) fn answer(&self, payload: usize) -> Bytes {
-        match self.typed {
-            true => self.body(payload),
-            false => frame(&ExecuteResponse {
-                success: true,
-                result: Some(execute_response::Result::RawResult(pattern(payload))),
-                ..Default::default()
-            }),
-        }
-    }
 }
 
 /// An HTTP/2 connection.
@@ -127,24 +103,17 @@ impl Client {
 
     /// One echo of `payload`; anything but the same bytes under status OK is an error.
     pub(crate) async fn check(&mut self, call: &Call, payload: usize) -> Result<(), String> {
-        let answer = self.unary(call.unary, &call.headers, call.body(payload)).await?;
-        if call.typed {
-            let right = answer == pattern(payload);
-            return right.then_some(()).ok_or_else(|| wrong(payload));
-        }
+        let sent = pattern(payload);
+        let answer = self.unary(call.unary, &call.headers, frame(&echo("echo", sent.clone()))).await?;
         let answer = ExecuteResponse::decode(answer).map_err(|error| error.to_string())?;
         match answer {
             ExecuteResponse {
                 success: true, result: Some(execute_response::Result::RawResult(got)), ..
-            } if got == pattern(payload) => Ok(()),
+            } if got == sent => Ok(()),
             ExecuteResponse { success: false, error, .. } => Err(format!("the operation failed: {error}")),
-            _ => Err(wrong(payload)),
+            _ => Err(format!("the answer to {payload} bytes is not what was sent")),
         }
     }
-}
-
-fn wrong(payload: usize) -> String {
-    format!("the answer to {payload} bytes is not what was sent")
 }
 
 /// Builds the instance that calls to a plugin without a prism-edge in front name.
@@ -181,15 +150,12 @@ pub(crate) fn pattern(length: usize) -> Bytes {
 
 /// A message behind gRPC's length prefix.
 pub(crate) fn frame(message: &impl Message) -> Bytes {
-    framed(&message.encode_to_vec())
-}
-
-fn framed(message: &[u8]) -> Bytes {
-    let mut framed = BytesMut::with_capacity(5 + message.len());
+    let length = message.encoded_len();
+    let mut framed = BytesMut::with_capacity(5 + length);
     framed.put_u8(0);
     // The largest message here has 16 MiB.
-    framed.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
-    framed.extend_from_slice(message);
+    framed.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    framed.extend_from_slice(&message.encode_to_vec());
     framed.freeze()
 }
 

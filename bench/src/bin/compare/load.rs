@@ -99,7 +99,7 @@ impl Load<'_> {
             if let Some(status) = child.ended()? {
                 let output = child.said();
                 return if status.success() {
-                    parse(&output, self.call.answer(self.unary.payload).len() as u64)
+                    parse(&output, self.unary.answer_bytes())
                 } else {
                     Err(Error::Load { problem: format!("it ended with {status}"), output })
                 };
@@ -113,7 +113,7 @@ impl Load<'_> {
     fn body(&self) -> Result<PathBuf, Error> {
         let path = self.folder.join(format!("{}.body", self.unary.payload));
         if !path.exists() {
-            io(format!("write {}", path.display()), fs::write(&path, self.call.body(self.unary.payload)))?;
+            io(format!("write {}", path.display()), fs::write(&path, self.unary.body()))?;
         }
         Ok(path)
     }

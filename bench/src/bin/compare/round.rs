@@ -43,9 +43,6 @@ pub(crate) fn run(
             running.rotate_left((round + number) % count);
             for peer in &running {
                 unless_interrupted()?;
-                if peer.peer.only.is_some_and(|only| only != workload.name) {
-                    continue;
-                }
                 if matches!(workload.kind, Kind::Idle { .. }) {
                     if peer.proxy.is_none() {
                         // It is the proxy's memory that is counted.

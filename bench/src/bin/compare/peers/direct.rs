@@ -14,5 +14,4 @@ pub(super) const PEER: Peer = Peer {
             call: plugin_call(),
         })
     },
-    only: None,
 };

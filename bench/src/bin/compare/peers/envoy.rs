@@ -9,13 +9,11 @@ pub(super) const PEERS: [Peer; 2] = [
         name: "envoy",
         about: "Envoy, one worker, router only, no access log",
         setup: |site| setup(site, false),
-        only: None,
     },
     Peer {
         name: "envoy-filters",
         about: "Envoy with jwt_authn (cached token), rbac and local_ratelimit before the router",
         setup: |site| setup(site, true),
-        only: None,
     },
 ];
 

@@ -12,7 +12,6 @@ pub(super) const PEER: Peer = Peer {
         command.arg("-db").arg("-f").arg(config);
         Ok(site.pass_through(command))
     },
-    only: None,
 };
 
 /// The window is raised from 64 KiB to what prism-edge's plugins grant, so that large bodies do not wait for it.

@@ -32,8 +32,6 @@ pub(crate) struct Peer {
     /// What it is, for the report.
     pub(crate) about: &'static str,
     setup: fn(&Site<'_>) -> Result<Setup, Error>,
-    /// The only workload that it is for; `None`: all.
-    pub(crate) only: Option<&'static str>,
 }
 
 /// Where a peer is set up.
@@ -94,6 +92,5 @@ fn plugin_call() -> Call {
             ("x-prism-instance", INSTANCE.to_string()),
             ("x-prism-namespace", NAMESPACE.to_owned()),
         ],
-        typed: false,
     }
 }

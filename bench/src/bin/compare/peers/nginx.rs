@@ -12,7 +12,6 @@ pub(super) const PEER: Peer = Peer {
         command.arg("-e").arg("stderr").arg("-p").arg(site.folder).arg("-c").arg(config);
         Ok(site.pass_through(command))
     },
-    only: None,
 };
 
 /// `master_process off`: the one worker is the process that is measured. A request has an upstream connection

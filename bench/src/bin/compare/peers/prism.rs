@@ -16,79 +16,48 @@ enum Way {
     Builtin,
 }
 
-/// Where typed calls are held against `Execute`.
-const TYPED: Option<&str> = Some("4x32");
-
-pub(super) const PEERS: [Peer; 9] = [
+pub(super) const PEERS: [Peer; 6] = [
     Peer {
         name: "prism-frames",
         about: "prism-edge, SDK sidecar over frames; trace, metrics, access log to a file",
-        setup: |site| setup(site, Way::Frames, true, false),
-        only: None,
+        setup: |site| setup(site, Way::Frames, true),
     },
     Peer {
         name: "prism-frames-bare",
         about: "prism-edge, SDK sidecar over frames; plugin_dispatch only",
-        setup: |site| setup(site, Way::Frames, false, false),
-        only: None,
+        setup: |site| setup(site, Way::Frames, false),
     },
     Peer {
         name: "prism-grpc",
         about: "prism-edge, sidecar over plain gRPC; trace, metrics, access log to a file",
-        setup: |site| setup(site, Way::Grpc, true, false),
-        only: None,
+        setup: |site| setup(site, Way::Grpc, true),
     },
     Peer {
         name: "prism-grpc-bare",
         about: "prism-edge, sidecar over plain gRPC; plugin_dispatch only",
-        setup: |site| setup(site, Way::Grpc, false, false),
-        only: None,
+        setup: |site| setup(site, Way::Grpc, false),
     },
     Peer {
         name: "prism-builtin",
         about: "prism-edge, plugin in the same process; trace, metrics, access log to a file",
-        setup: |site| setup(site, Way::Builtin, true, false),
-        only: None,
+        setup: |site| setup(site, Way::Builtin, true),
     },
     Peer {
         name: "prism-builtin-bare",
         about: "prism-edge, plugin in the same process; plugin_dispatch only",
-        setup: |site| setup(site, Way::Builtin, false, false),
-        only: None,
-    },
-    Peer {
-        name: "prism-frames-typed",
-        about: "prism-frames by a typed method instead of Execute",
-        setup: |site| setup(site, Way::Frames, true, true),
-        only: TYPED,
-    },
-    Peer {
-        name: "prism-grpc-typed",
-        about: "prism-grpc by a typed method instead of Execute",
-        setup: |site| setup(site, Way::Grpc, true, true),
-        only: TYPED,
-    },
-    Peer {
-        name: "prism-builtin-typed",
-        about: "prism-builtin by a typed method instead of Execute",
-        setup: |site| setup(site, Way::Builtin, true, true),
-        only: TYPED,
+        setup: |site| setup(site, Way::Builtin, false),
     },
 ];
 
-/// The path of the echo's typed method (`prism_bench::echo::METHOD`).
-const TYPED_PATH: &str = "/bench.v1.Echo/Echo";
-
-fn setup(site: &Site<'_>, way: Way, full: bool, typed: bool) -> Result<Setup, Error> {
+fn setup(site: &Site<'_>, way: Way, full: bool) -> Result<Setup, Error> {
     let config = site.write("prism.yaml", &config(site, way, full))?;
     let program = if way == Way::Builtin { &site.programs.edge } else { &site.programs.prism_edge };
     let mut command = Command::new(program);
     command.arg("-c").arg(config);
     let call = Call {
-        unary: if typed { TYPED_PATH } else { "/prism.data.v1.DataService/Execute" },
+        unary: "/prism.data.v1.DataService/Execute",
         stream: "/prism.data.v1.DataService/ExecuteStream",
         headers: vec![("x-prism-namespace", NAMESPACE.to_owned())],
-        typed,
     };
     Ok(Setup { proxy: Some(command), plugin: way != Way::Builtin, address: site.address(), call })
 }

@@ -11,5 +11,4 @@ pub(super) const PEER: Peer = Peer {
         command.arg(site.port.to_string()).arg(&site.plugin);
         Ok(site.pass_through(command))
     },
-    only: None,
 };

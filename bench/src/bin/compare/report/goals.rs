@@ -63,13 +63,6 @@ pub(crate) fn all(table: &Table<'_>) -> Vec<Goal> {
         ratio("prism-frames", "haproxy", "64x1", cpu, Bound::AtMost(0.9)),
         ratio("prism-frames", "haproxy", "16x4", cpu, Bound::AtMost(0.9)),
     ];
-    for (typed, execute) in [
-        ("prism-frames-typed", "prism-frames"),
-        ("prism-grpc-typed", "prism-grpc"),
-        ("prism-builtin-typed", "prism-builtin"),
-    ] {
-        goals.push(ratio(typed, execute, "4x32", cpu, Bound::AtMost(1.05)));
-    }
     for (peer, most) in [("prism-frames", 0.8), ("prism-builtin", 0.6)] {
         let best = TWO_HOP.iter().filter_map(|base| table.ratio(peer, base, "1x1", |visit| visit.p50_us));
         goals.push(Goal {
