@@ -1,16 +1,13 @@
 //! A gRPC client that looks at the answer: the load generator does not.
 
-use crate::error::Error;
+use crate::{call::Call, error::Error};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::client::SendRequest;
 use http::{HeaderMap, Request, Response, StatusCode};
 use prism_platform::{Address, Platform, time::timeout};
 use prism_proto::{
     google::protobuf::Any,
-    plugin::{
-        ExecuteRequest, ExecuteResponse, InitializeRequest, InitializeResponse, execute_request::Params,
-        execute_response,
-    },
+    plugin::{ExecuteRequest, InitializeRequest, InitializeResponse, execute_request::Params},
 };
 use prost::Message;
 use std::{path::Path, time::Duration};
@@ -23,17 +20,6 @@ pub(crate) const NAMESPACE: &str = "echo";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Window per stream and connection (RFC 9113, section 6.9.1, allows no more): this client limits nobody.
 const WINDOW: u32 = (1 << 31) - 1;
-
-/// How a call is addressed.
-#[derive(Clone, Debug)]
-pub(crate) struct Call {
-    /// The path of a unary call.
-    pub(crate) unary: &'static str,
-    /// The path of a bidirectional stream.
-    pub(crate) stream: &'static str,
-    /// Headers besides those of every gRPC call.
-    pub(crate) headers: Vec<(&'static str, String)>,
-}
 
 /// An HTTP/2 connection.
 #[derive(Debug)]
@@ -103,16 +89,8 @@ impl Client {
 
     /// One echo of `payload`; anything but the same bytes under status OK is an error.
     pub(crate) async fn check(&mut self, call: &Call, payload: usize) -> Result<(), String> {
-        let sent = pattern(payload);
-        let answer = self.unary(call.unary, &call.headers, frame(&echo("echo", sent.clone()))).await?;
-        let answer = ExecuteResponse::decode(answer).map_err(|error| error.to_string())?;
-        match answer {
-            ExecuteResponse {
-                success: true, result: Some(execute_response::Result::RawResult(got)), ..
-            } if got == sent => Ok(()),
-            ExecuteResponse { success: false, error, .. } => Err(format!("the operation failed: {error}")),
-            _ => Err(format!("the answer to {payload} bytes is not what was sent")),
-        }
+        let answer = self.unary(&call.unary, &call.headers, call.form.request(payload)).await?;
+        call.form.check(answer, payload)
     }
 }
 
@@ -150,12 +128,16 @@ pub(crate) fn pattern(length: usize) -> Bytes {
 
 /// A message behind gRPC's length prefix.
 pub(crate) fn frame(message: &impl Message) -> Bytes {
-    let length = message.encoded_len();
-    let mut framed = BytesMut::with_capacity(5 + length);
+    frame_bytes(&message.encode_to_vec())
+}
+
+/// The same for a message that is encoded already.
+pub(crate) fn frame_bytes(message: &[u8]) -> Bytes {
+    let mut framed = BytesMut::with_capacity(5 + message.len());
     framed.put_u8(0);
     // The largest message here has 16 MiB.
-    framed.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
-    framed.extend_from_slice(&message.encode_to_vec());
+    framed.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+    framed.extend_from_slice(message);
     framed.freeze()
 }
 

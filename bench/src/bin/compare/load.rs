@@ -1,8 +1,8 @@
 //! h2load: how it is called, and what it says.
 
 use crate::{
+    call::Call,
     child::{LOAD_CORE, Owned, unless_interrupted},
-    client::Call,
     error::{Error, io},
     peers::Programs,
     workload::Unary,
@@ -99,7 +99,7 @@ impl Load<'_> {
             if let Some(status) = child.ended()? {
                 let output = child.said();
                 return if status.success() {
-                    parse(&output, self.unary.answer_bytes())
+                    parse(&output, self.call.form.answer_bytes(self.unary.payload))
                 } else {
                     Err(Error::Load { problem: format!("it ended with {status}"), output })
                 };
@@ -113,7 +113,10 @@ impl Load<'_> {
     fn body(&self) -> Result<PathBuf, Error> {
         let path = self.folder.join(format!("{}.body", self.unary.payload));
         if !path.exists() {
-            io(format!("write {}", path.display()), fs::write(&path, self.unary.body()))?;
+            io(
+                format!("write {}", path.display()),
+                fs::write(&path, self.call.form.request(self.unary.payload)),
+            )?;
         }
         Ok(path)
     }

@@ -2,6 +2,7 @@
 // Talking to the person at the terminal is what this program is for.
 #![allow(clippy::print_stderr)]
 
+mod call;
 mod child;
 mod client;
 mod error;
@@ -101,8 +102,7 @@ fn plan(arguments: &Arguments) -> Result<Plan, Error> {
     if !(0.1..=3600.0).contains(&seconds) || arguments.rounds == 0 {
         return Err(Error::Usage("--seconds is 0.1 to 3600, --rounds at least 1".to_owned()));
     }
-    let peers = chosen(peers::all(), &arguments.only, |peer: &Peer| peer.name)?;
-    let workloads = chosen(workload::all(), &arguments.shapes, |workload: &Workload| workload.name)?;
+    let (peers, workloads) = choice(&arguments.only, &arguments.shapes)?;
     Ok(Plan {
         peers,
         workloads,
@@ -111,6 +111,21 @@ fn plan(arguments: &Arguments) -> Result<Plan, Error> {
         warm_up: Duration::from_secs_f64(seconds / 4.0),
         latency: Duration::from_secs_f64(seconds / 4.0),
     })
+}
+
+/// The peers and workloads of these names. Peers that none of the workloads visits are not started; who names one
+/// is told.
+fn choice(only: &[String], shapes: &[String]) -> Result<(Vec<Peer>, Vec<Workload>), Error> {
+    let workloads = chosen(workload::all(), shapes, |workload: &Workload| workload.name)?;
+    let (visited, idle): (Vec<Peer>, Vec<Peer>) = chosen(peers::all(), only, |peer: &Peer| peer.name)?
+        .into_iter()
+        .partition(|peer| workloads.iter().any(|workload| peer.takes(workload)));
+    match idle.first() {
+        Some(Peer { name, only_at: Some(at), .. }) if !only.is_empty() => {
+            Err(Error::Usage(format!("`{name}` is compared at {at} only; add it to --shapes")))
+        }
+        _ => Ok((visited, workloads)),
+    }
 }
 
 /// Those of `all` that `names` names; all, if it names none.
@@ -144,4 +159,44 @@ fn watch_signals() -> Result<(), Error> {
         });
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choose(only: &[&str], shapes: &[&str]) -> Result<(Vec<&'static str>, usize), String> {
+        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let (peers, workloads) = choice(&owned(only), &owned(shapes)).map_err(|error| error.to_string())?;
+        Ok((peers.iter().map(|peer| peer.name).collect(), workloads.len()))
+    }
+
+    #[test]
+    fn typed_calls_are_compared_at_one_shape() {
+        let all = choose(&[], &[]).unwrap();
+        assert_eq!(all.1, workload::all().len());
+        let typed = |peers: &[&str]| peers.iter().filter(|peer| peer.ends_with("-typed")).count();
+        assert_eq!(typed(&all.0), 3);
+        assert_eq!(typed(&choose(&[], &["4x32", "idle"]).unwrap().0), 3);
+        let rest = choose(&[], &["1x1", "stream", "idle"]).unwrap().0;
+        assert_eq!((typed(&rest), rest.len()), (0, all.0.len() - 3));
+        let peer = peers::all().into_iter().find(|peer| peer.name == "prism-frames-typed").unwrap();
+        let takes = workload::all().iter().filter(|workload| peer.takes(workload)).count();
+        assert_eq!(takes, 1);
+    }
+
+    #[test]
+    fn a_typed_call_stands_beside_execute() {
+        let names = ["prism-builtin-typed", "prism-frames", "prism-builtin", "prism-frames-typed"];
+        let chosen = choose(&names, &["4x32"]).unwrap().0;
+        assert_eq!(chosen, ["prism-frames", "prism-frames-typed", "prism-builtin", "prism-builtin-typed"]);
+    }
+
+    #[test]
+    fn what_cannot_be_compared_is_refused_by_name() {
+        let refused = choose(&["prism-frames", "prism-frames-typed"], &["1x1"]).unwrap_err();
+        assert!(refused.contains("`prism-frames-typed` is compared at 4x32 only"), "{refused}");
+        assert!(choose(&["prism-typed"], &[]).unwrap_err().contains("prism-grpc-typed"));
+        assert!(choose(&[], &["4x33"]).unwrap_err().contains("4x32"));
+    }
 }

@@ -41,7 +41,7 @@ pub(crate) fn run(
             // Another one begins each time, so that nobody always follows the same neighbour's heat.
             let count = running.len().max(1);
             running.rotate_left((round + number) % count);
-            for peer in &running {
+            for peer in running.iter().filter(|running| running.peer.takes(workload)) {
                 unless_interrupted()?;
                 if matches!(workload.kind, Kind::Idle { .. }) {
                     if peer.proxy.is_none() {

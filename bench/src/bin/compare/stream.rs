@@ -1,7 +1,8 @@
 //! A bidirectional stream: messages go out, each comes back, a fixed number is under way.
 
 use crate::{
-    client::{Call, Client, accepted, echo, frame, ok, pattern},
+    call::Call,
+    client::{Client, accepted, echo, frame, ok, pattern},
     load::Done,
 };
 use bytes::{Buf, Bytes, BytesMut};
@@ -31,11 +32,12 @@ pub(crate) struct Echoes {
 impl Echoes {
     /// Opens the stream with messages of `payload` bytes.
     pub(crate) async fn open(address: &Address, call: &Call, payload: usize) -> Result<Self, String> {
+        let path = call.stream.ok_or("no stream is called in this form")?;
         let mut client = Client::open(address).await?;
         let payload = pattern(payload);
         let message = frame(&request("echo_stream", payload.clone()));
         let opened = timeout(PATIENCE, async {
-            let (response, mut send) = client.start(call.stream, &call.headers).await?;
+            let (response, mut send) = client.start(path, &call.headers).await?;
             send.send_data(message.clone(), false).map_err(|error| error.to_string())?;
             let receive = accepted(response.await.map_err(|error| error.to_string())?)?;
             Ok::<_, String>((send, receive))

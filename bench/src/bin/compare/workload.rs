@@ -1,8 +1,5 @@
 //! What is sent.
 
-use crate::client::{echo, frame, pattern};
-use bytes::Bytes;
-use prism_proto::plugin::{ExecuteResponse, execute_response};
 use std::time::Duration;
 
 /// Unary calls with a payload each way.
@@ -17,17 +14,6 @@ pub(crate) struct Unary {
 }
 
 impl Unary {
-    /// The bytes of a request's body.
-    pub(crate) fn body(&self) -> Bytes {
-        frame(&echo("echo", pattern(self.payload)))
-    }
-
-    /// The number of bytes of an answer's body.
-    pub(crate) fn answer_bytes(&self) -> u64 {
-        let result = Some(execute_response::Result::RawResult(pattern(self.payload)));
-        frame(&ExecuteResponse { success: true, result, ..Default::default() }).len() as u64
-    }
-
     /// Whether there are so many calls a second that to log each of them shows.
     pub(crate) fn is_small(&self) -> bool {
         self.payload < 64 << 10

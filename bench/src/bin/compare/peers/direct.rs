@@ -6,6 +6,7 @@ use prism_platform::Address;
 pub(super) const PEER: Peer = Peer {
     name: "direct",
     about: "the plugin's gRPC server called on its unix socket, no proxy",
+    only_at: None,
     setup: |site| {
         Ok(Setup {
             proxy: None,

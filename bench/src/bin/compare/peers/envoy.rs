@@ -8,11 +8,13 @@ pub(super) const PEERS: [Peer; 2] = [
     Peer {
         name: "envoy",
         about: "Envoy, one worker, router only, no access log",
+        only_at: None,
         setup: |site| setup(site, false),
     },
     Peer {
         name: "envoy-filters",
         about: "Envoy with jwt_authn (cached token), rbac and local_ratelimit before the router",
+        only_at: None,
         setup: |site| setup(site, true),
     },
 ];

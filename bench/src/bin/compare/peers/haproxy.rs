@@ -6,6 +6,7 @@ use std::process::Command;
 pub(super) const PEER: Peer = Peer {
     name: "haproxy",
     about: "HAProxy, h2 on both sides, one thread, no filter, no log",
+    only_at: None,
     setup: |site| {
         let config = site.write("haproxy.cfg", &config(site.port, &site.plugin.display().to_string()))?;
         let mut command = Command::new(needed(&site.programs.haproxy, "haproxy")?);

@@ -13,8 +13,10 @@ pub(crate) use programs::Programs;
 pub(crate) use running::Running;
 
 use crate::{
-    client::{Call, INSTANCE, NAMESPACE},
+    call::{Call, Form},
+    client::{INSTANCE, NAMESPACE},
     error::Error,
+    workload::Workload,
 };
 use prism_platform::Address;
 use std::{
@@ -31,6 +33,8 @@ pub(crate) struct Peer {
     pub(crate) name: &'static str,
     /// What it is, for the report.
     pub(crate) about: &'static str,
+    /// The only workload that visits it. None: all do.
+    pub(crate) only_at: Option<&'static str>,
     setup: fn(&Site<'_>) -> Result<Setup, Error>,
 }
 
@@ -65,6 +69,13 @@ pub(crate) fn all() -> Vec<Peer> {
     peers
 }
 
+impl Peer {
+    /// Whether `workload` visits it.
+    pub(crate) fn takes(&self, workload: &Workload) -> bool {
+        self.only_at.is_none_or(|only| only == workload.name)
+    }
+}
+
 impl Site<'_> {
     fn address(&self) -> Address {
         Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)))
@@ -86,11 +97,12 @@ impl Site<'_> {
 /// A call as prism-edge makes it to a plugin over gRPC.
 fn plugin_call() -> Call {
     Call {
-        unary: "/prism.plugin.BackendPlugin/Execute",
-        stream: "/prism.plugin.BackendPlugin/ExecuteStream",
+        unary: "/prism.plugin.BackendPlugin/Execute".to_owned(),
+        stream: Some("/prism.plugin.BackendPlugin/ExecuteStream"),
         headers: vec![
             ("x-prism-instance", INSTANCE.to_string()),
             ("x-prism-namespace", NAMESPACE.to_owned()),
         ],
+        form: Form::Execute,
     }
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 pub(super) const PEER: Peer = Peer {
     name: "nginx",
     about: "nginx grpc_pass with keep-alive, one worker, no access log",
+    only_at: None,
     setup: |site| {
         let config = site.write("nginx.conf", &config(site.port, &site.plugin.display().to_string()))?;
         let mut command = Command::new(needed(&site.programs.nginx, "nginx")?);

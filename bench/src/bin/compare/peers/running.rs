@@ -2,8 +2,9 @@
 
 use super::{Peer, Programs, Setup, Site};
 use crate::{
+    call::Call,
     child::{LOAD_CORE, Owned, PROXY_CORE, unless_interrupted},
-    client::{Call, Client, answer, initialize},
+    client::{Client, answer, initialize},
     error::{Error, io},
 };
 use prism_platform::{Address, time::sleep};

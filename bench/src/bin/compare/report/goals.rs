@@ -40,6 +40,13 @@ impl Goal {
 /// Peers with a proxy between the load and the plugin that understands what it passes on.
 const TWO_HOP: [&str; 3] = ["haproxy", "nginx", "envoy"];
 
+/// The peers that are called by a typed method, and who they are when `Execute` is called.
+const TYPED: [(&str, &str); 3] = [
+    ("prism-frames-typed", "prism-frames"),
+    ("prism-grpc-typed", "prism-grpc"),
+    ("prism-builtin-typed", "prism-builtin"),
+];
+
 /// All of them, in the order of the issue.
 pub(crate) fn all(table: &Table<'_>) -> Vec<Goal> {
     let cpu: Figure = |visit| visit.proxy_us;
@@ -83,6 +90,9 @@ pub(crate) fn all(table: &Table<'_>) -> Vec<Goal> {
             });
         }
     }
+    for (typed, execute) in TYPED {
+        goals.push(ratio(typed, execute, "4x32", cpu, Bound::AtMost(1.05)));
+    }
     goals.push(ratio("prism-frames", "nginx", "1MiB", rate, Bound::AtLeast(1.0)));
     goals.push(ratio("prism-frames", "direct", "1MiB", rate, Bound::AtLeast(0.85)));
     for peer in ["prism-frames", "prism-grpc", "prism-builtin"] {
@@ -94,4 +104,53 @@ pub(crate) fn all(table: &Table<'_>) -> Vec<Goal> {
         });
     }
     goals
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{peers, visit::Visit};
+
+    /// Three quiet rounds in which each peer takes so many microseconds of CPU a call at 4 × 32.
+    fn visits(cpu: &[(&'static str, f64)]) -> Vec<Visit> {
+        let visit = |round, &(peer, us): &(&'static str, f64)| Visit {
+            round,
+            peer,
+            workload: "4x32",
+            proxy_us: Some(us),
+            ..Visit::default()
+        };
+        (1..=3).flat_map(|round| cpu.iter().map(move |one| visit(round, one))).collect()
+    }
+
+    fn typed_verdicts(cpu: &[(&'static str, f64)]) -> Vec<&'static str> {
+        let visits = visits(cpu);
+        let goals = all(&Table { visits: &visits });
+        let of = |(typed, execute): (&str, &str)| {
+            let what = format!("4x32: {typed}, CPU per call ÷ {execute}'s");
+            goals.iter().find(|goal| goal.what == what).expect("a goal").verdict()
+        };
+        TYPED.map(of).to_vec()
+    }
+
+    #[test]
+    fn a_typed_call_may_cost_a_twentieth_more_than_execute() {
+        let measured = [
+            ("prism-frames", 10.0),
+            ("prism-frames-typed", 10.5),
+            ("prism-grpc", 10.0),
+            ("prism-grpc-typed", 10.51),
+            ("prism-builtin-typed", 9.0),
+        ];
+        assert_eq!(typed_verdicts(&measured), ["met", "**not met**", "not measured"]);
+        assert_eq!(typed_verdicts(&[]), ["not measured"; 3]);
+    }
+
+    #[test]
+    fn the_goals_of_typed_calls_name_peers_that_there_are() {
+        let peers = peers::all();
+        for name in TYPED.iter().flat_map(|(typed, execute)| [typed, execute]) {
+            assert!(peers.iter().any(|peer| peer.name == *name), "{name}");
+        }
+    }
 }

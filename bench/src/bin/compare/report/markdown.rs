@@ -76,8 +76,8 @@ fn verdicts(text: &mut String, table: &Table<'_>) {
             Bound::AtLeast(least) => format!("≥ {least}"),
             Bound::Toward(aim) => format!("toward {aim}"),
         };
-        let (measured, verdict) = (number(goal.measured), goal.verdict());
-        let _ = writeln!(text, "| {} | {bound} | {measured}{} | {verdict} |", goal.what, goal.mark);
+        let (figure, verdict) = (measured(goal.measured), goal.verdict());
+        let _ = writeln!(text, "| {} | {bound} | {figure}{} | {verdict} |", goal.what, goal.mark);
     }
     text.push('\n');
 }
@@ -148,6 +148,14 @@ fn noise(text: &mut String, table: &Table<'_>) {
             "| {} | {} | {} | {steal:.1} % | {others:.1} % |",
             visit.round, visit.workload, visit.peer
         );
+    }
+}
+
+/// As [`number`], with a digit more than bounds have: 1.054 is above 1.05.
+fn measured(value: Option<f64>) -> String {
+    match value {
+        Some(value) if value.abs() < 10.0 => format!("{value:.3}"),
+        value => number(value),
     }
 }
 

@@ -21,12 +21,12 @@ pub(crate) fn line(visit: &Visit) -> String {
     if visit.idle_bytes.is_some() {
         let kib = with(visit.idle_bytes.map(|bytes| bytes / 1024.0), 1);
         return format!(
-            "{:>2} {:<9} {:<18} {kib:>8} KiB per connection",
+            "{:>2} {:<9} {:<19} {kib:>8} KiB per connection",
             visit.round, visit.workload, visit.peer
         );
     }
     format!(
-        "{:>2} {:<9} {:<18} {:>8}/s  proxy {:>8} µs  plugin {:>8} µs  p50 {:>6}  p99 {:>6} µs{}",
+        "{:>2} {:<9} {:<19} {:>8}/s  proxy {:>8} µs  plugin {:>8} µs  p50 {:>6}  p99 {:>6} µs{}",
         visit.round,
         visit.workload,
         visit.peer,
