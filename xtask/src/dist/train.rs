@@ -13,8 +13,8 @@ use std::{
 /// The proxy's port while it is trained.
 const PORT: u16 = 18_980;
 
-/// What its users do: small calls at several widths by every way to a plugin, the gateway, refusals, streams, and bodies
-/// of a megabyte. Bounded in number; about half a minute.
+/// What its users do: small calls, as `Execute` and typed, at several widths by every way to a plugin, the gateway,
+/// refusals, streams, and bodies of a megabyte. Bounded in number; some tens of seconds.
 pub(super) fn run(programs: &Path, scene: &Path) -> Result<(), Failure> {
     let _ = fs::remove_dir_all(scene);
     step::file(format!("cannot make {}", scene.display()), fs::create_dir_all(scene))?;
@@ -27,6 +27,7 @@ pub(super) fn run(programs: &Path, scene: &Path) -> Result<(), Failure> {
     let large = write("large", &framed("echo", 1 << 20))?;
     let several = write("several", &framed("echo_stream", 128).repeat(MESSAGES))?;
     let raw = write("raw", &[7; 128])?;
+    let typed = write("typed", &prefixed(&[7; 128]))?;
 
     let plugin = Running::start(Command::new(programs.join("echo-plugin")).arg(scene.join("echo.sock")))?;
     let edge = Running::start(Command::new(programs.join("edge")).arg("-c").arg(&config))?;
@@ -39,6 +40,8 @@ pub(super) fn run(programs: &Path, scene: &Path) -> Result<(), Failure> {
         let base = Load { namespace: Some(namespace), ..base };
         for shape in [(4, 32, 40_000), (16, 4, 20_000), (64, 1, 20_000), (1, 1, 4_000)] {
             base.run(shape)?;
+            // The echo's own method, of the same payload: its whole message.
+            Load { path: "/bench.v1.Echo/Echo", body: &typed, ..base }.run(shape)?;
         }
         Load { body: &large, answer: 1 << 20, ..base }.run((1, 4, 200))?;
         let answer = base.answer * MESSAGES as u64;
@@ -90,6 +93,11 @@ fn framed(operation: &str, length: usize) -> Vec<u8> {
     }
     message.push(u8::try_from(rest).unwrap_or(0));
     message.resize(message.len() + length, 7);
+    prefixed(&message)
+}
+
+/// A message behind gRPC's prefix.
+fn prefixed(message: &[u8]) -> Vec<u8> {
     let mut framed = vec![0];
     framed.extend(u32::try_from(message.len()).unwrap_or(0).to_be_bytes());
     framed.extend(message);
