@@ -129,6 +129,7 @@ async fn the_interface_without_notifications() {
 }
 
 /// The binary on a unix socket, and a connection to it.
+#[expect(clippy::disallowed_methods, reason = "a plugin's tests have no platform seam")]
 async fn sidecar(dir: &Path, transport: Transport) -> (Child, Arc<RemotePlugin>) {
     let socket = dir.join("redis.sock");
     let process = Command::new(env!("CARGO_BIN_EXE_prism-redis-server"))
