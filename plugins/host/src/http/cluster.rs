@@ -1,6 +1,6 @@
 //! The services of a forward route: each gets requests by its weight, and what one has not begun with goes to another.
 
-use super::{Outbound, Outgoing, Service, http1, http2, service::Way};
+use super::{Outgoing, Service, http1, http2, service::Way};
 use crate::{
     channel::{ForwardError, ReplySource, WireBody},
     upstream::Failed,
@@ -102,7 +102,6 @@ impl Cluster {
         body: WireBody,
     ) -> Result<Reply, Failed> {
         let service = &self.members[index].0;
-        let outbound = |body| Outbound { body, length: outgoing.content_length() };
         match &*ways.ways[index] {
             Way::Http2(upstream) => {
                 let mut admitted = Some(upstream.admit()?);
@@ -115,16 +114,9 @@ impl Cluster {
                     },
                 };
                 let request = outgoing.head(service)?;
-                http2::attempt(connection, request, &mut admitted, outbound(body)).await
+                http2::attempt(connection, request, &mut admitted, body).await
             }
-            Way::Http1(pool) => {
-                let request = |reused| {
-                    // What a connection that was idle loses was perhaps never read.
-                    let again = reused && outgoing.is_idempotent();
-                    outgoing.head(service).map(|head| (head, again))
-                };
-                http1::attempt(pool, request, outbound(body)).await
-            }
+            Way::Http1(pool) => http1::attempt(pool, service, outgoing, body).await,
         }
     }
 }

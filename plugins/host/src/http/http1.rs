@@ -1,7 +1,7 @@
 //! A service over HTTP/1.1, on hyper: one request at a time on each connection.
 
 use super::{
-    Outbound, Reply,
+    Outgoing, Reply, Service,
     pool::{Lease, Pool, Pooled},
 };
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     upstream::{Failed, Target, Who},
 };
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -59,24 +59,25 @@ impl Pooled for Http1 {
     }
 }
 
-/// Sends one request, once; a second time on a connection of its own, where `request` allows it and the first one was a
-/// connection that was idle before and ended without an answer.
+/// Sends one request, once. One that may be repeated counts as not begun when the connection had been idle before: what
+/// such a one loses was perhaps never read.
 pub(super) async fn attempt(
     pool: &Rc<Pool<Http1>>,
-    request: impl Fn(bool) -> Result<(Request<()>, bool), ForwardError>,
-    outbound: Outbound,
+    service: &Service,
+    outgoing: &impl Outgoing,
+    body: WireBody,
 ) -> Result<Reply, Failed> {
-    let Outbound { body, length } = outbound;
     let mut lease = match pool.lease().await {
         Ok(lease) => lease,
         Err(error) => return Err(Failed::NotBegun(error, Some(body))),
     };
-    let (head, again) = request(lease.reused)?;
+    let head = outgoing.head(service)?;
+    let again = lease.reused && outgoing.is_idempotent();
     let spare = match &body {
         WireBody::Whole(payload) if again => Some(WireBody::Whole(payload.clone())),
         _ => None,
     };
-    let (uploading, failure) = Uploading::new(body, length);
+    let (uploading, failure) = Uploading::new(body, outgoing.content_length());
     let mut request = head.map(|()| uploading);
     if request.body().length.is_none() {
         // RFC 9112 section 6.3: "A user agent that sends a request that contains a message body MUST send either a valid
@@ -101,11 +102,11 @@ pub(super) async fn attempt(
         let message = "it switched the protocol, which nobody had asked for".to_owned();
         return Err(Failed::Broken(ForwardError::Protocol(message)));
     }
-    let answer = Answer { incoming, failure, lease: Some((lease, Rc::clone(pool))) };
-    if answer.incoming.is_end_stream() {
-        answer.finish();
+    if incoming.is_end_stream() {
+        pool.give_back(lease);
         return Ok(Reply::whole(head, Bytes::new().into(), None));
     }
+    let answer = Answer { incoming, failure, lease: Some((lease, Rc::clone(pool))) };
     // It stays on this worker, as every answer does.
     Ok(Reply::stream(head, Box::new(SendWrapper::new(answer))))
 }
@@ -132,10 +133,6 @@ struct Answer {
 
 impl Answer {
     /// All of it is here: the connection may have another request.
-    fn finish(mut self) {
-        self.release();
-    }
-
     fn release(&mut self) {
         if let Some((lease, pool)) = self.lease.take() {
             pool.give_back(lease);

@@ -1,8 +1,8 @@
 //! A service over HTTP/2: all requests of a worker share one connection.
 
-use super::{Outbound, Reply};
+use super::Reply;
 use crate::{
-    channel::ForwardError,
+    channel::{ForwardError, WireBody},
     http2::{Answered, Open, Received, Trailers, exchange, open},
     upstream::{self, Admitted, Carrier, Connection, Dialled, Failed, Target, Who},
 };
@@ -45,10 +45,10 @@ pub(super) async fn attempt(
     connection: Rc<Connection<Http2>>,
     request: Request<()>,
     admitted: &mut Option<Admitted>,
-    outbound: Outbound,
+    body: WireBody,
 ) -> Result<Reply, Failed> {
     let Http2(open) = &connection.carrier;
-    exchange(&connection, &open.send, request, outbound.body, |answered, cx| {
+    exchange(&connection, &open.send, request, body, |answered, cx| {
         let Answered { response, upload } = answered;
         let (head, receive) = response.into_parts();
         if receive.is_end_stream() {

@@ -14,7 +14,7 @@ mod tests;
 pub use cluster::{Cluster, Reply, ReplyBody};
 pub use service::{Service, ServicePlace, ServiceSpec, Version};
 
-use crate::channel::{ForwardError, WireBody};
+use crate::channel::ForwardError;
 use http::Request;
 
 /// The head of a request, made for each attempt: what an attempt has sent is gone, and time runs.
@@ -32,10 +32,4 @@ pub trait Outgoing {
 
     /// How many bytes its body has, where the client said so.
     fn content_length(&self) -> Option<u64>;
-}
-
-/// A request body, and how long it is.
-struct Outbound {
-    body: WireBody,
-    length: Option<u64>,
 }

@@ -46,11 +46,11 @@ pub(super) trait Pooled: Sized + 'static {
 
 struct Idle<C> {
     connection: C,
-    busy: Busy,
+    idle_since: IdleSince,
 }
 
 /// Since when a connection has nothing to do; `None` while it has.
-type Busy = Rc<Cell<Option<Instant>>>;
+type IdleSince = Rc<Cell<Option<Instant>>>;
 
 /// One worker's connections to a service.
 pub(super) struct Pool<C> {
@@ -69,7 +69,7 @@ pub(super) struct Lease<C> {
     pub(super) connection: C,
     /// It had a request before.
     pub(super) reused: bool,
-    busy: Busy,
+    idle_since: IdleSince,
 }
 
 impl<C: Pooled> Pool<C> {
@@ -94,9 +94,9 @@ impl<C: Pooled> Pool<C> {
     /// # Errors
     /// None can be had.
     pub(super) async fn lease(&self) -> Result<Lease<C>, ForwardError> {
-        if let Some(Idle { connection, busy }) = self.take_idle() {
-            busy.set(None);
-            return Ok(Lease { connection, reused: true, busy });
+        if let Some(Idle { connection, idle_since }) = self.take_idle() {
+            idle_since.set(None);
+            return Ok(Lease { connection, reused: true, idle_since });
         }
         if let Some((until, reason)) = &*self.failed.borrow()
             && Instant::now() < *until
@@ -113,9 +113,9 @@ impl<C: Pooled> Pool<C> {
                     tracing::info!(address = %self.target, "it can be connected to again");
                 }
                 *self.failed.borrow_mut() = None;
-                let busy = Busy::default();
-                self.spawner.spawn(drive(driver, Rc::clone(&busy), place));
-                Ok(Lease { connection, reused: false, busy })
+                let idle_since = IdleSince::default();
+                self.spawner.spawn(drive(driver, Rc::clone(&idle_since), place));
+                Ok(Lease { connection, reused: false, idle_since })
             }
             Err(reason) => {
                 let (until, first) = self.backoff.failed(&self.platform);
@@ -137,12 +137,12 @@ impl<C: Pooled> Pool<C> {
 
     /// Keeps a connection whose request is over. It may take a moment until it is ready for another.
     pub(super) fn give_back(&self, lease: Lease<C>) {
-        let Lease { connection, busy, .. } = lease;
+        let Lease { connection, idle_since, .. } = lease;
         let mut idle = self.idle.borrow_mut();
         idle.retain(|idle| !idle.connection.is_closed());
         if idle.len() < MOST_IDLE && !connection.is_closed() {
-            busy.set(Some(Instant::now()));
-            idle.push(Idle { connection, busy });
+            idle_since.set(Some(Instant::now()));
+            idle.push(Idle { connection, idle_since });
         }
     }
 }
@@ -164,7 +164,7 @@ impl Drop for Place {
 }
 
 /// Moves a connection until it ends, or has been idle for too long.
-async fn drive(driver: impl Future<Output = ()>, busy: Busy, place: Place) {
+async fn drive(driver: impl Future<Output = ()>, idle_since: IdleSince, place: Place) {
     let mut driver = pin!(driver);
     let mut timer = pin!(sleep_until(Instant::now() + IDLE));
     poll_fn(|cx| {
@@ -173,7 +173,7 @@ async fn drive(driver: impl Future<Output = ()>, busy: Busy, place: Place) {
         }
         while timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            let until = busy.get().map_or(now, |since| since) + IDLE;
+            let until = idle_since.get().unwrap_or(now) + IDLE;
             if until <= now {
                 return Poll::Ready(());
             }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    RemoteEndpoint,
+    RemoteEndpoint, WireBody,
     testing::{Feed, Server, answer, local, read, worker},
 };
 use bytes::Bytes;

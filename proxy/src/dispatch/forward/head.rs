@@ -7,6 +7,7 @@ use prism_filters::{Body, Protocol, Reason, Rejection, RequestContext};
 use prism_platform::time::Instant;
 use prism_plugin_abi::{Code, Error};
 use prism_plugin_host::{ForwardError, Outgoing, Service, Version, grpc_timeout};
+use std::borrow::Cow;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -35,6 +36,9 @@ impl<'a> Head<'a> {
     ) -> Result<Self, Rejection> {
         path::check(request.uri().path())?;
         let written = to.route.path(request.uri().path());
+        if let Cow::Owned(rewritten) = &written {
+            path::check(rewritten)?;
+        }
         path::check_final(&written)?;
         Ok(Self {
             cx,
