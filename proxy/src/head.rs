@@ -1,7 +1,11 @@
 //! Reading a request's head: which protocol, what for, whose. What a client says about itself that only the
 //! proxy may say (`x-prism-*`) is dropped here, before any filter runs.
 
-use crate::{edge::Limits, snapshot::Route};
+use crate::{
+    edge::Limits,
+    fields::{drop_where, is_claim},
+    snapshot::Route,
+};
 use bytestring::ByteString;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 use prism_filters::{Body, Protocol, Reason, Rejection, Rpc, grpc_web::is_translated, shared_text};
@@ -66,7 +70,7 @@ impl Head {
             request.headers_mut().remove(NAMESPACE_FIELD);
         }
         if others {
-            drop_claims(request.headers_mut());
+            drop_where(request.headers_mut(), |name| is_claim(name.as_str()));
         }
         head
     }
@@ -359,22 +363,6 @@ fn deadline(value: &HeaderValue) -> Result<Option<Instant>, Rejection> {
     };
     // A deadline in the far future is none.
     Ok(Instant::now().checked_add(timeout))
-}
-
-/// Only the proxy may say it. `_` counts as `-`: software behind us may not tell them apart.
-fn is_claim(name: &str) -> bool {
-    let name = name.as_bytes();
-    name.len() >= 8
-        && name.starts_with(b"x")
-        && name[1..8].iter().zip(b"-prism-").all(|(a, b)| a == b || (*a == b'_' && *b == b'-'))
-}
-
-/// Drops what only the proxy may say.
-fn drop_claims(headers: &mut HeaderMap) {
-    let names: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
-    for name in names {
-        headers.remove(name);
-    }
 }
 
 #[cfg(test)]

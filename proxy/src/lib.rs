@@ -11,6 +11,7 @@ mod connection;
 mod control;
 mod dispatch;
 mod edge;
+mod fields;
 mod head;
 mod listener;
 mod local;

@@ -16,7 +16,7 @@ use crate::{
     head::{Head, Target},
 };
 use bytestring::ByteString;
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use prism_filters::{
     Body, Protocol, RequestContext, RequestStart, Rpc, arrive, body::MessageLimits, respond, run,
 };
@@ -75,11 +75,15 @@ pub(crate) fn serve(
             cx.set_operation(method.operation.clone());
         }
 
+        let bare = request.method() == Method::HEAD;
         let dispatch = Dispatch::new(&edge, namespace, route, head, method);
         let mut response = match run(filters, &dispatch, &cx, &mut request).await {
             Ok(response) => response,
             Err(rejection) => respond(&cx, &rejection),
         };
+        if bare {
+            without_content(&mut response);
+        }
         if let Some(id) = header_value(cx.request_id()) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
@@ -108,6 +112,15 @@ fn message_limits(
         gzip: head.gzip,
         stall_timeout: edge.limits().stall_timeout,
     })
+}
+
+/// An answer to HEAD. RFC 9110 section 9.3.2: "the server MUST NOT send content in the response"; over HTTP/2 it would be
+/// malformed, and reset.
+fn without_content(response: &mut Response<Body>) {
+    let body = std::mem::take(response.body_mut());
+    if let Some(length) = body.exact_len().filter(|_| !body.is_end()) {
+        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert(length.into());
+    }
 }
 
 /// The id as a header. It never comes again, so HPACK is told not to remember it: that would push out of its

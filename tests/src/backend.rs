@@ -17,6 +17,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -176,6 +177,9 @@ fn note<B>(request: &Request<B>, body: &[u8], seen: &Seen) -> Value {
     asked
 }
 
+/// Long enough for what came before to be on its way already.
+const LATE: Duration = Duration::from_millis(100);
+
 const LARGE: usize = 8 << 20;
 
 fn whole(path: &str, asked: &Value) -> Response<Bytes> {
@@ -195,6 +199,17 @@ fn whole(path: &str, asked: &Value) -> Response<Bytes> {
 fn hop_by_hop(headers: &mut HeaderMap) {
     headers.insert("x-kept", "1".parse().unwrap());
     headers.insert("x-prism-principal", "forged".parse().unwrap());
+    headers.insert("x_prism_principal", "forged".parse().unwrap());
+}
+
+/// `x-sum: 7`, and what no trailers may hold.
+fn trailers() -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    hop_by_hop(&mut trailers);
+    trailers.insert("x-sum", "7".parse().unwrap());
+    trailers.insert("content-length", "3".parse().unwrap());
+    trailers.insert("keep_alive", "1".parse().unwrap());
+    trailers
 }
 
 type Answer = Response<BoxBody<Bytes, io::Error>>;
@@ -218,9 +233,7 @@ async fn one(request: Request<Incoming>, seen: Arc<Seen>) -> Result<Answer, Infa
             answer
         }
         "/trailers" => {
-            let mut trailers = HeaderMap::new();
-            trailers.insert("x-sum", "7".parse().unwrap());
-            let body = full(Bytes::from_static(b"body")).with_trailers(async { Some(Ok(trailers)) });
+            let body = full(Bytes::from_static(b"body")).with_trailers(async { Some(Ok(trailers())) });
             let mut answer = Response::new(BodyExt::boxed(body));
             answer.headers_mut().insert(header::TRAILER, "x-sum".parse().unwrap());
             answer
@@ -262,11 +275,23 @@ async fn over_http2(request: Request<h2::RecvStream>, mut respond: SendResponse<
                 send.send_reset(h2::Reason::INTERNAL_ERROR);
             }
         }
-        "/trailers" => {
+        "/trailers" | "/late-trailers" => {
             if let Ok(mut send) = respond.send_response(Response::from_parts(head, ()), false) {
                 let _ = send.send_data(Bytes::from_static(b"body"), false);
+                if path == "/late-trailers" {
+                    tokio::time::sleep(LATE).await;
+                }
+                let _ = send.send_trailers(trailers());
+            }
+        }
+        "/empty-then-trailers" => {
+            let mut head = Response::from_parts(head, ());
+            head.headers_mut().insert("content-length", "0".parse().unwrap());
+            head.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+            if let Ok(mut send) = respond.send_response(head, false) {
+                tokio::time::sleep(LATE).await;
                 let mut trailers = HeaderMap::new();
-                trailers.insert("x-sum", "7".parse().unwrap());
+                trailers.insert("grpc-status", "5".parse().unwrap());
                 let _ = send.send_trailers(trailers);
             }
         }

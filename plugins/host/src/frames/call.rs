@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     channel::{ForwardError, ReplyBody, Rpc, WireBody, WireReply, WireSource},
-    upstream::{Admitted, Connection, Ended, Failed, GATHER, Reply, Sink, Upload, time_left},
+    upstream::{Admitted, Connection, Failed, GATHER, Reply, Sink, Upload, rejoin, time_left},
 };
 use bytes::Bytes;
 use prism_plugin_abi::{CallContext, Code, Error, Payload};
@@ -106,16 +106,15 @@ pub(crate) struct Sent {
     /// `None` once the answer has it.
     call: Option<OpenCall>,
     upload: Option<Upload<CallSink>>,
-    /// The whole body, in case the plugin does not begin with it; `None` of one that was still arriving.
-    again: Option<Payload>,
+    /// What went with the head, in case the plugin does not begin with it.
+    first: Payload,
     gathered: Payload,
 }
 
 impl Sent {
     fn new(call: OpenCall, first: Payload, rest: Option<Box<dyn WireSource>>) -> Self {
-        let again = rest.is_none().then_some(first);
         let upload = rest.map(|source| Upload::new(call.sink(), WireBody::Stream(source)));
-        Self { call: Some(call), upload, again, gathered: Payload::new() }
+        Self { call: Some(call), upload, first, gathered: Payload::new() }
     }
 
     /// Sends a call whose body is here, if there is room for it now; hands the body back if not.
@@ -142,14 +141,20 @@ impl Sent {
         cx: &mut Context<'_>,
         admitted: &mut Option<Admitted>,
     ) -> Poll<Result<WireReply, Failed>> {
-        if let Some(error) = drive(&mut self.upload, cx) {
+        if let Some(upload) = &mut self.upload
+            && let Poll::Ready(Err(error)) = upload.poll(cx)
+        {
             return Poll::Ready(Err(error.into()));
         }
         let over = || Failed::Broken(ForwardError::Unavailable("the call ended already".into()));
         let Some(call) = &self.call else { return Poll::Ready(Err(over())) };
         let answer = match ready!(gather(call, &mut self.gathered, cx)) {
             Gathered::Broken(broken) if !broken.begun => {
-                let again = self.again.take().map(WireBody::Whole);
+                let first = std::mem::take(&mut self.first);
+                let again = match self.upload.take() {
+                    None => Some(WireBody::Whole(first)),
+                    Some(upload) => upload.rewind().map(|rest| rejoin(first, rest)),
+                };
                 return Poll::Ready(Err(Failed::NotBegun(unavailable(&broken), again)));
             }
             Gathered::Broken(broken) => return Poll::Ready(Err(unavailable(&broken).into())),
@@ -215,41 +220,13 @@ async fn open(
         _ => {
             // The connection takes no more calls; nothing was sent, so any body is still at hand.
             connection.close();
-            let begun = (!first.is_empty()).then_some(first);
-            let body = match (rest, begun) {
-                (None, first) => Some(WireBody::Whole(first.unwrap_or_default())),
-                (Some(rest), None) => Some(WireBody::Stream(rest)),
-                (Some(rest), Some(first)) => Some(WireBody::Stream(Box::new(Rejoined { first, rest }))),
+            let body = match rest {
+                None => WireBody::Whole(first),
+                Some(rest) => rejoin(first, WireBody::Stream(rest)),
             };
-            Failed::NotBegun(ForwardError::Unavailable(error.to_string()), body)
+            Failed::NotBegun(ForwardError::Unavailable(error.to_string()), Some(body))
         }
     })
-}
-
-/// A body whose beginning was taken already.
-struct Rejoined {
-    first: Payload,
-    rest: Box<dyn WireSource>,
-}
-
-impl WireSource for Rejoined {
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, crate::BoxError>>> {
-        match self.first.pop() {
-            Some(piece) => Poll::Ready(Some(Ok(piece))),
-            None => self.rest.poll_piece(cx),
-        }
-    }
-}
-
-/// Moves the upload along; an error of the client's side ends the call.
-fn drive(upload: &mut Option<Upload<CallSink>>, cx: &mut Context<'_>) -> Option<ForwardError> {
-    match upload.as_mut()?.poll(cx) {
-        Poll::Pending => return None,
-        Poll::Ready(Ended::Source(error)) => return Some(ForwardError::Source(error)),
-        // A plugin that wants no more may still answer.
-        Poll::Ready(Ended::Sent | Ended::Stopped) => *upload = None,
-    }
-    None
 }
 
 /// What there is of an answer.

@@ -143,6 +143,8 @@ fn and_not_when_its_body_is_gone() {
         let (rig, calls) = refusing(1).await;
         let (feed, body) = Feed::new();
         feed.send("x");
+        // More than is kept.
+        feed.send(vec![b'x'; 70 << 10]);
         unavailable(rig.call(Rpc::Execute, body).await);
         assert_eq!(calls.get(), 1);
     });

@@ -1,6 +1,6 @@
 //! The services of a forward route: each gets requests by its weight, and what one has not begun with goes to another.
 
-use super::{Outgoing, Service, http1, http2, service::Way};
+use super::{Outgoing, Service, http1, http2, pool::Dial, service::Way};
 use crate::{
     channel::{ForwardError, ReplySource, WireBody},
     upstream::Failed,
@@ -80,7 +80,7 @@ impl Cluster {
         let ways = worker.slot(self, || Ways::new(self, worker));
         let none = || ForwardError::Unavailable("it has nowhere to go".to_owned());
         let first = ways.choose(None).ok_or_else(none)?;
-        let (error, body) = match self.attempt(&ways, first, outgoing, body).await {
+        let (error, body) = match self.attempt(&ways, first, Dial::WhereNoneIsIdle, outgoing, body).await {
             Ok(reply) => return Ok(reply),
             Err(Failed::Broken(error) | Failed::NotBegun(error, None)) => return Err(error),
             Err(Failed::NotBegun(error, Some(body))) => (error, body),
@@ -88,7 +88,7 @@ impl Cluster {
         tracing::debug!(%error, "a service has not begun with a request, which is sent once more");
         // Once: with each further service a request that kills them would kill one more.
         let second = ways.choose(Some(first)).unwrap_or(first);
-        match Box::pin(self.attempt(&ways, second, outgoing, body)).await {
+        match Box::pin(self.attempt(&ways, second, Dial::Always, outgoing, body)).await {
             Ok(reply) => Ok(reply),
             Err(Failed::Broken(error) | Failed::NotBegun(error, _)) => Err(error),
         }
@@ -98,6 +98,7 @@ impl Cluster {
         &self,
         ways: &Ways,
         index: usize,
+        dial: Dial,
         outgoing: &impl Outgoing,
         body: WireBody,
     ) -> Result<Reply, Failed> {
@@ -116,7 +117,7 @@ impl Cluster {
                 let request = outgoing.head(service)?;
                 http2::attempt(connection, request, &mut admitted, body).await
             }
-            Way::Http1(pool) => http1::attempt(pool, service, outgoing, body).await,
+            Way::Http1(pool) => http1::attempt(pool, service, dial, outgoing, body).await,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! A service over HTTP/1.1, on hyper: one request at a time on each connection.
 
 use super::{
-    Outgoing, Reply, Service,
-    pool::{Lease, Pool, Pooled},
+    Outgoing, Reply, Service, framing,
+    heard::{Heard, Listening},
+    pool::{Dial, Lease, Pool, Pooled},
 };
 use crate::{
     channel::{BoxError, ForwardError, ReplySource, WireBody},
@@ -28,10 +29,13 @@ use std::{
 const MAX_HEADERS: usize = 100;
 
 /// Size of an answer's head, and of the read buffer: as the listener's for a request.
-const MAX_HEAD: usize = 32 << 10;
+pub(super) const MAX_HEAD: usize = 32 << 10;
 
 /// One open HTTP/1.1 connection.
-pub(super) struct Http1(http1::SendRequest<Uploading>);
+pub(super) struct Http1 {
+    send: http1::SendRequest<Uploading>,
+    heard: Heard,
+}
 
 impl Pooled for Http1 {
     async fn dial(
@@ -39,6 +43,7 @@ impl Pooled for Http1 {
         target: &Target,
     ) -> Result<(Self, impl Future<Output = ()> + 'static), String> {
         let io = target.connect(platform, alpn::HTTP1, Who::Control).await?;
+        let (io, heard) = Listening::new(io);
         let (send, connection) = http1::Builder::new()
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEAD)
@@ -47,27 +52,28 @@ impl Pooled for Http1 {
             .map_err(|error| error.to_string())?;
         // Its error is also that of the request on it.
         let driver = async move { drop(connection.await) };
-        Ok((Self(send), driver))
+        Ok((Self { send, heard }, driver))
     }
 
     fn is_ready(&self) -> bool {
-        self.0.is_ready()
+        self.send.is_ready()
     }
 
     fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.send.is_closed()
     }
 }
 
-/// Sends one request, once. One that may be repeated counts as not begun when the connection had been idle before: what
-/// such a one loses was perhaps never read.
+/// Sends one request, once. One that may be repeated counts as not begun when the connection had been idle before and not a
+/// byte of an answer came: what such a one loses was perhaps never read.
 pub(super) async fn attempt(
     pool: &Rc<Pool<Http1>>,
     service: &Service,
+    dial: Dial,
     outgoing: &impl Outgoing,
     body: WireBody,
 ) -> Result<Reply, Failed> {
-    let mut lease = match pool.lease().await {
+    let mut lease = match pool.lease(dial).await {
         Ok(lease) => lease,
         Err(error) => return Err(Failed::NotBegun(error, Some(body))),
     };
@@ -84,25 +90,33 @@ pub(super) async fn attempt(
         // Content-Length header field or use the chunked transfer coding". hyper would leave out that of a GET or HEAD.
         request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    let sent = lease.connection.0.try_send_request(request).await;
+    let method = request.method().clone();
+    let heard = lease.connection.heard.clone();
+    heard.begin();
+    let sent = lease.connection.send.try_send_request(request).await;
     let response = match sent {
         Ok(response) => response,
         Err(mut refused) => {
             // Not a byte of it was written: hyper gives it back.
             let untouched = refused.take_message().map(|request| request.into_body().body);
-            let error = broken(&refused.into_error(), &failure);
-            return Err(match untouched.or(spare) {
+            let error = match heard.is_too_much() {
+                true => ForwardError::Protocol("it sends interim answers, and no answer".to_owned()),
+                false => broken(&refused.into_error(), &failure),
+            };
+            return Err(match untouched.or(spare.filter(|_| heard.is_nothing())) {
                 Some(body) => Failed::NotBegun(error, Some(body)),
                 None => Failed::Broken(error),
             });
         }
     };
-    let (head, incoming) = response.into_parts();
+    heard.end();
+    let (mut head, incoming) = response.into_parts();
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         let message = "it switched the protocol, which nobody had asked for".to_owned();
         return Err(Failed::Broken(ForwardError::Protocol(message)));
     }
-    if incoming.is_end_stream() {
+    framing::settle(&mut head)?;
+    if incoming.is_end_stream() || !framing::has_content(&method, head.status) {
         pool.give_back(lease);
         return Ok(Reply::whole(head, Bytes::new().into(), None));
     }

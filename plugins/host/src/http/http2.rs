@@ -1,6 +1,6 @@
 //! A service over HTTP/2: all requests of a worker share one connection.
 
-use super::Reply;
+use super::{Reply, framing};
 use crate::{
     channel::{ForwardError, WireBody},
     http2::{Answered, Open, Received, Trailers, exchange, open},
@@ -18,7 +18,12 @@ impl Carrier for Http2 {
     const UNWATCHED: bool = true;
 
     async fn handshake(platform: &Platform, target: &Target) -> Result<Dialled<Self>, String> {
-        open(platform, target, Who::Control, Self).await
+        let dialled = open(platform, target, Who::Control, Self).await?;
+        // Requests would wait for what perhaps never comes, each until its own deadline.
+        if dialled.carrier.at_once() == 0 {
+            return Err("it takes no requests: its SETTINGS_MAX_CONCURRENT_STREAMS is 0".to_owned());
+        }
+        Ok(dialled)
     }
 
     fn takes_calls(&self) -> bool {
@@ -48,10 +53,12 @@ pub(super) async fn attempt(
     body: WireBody,
 ) -> Result<Reply, Failed> {
     let Http2(open) = &connection.carrier;
+    let method = request.method().clone();
     exchange(&connection, &open.send, request, body, |answered, cx| {
         let Answered { response, upload } = answered;
-        let (head, receive) = response.into_parts();
-        if receive.is_end_stream() {
+        let (mut head, receive) = response.into_parts();
+        framing::settle(&mut head)?;
+        if receive.is_end_stream() || !framing::has_content(&method, head.status) {
             return Ok(Reply::whole(head, Bytes::new().into(), None));
         }
         let mut received = Received::<Any>::new(receive, Arc::clone(&open.taken));

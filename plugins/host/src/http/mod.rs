@@ -3,6 +3,8 @@
 //! Nothing is initialized and nobody watches: a service is there when it can be connected to.
 
 mod cluster;
+mod framing;
+mod heard;
 mod http1;
 mod http2;
 mod pool;

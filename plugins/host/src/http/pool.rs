@@ -64,6 +64,15 @@ pub(super) struct Pool<C> {
     failed: RefCell<Option<(Instant, String)>>,
 }
 
+/// When a request gets a new connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dial {
+    /// When none is idle; of those that are, it gets the one that had something to do last.
+    WhereNoneIsIdle,
+    /// In any case: what ended one idle connection, as a restart does, has perhaps ended them all.
+    Always,
+}
+
 /// A connection that has one request. It goes back to its pool by [`Pool::give_back`], or is closed when it is dropped.
 pub(super) struct Lease<C> {
     pub(super) connection: C,
@@ -89,12 +98,14 @@ impl<C: Pooled> Pool<C> {
         self.failed.borrow().as_ref().is_some_and(|(until, _)| Instant::now() < *until)
     }
 
-    /// A connection for one request: the one that had something to do last, or a new one.
+    /// A connection for one request.
     ///
     /// # Errors
     /// None can be had.
-    pub(super) async fn lease(&self) -> Result<Lease<C>, ForwardError> {
-        if let Some(Idle { connection, idle_since }) = self.take_idle() {
+    pub(super) async fn lease(&self, dial: Dial) -> Result<Lease<C>, ForwardError> {
+        if dial == Dial::WhereNoneIsIdle
+            && let Some(Idle { connection, idle_since }) = self.take_idle()
+        {
             idle_since.set(None);
             return Ok(Lease { connection, reused: true, idle_since });
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     channel::{ForwardError, WireBody},
-    upstream::{Carrier, Connection, Ended, Failed, Sink, Upload},
+    upstream::{Carrier, Connection, Failed, Sink, Upload},
 };
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream, client::SendRequest};
@@ -63,16 +63,17 @@ pub(crate) async fn exchange<C: Carrier, T>(
             return Err(Failed::NotBegun(broken(&error), Some(body)));
         }
     };
-    let again = match &body {
-        WireBody::Whole(payload) => Some(WireBody::Whole(payload.clone())),
-        WireBody::Stream(_) => None,
-    };
+    let mut again = None;
     let mut upload = match body {
-        _ if empty => None,
+        _ if empty => {
+            again = Some(Payload::new());
+            None
+        }
         // It is here and takes no more memory when h2 holds it. A stream gets its window only after the
         // connection has written its head, so waiting for that would be a second turn, a second write here and
         // a second read there, for every small call.
         WireBody::Whole(payload) if payload.len() <= RESERVE => {
+            again = Some(payload.clone());
             send_whole(&mut stream, payload);
             None
         }
@@ -80,22 +81,23 @@ pub(crate) async fn exchange<C: Carrier, T>(
     };
     let mut response = pin!(response);
     poll_fn(|cx| {
-        if let Some(error) = drive(&mut upload, cx) {
+        if let Some(upload) = &mut upload
+            && let Poll::Ready(Err(error)) = upload.poll(cx)
+        {
             return Poll::Ready(Err(Failed::Broken(error)));
         }
         Poll::Ready(match ready!(response.as_mut().poll(cx)) {
             Ok(response) => {
                 answered(Answered { response, upload: upload.take() }, cx).map_err(Failed::Broken)
             }
-            Err(error) if not_begun(&error) => Err(Failed::NotBegun(broken(&error), None)),
+            Err(error) if not_begun(&error) => {
+                let body = again.take().map(WireBody::Whole).or_else(|| upload.take()?.rewind());
+                Err(Failed::NotBegun(broken(&error), body))
+            }
             Err(error) => Err(Failed::Broken(broken(&error))),
         })
     })
     .await
-    .map_err(|failed| match failed {
-        Failed::NotBegun(error, _) => Failed::NotBegun(error, again),
-        failed @ Failed::Broken(_) => failed,
-    })
 }
 
 /// Queues a whole body. Fails only on a stream that is reset already, and then its answer says why.
@@ -131,15 +133,4 @@ impl Sink for SendStream<Bytes> {
     fn cancel(&mut self) {
         self.send_reset(Reason::CANCEL);
     }
-}
-
-/// Moves the upload along; an error of the client's side ends the call.
-fn drive(upload: &mut Option<Upload<SendStream<Bytes>>>, cx: &mut Context<'_>) -> Option<ForwardError> {
-    match upload.as_mut()?.poll(cx) {
-        Poll::Pending => return None,
-        Poll::Ready(Ended::Source(error)) => return Some(ForwardError::Source(error)),
-        // A peer that wants no more may still answer; if it reset the call, the response says so.
-        Poll::Ready(Ended::Sent | Ended::Stopped) => *upload = None,
-    }
-    None
 }

@@ -25,7 +25,7 @@ pub use protocol::{Protocol, ProtocolChoice};
 pub(crate) use reply::{GATHER, Receive, Reply};
 pub use target::{RemoteEndpoint, RemoteTls};
 pub(crate) use target::{Target, Who};
-pub(crate) use upload::{Ended, Sink, Upload};
+pub(crate) use upload::{Sink, Upload, rejoin};
 
 use crate::channel::{ForwardError, Rpc, WireBody, WireReply};
 use futures_util::future::LocalBoxFuture;

@@ -1,6 +1,6 @@
 //! A streaming answer on its way to the client, and the rest of the upload beside it.
 
-use super::{Admitted, Ended, Sink, Upload};
+use super::{Admitted, Sink, Upload};
 use crate::channel::{ForwardError, ReplySource};
 use bytes::Bytes;
 use http_body::Frame;
@@ -31,19 +31,17 @@ pub(crate) struct Reply<R, S> {
 
 impl<R: Receive, S: Sink> Reply<R, S> {
     pub(crate) fn new(receive: R, upload: Option<Upload<S>>, admitted: Admitted) -> Self {
+        let upload = upload.and_then(Upload::unfinished);
         Self { receive, upload, failed: None, admitted: Some(admitted) }
     }
 
     /// Moves the upload along.
     fn drive_upload(&mut self, cx: &mut Context<'_>) {
         let Some(upload) = &mut self.upload else { return };
-        match upload.poll(cx) {
-            Poll::Pending => return,
-            Poll::Ready(Ended::Source(error)) => self.failed = Some(ForwardError::Source(error)),
-            // A plugin that wants no more may still answer (RFC 9113 section 8.1).
-            Poll::Ready(Ended::Sent | Ended::Stopped) => {}
+        if let Poll::Ready(ended) = upload.poll(cx) {
+            self.failed = ended.err();
+            self.upload = None;
         }
-        self.upload = None;
     }
 }
 

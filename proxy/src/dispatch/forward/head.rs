@@ -1,7 +1,10 @@
 //! The head of a forwarded request: what the client said, without what it may not say, and what the proxy says.
 
-use super::{HOP_BY_HOP, Passage, is_named, named, path};
-use crate::head::{authority, is_grpc};
+use super::{Passage, path};
+use crate::{
+    fields::{Named, begins, is, is_hop_by_hop},
+    head::{authority, is_grpc},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header, uri::PathAndQuery};
 use prism_filters::{Body, Protocol, Reason, Rejection, RequestContext};
 use prism_platform::time::Instant;
@@ -57,10 +60,10 @@ impl<'a> Head<'a> {
     /// What the client said, without what belongs to its connection and what only the proxy may say.
     fn fields(&self) -> HeaderMap {
         let from = self.request.headers();
-        let connection = named(from);
+        let connection = Named::of(from);
         let mut fields = HeaderMap::with_capacity(from.len() + 4);
         for (name, value) in from {
-            if !is_dropped(name) && !is_named(&connection, name) {
+            if !is_dropped(name) && !connection.has(name) {
                 fields.append(name, value.clone());
             }
         }
@@ -68,29 +71,18 @@ impl<'a> Head<'a> {
     }
 }
 
-/// What a client's word is not taken for, whoever is behind: spelt with `_` too, as software behind may not tell
-/// `_` from `-`, and `transfer_encoding` would frame the body a second time. Claims of the proxy's own (`x-prism-*`) are
-/// dropped before the filters.
+/// What a client's word is not taken for, whoever is behind. Claims of the proxy's own (`x-prism-*`) are dropped before
+/// the filters.
 fn is_dropped(name: &HeaderName) -> bool {
-    const UNTRUSTED: [&str; 7] = [
-        "forwarded",
-        "x-forwarded-client-cert",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-forwarded-port",
-        "x-forwarded-proto",
-        "x-real-ip",
-    ];
-    let is = |other: &str| {
-        name.as_str().len() == other.len()
-            && name.as_str().bytes().zip(other.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
-    };
     let own = [header::HOST, header::CONTENT_LENGTH, header::EXPECT, header::PROXY_AUTHORIZATION];
-    HOP_BY_HOP.iter().chain(&own).any(|other| is(other.as_str()))
-        || is("x-request-id")
-        || is("traceparent")
-        || is("grpc-timeout")
-        || UNTRUSTED.iter().any(|other| is(other))
+    let stated = [&REQUEST_ID, &TRACEPARENT, &GRPC_TIMEOUT];
+    let text = name.as_str();
+    is_hop_by_hop(name)
+        || own.iter().chain(stated).any(|other| is(text, other.as_str()))
+        // All of them, whoever made them up: a service behind some other proxy trusts `-prefix`, `-ssl`, `-server` too.
+        || begins(text, "x-forwarded-")
+        || is(text, "forwarded")
+        || is(text, "x-real-ip")
 }
 
 /// The path and query for the service.

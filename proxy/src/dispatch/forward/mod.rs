@@ -9,7 +9,7 @@ mod path;
 
 use super::{broke_off, call::wire};
 use crate::{edge::Limits, snapshot::Forward};
-use http::{Method, Request, Response, header};
+use http::{Method, Request, Response};
 use prism_filters::{Body, Protocol, Reason, Rejection, RequestContext};
 use prism_plugin_host::{ForwardError, WireBody, WorkerLocal};
 
@@ -91,28 +91,4 @@ fn refusal(error: ForwardError) -> Rejection {
             )
         }
     }
-}
-
-/// Fields that belong to one hop (RFC 9110 section 7.6.1: "intermediaries ... MUST remove or replace any fields that are
-/// known to require removal before forwarding"), besides those that `Connection` names.
-const HOP_BY_HOP: [header::HeaderName; 8] = [
-    header::CONNECTION,
-    header::HeaderName::from_static("keep-alive"),
-    header::HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
-
-/// Whether `Connection` names this field.
-fn is_named(connection: &[&str], name: &header::HeaderName) -> bool {
-    connection.iter().any(|named| named.eq_ignore_ascii_case(name.as_str()))
-}
-
-/// What `Connection` names.
-fn named(headers: &http::HeaderMap) -> smallvec::SmallVec<[&str; 4]> {
-    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim).filter(|name| !name.is_empty()).collect()
 }

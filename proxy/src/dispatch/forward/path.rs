@@ -18,18 +18,37 @@ pub(super) fn check(path: &str) -> Result<(), Rejection> {
     if path.contains("//") || path.contains('\\') {
         return malformed("a forwarded path has no `//` and no `\\`: write it plainly");
     }
-    // RFC 3986 section 5.2.4; a segment's parameters (section 3.3) do not make it another to every service.
-    let dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
+    // RFC 3986 section 5.2.4; a segment's parameters (section 3.3), however their `;` is written, do not make it another to
+    // every service.
+    let dots = |segment: &str| {
+        let end = segment.find([';', '%']).unwrap_or(segment.len());
+        let (name, rest) = segment.split_at(end);
+        matches!(name, "." | "..")
+            && (!rest.starts_with('%')
+                || rest.get(..3).is_some_and(|escape| escape.eq_ignore_ascii_case("%3b")))
+    };
     if path.split('/').any(dots) {
         return malformed("a forwarded path has no segments `.` and `..`: write it plainly");
     }
     let mut rest = path.as_bytes();
+    let mut before = None;
     while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
         let digits = rest.get(at + 1..at + 3).and_then(|digits| Some((hex(digits[0])?, hex(digits[1])?)));
         let Some((high, low)) = digits else {
             return malformed("a `%` in a path is followed by two hexadecimal digits");
         };
         let byte = high << 4 | low;
+        // RFC 3629 section 3: "Implementations of the decoding algorithm above MUST protect against decoding invalid
+        // sequences. For instance, a naive implementation may decode the overlong UTF-8 sequence C0 80 into the character
+        // U+0000": what decodes `%c0%af` so finds a `/`.
+        let follows = if at == 0 { before } else { None };
+        if matches!(
+            (follows, byte),
+            (Some(0xc0 | 0xc1), 0x80..=0xbf) | (Some(0xe0), 0x80..=0x9f) | (Some(0xf0), 0x80..=0x8f)
+        ) {
+            return malformed("a forwarded path has no overlong UTF-8: write it plainly");
+        }
+        before = Some(byte);
         // RFC 3986 section 2.3: "URIs that differ in the replacement of an unreserved character with its corresponding
         // percent-encoded US-ASCII octet are equivalent".
         let unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
@@ -73,6 +92,12 @@ mod tests {
             "/a/.b",
             "/a/b..",
             "/%C3%A9",
+            "/%C0",
+            "/%C0a%AF",
+            "/%E0%A4%A8",
+            "/%F0%9F%98%80",
+            "/..%20",
+            "/..%3c",
             "/a%20b",
             "/a;b=c/d",
             "/a%3Fb",
@@ -96,6 +121,12 @@ mod tests {
             "/a/../b",
             "/..;/a",
             "/a/..;x=y/b",
+            "/..%3b/a",
+            "/.%3B",
+            "/%c0%af",
+            "/a%C1%81b",
+            "/%e0%80%af",
+            "/%f0%80%80%af",
             "/%2e",
             "/%2E%2e/a",
             "/a%2fb",

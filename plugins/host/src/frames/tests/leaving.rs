@@ -77,6 +77,8 @@ fn and_not_when_its_body_is_gone() {
         let opens = saying_goodbye(&way, 1, 0).await;
         let (feed, body) = Feed::new();
         feed.send("x");
+        // More than is kept.
+        feed.send(vec![b'x'; 70 << 10]);
         unavailable(way.call(Rpc::Execute, body).await);
         assert_eq!(opens.get(), 1);
     });
