@@ -1,7 +1,7 @@
 //! What is known about one request besides its bytes.
 
 use crate::{
-    Body, Reason, Rejection,
+    Body, Caller, Reason, Rejection,
     body::{BodyError, MessageLimits, Messages, Wrap},
     metrics::CallMetrics,
 };
@@ -78,7 +78,7 @@ pub struct RequestContext {
     operation: OnceCell<ByteString>,
     request_id: OnceCell<ByteString>,
     traceparent: OnceCell<ByteString>,
-    principal: OnceCell<ByteString>,
+    caller: OnceCell<Caller>,
     plugin: OnceCell<ByteString>,
 }
 
@@ -93,7 +93,7 @@ impl RequestContext {
             operation: OnceCell::new(),
             request_id: OnceCell::new(),
             traceparent: OnceCell::new(),
-            principal: OnceCell::new(),
+            caller: OnceCell::new(),
             plugin: OnceCell::new(),
         }
     }
@@ -164,15 +164,21 @@ impl RequestContext {
         let _ = self.traceparent.set(traceparent);
     }
 
-    /// Who calls, as authentication established.
+    /// Who calls, once authentication has found out.
     #[must_use]
-    pub fn principal(&self) -> Option<&ByteString> {
-        self.principal.get()
+    pub fn caller(&self) -> Option<&Caller> {
+        self.caller.get()
     }
 
-    /// Sets who calls, once.
-    pub fn set_principal(&self, principal: ByteString) {
-        let _ = self.principal.set(principal);
+    /// What the caller is called.
+    #[must_use]
+    pub fn principal(&self) -> Option<&ByteString> {
+        self.caller.get().map(Caller::principal)
+    }
+
+    /// States who calls, once: what the first filter to find out has said stays.
+    pub fn set_caller(&self, caller: Caller) {
+        let _ = self.caller.set(caller);
     }
 
     /// The operation, if something has read it already.

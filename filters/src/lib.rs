@@ -4,6 +4,7 @@
 //! [`FilterType`], its tests, and one line in [`registry::builtin`].
 
 pub mod body;
+mod caller;
 mod context;
 pub mod cors;
 mod decorate;
@@ -17,6 +18,7 @@ pub mod tls;
 pub mod trace;
 
 pub use body::Body;
+pub use caller::{ANONYMOUS, Caller, Credential, Method, PrincipalError};
 pub use context::{Protocol, RequestContext, RequestStart, Rpc};
 pub use decorate::Decorators;
 pub use filter::{BuildContext, BuildError, Filter, FilterFuture, FilterType, Next, Terminal, arrive, run};

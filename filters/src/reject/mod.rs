@@ -24,6 +24,7 @@ struct Inner {
     namespace: Option<String>,
     retry: Option<Duration>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    detail: Option<Cow<'static, str>>,
 }
 
 impl Rejection {
@@ -38,6 +39,7 @@ impl Rejection {
             namespace: None,
             retry: None,
             headers: Vec::new(),
+            detail: None,
         }))
     }
 
@@ -84,6 +86,20 @@ impl Rejection {
             self.0.headers.push((name, value));
         }
         self
+    }
+
+    /// What only the operator is told, in the access log: whoever tries credentials learns nothing from it. No secrets, and
+    /// nothing of the credential but what is its owner's public name.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
+        self.0.detail = Some(detail.into());
+        self
+    }
+
+    /// What only the operator is told.
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        self.0.detail.as_deref()
     }
 
     /// Its reason.

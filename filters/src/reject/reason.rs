@@ -98,6 +98,14 @@ reasons! {
     Draining, "DRAINING", Unavailable;
     /// A web page of an origin that may not call here asks whether it may.
     OriginNotAllowed, "ORIGIN_NOT_ALLOWED", PermissionDenied;
+    /// The call carries no credential, and the listener takes none without.
+    MissingCredentials, "MISSING_CREDENTIALS", Unauthenticated;
+    /// A credential is there and is not good: which and why is in the access log alone.
+    InvalidCredentials, "INVALID_CREDENTIALS", Unauthenticated;
+    /// Whoever judges a credential cannot be asked just now.
+    AuthUnavailable, "AUTH_UNAVAILABLE", Unavailable;
+    /// The caller may not do that, or there is no such namespace: one answer for both.
+    AccessDenied, "ACCESS_DENIED", PermissionDenied;
     /// A filter refuses the call by a rule of its own, for which there is no reason in this list.
     RefusedByFilter, "REFUSED_BY_FILTER", PermissionDenied;
     /// The plugin refused the call.

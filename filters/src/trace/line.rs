@@ -31,6 +31,7 @@ pub(super) struct Line<'a> {
     pub(super) code: &'a str,
     pub(super) http_status: Option<u16>,
     pub(super) reason: Option<&'a str>,
+    pub(super) detail: Option<&'a str>,
     pub(super) bytes_sent: u64,
     pub(super) duration_us: u64,
     pub(super) config_version: u64,
@@ -80,6 +81,10 @@ impl Line<'_> {
             text(out, b",\"reason\":\"", reason);
             out.push(b'"');
         }
+        if let Some(detail) = self.detail {
+            text(out, b",\"detail\":\"", detail);
+            out.push(b'"');
+        }
         number(out, b",\"bytes_sent\":", self.bytes_sent);
         number(out, b",\"duration_us\":", self.duration_us);
         number(out, b",\"config_version\":", self.config_version);
@@ -92,7 +97,7 @@ impl Line<'_> {
         // A Vec takes every byte.
         let _ = write!(
             out,
-            " {} {} {} {:?} namespace={:?} operation={:?} code={} reason={} bytes={} us={} id={}",
+            " {} {} {} {:?} namespace={:?} operation={:?} code={} reason={} detail={:?} bytes={} us={} id={}",
             self.listener,
             self.peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string()),
             self.method,
@@ -101,6 +106,7 @@ impl Line<'_> {
             dash(self.operation),
             self.code,
             dash(self.reason),
+            dash(self.detail),
             self.bytes_sent,
             self.duration_us,
             self.request_id,
@@ -206,6 +212,7 @@ mod tests {
             code: "OK",
             http_status: Some(200),
             reason: None,
+            detail: None,
             bytes_sent: u64::MAX,
             duration_us: 0,
             config_version: 1,

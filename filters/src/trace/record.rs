@@ -16,6 +16,9 @@ use std::{net::SocketAddr, sync::Arc};
 /// The longest path that is logged; a longer one is cut.
 const PATH_BYTES: usize = 512;
 
+/// The longest detail of a refusal that is logged.
+const DETAIL_BYTES: usize = 512;
+
 /// What is known of a call so far. Dropped unfinished, it logs a cancelled call.
 pub(super) struct Record {
     tools: Arc<Tools>,
@@ -86,10 +89,18 @@ impl Record {
     pub(super) fn rejected(&mut self, cx: &RequestContext, rejection: &Rejection) {
         self.learn(cx);
         self.status = Some(rejection.http_status());
-        self.finish(rejection.code(), Some(rejection.reason()));
+        self.refuse(rejection);
     }
 
-    fn finish(&mut self, code: Code, reason: Option<Reason>) {
+    fn refuse(&mut self, rejection: &Rejection) {
+        self.finish_as(rejection.code(), Some(rejection.reason()), rejection.detail());
+    }
+
+    fn finish(&mut self, code: Code) {
+        self.finish_as(code, None, None);
+    }
+
+    fn finish_as(&mut self, code: Code, reason: Option<Reason>, detail: Option<&str>) {
         if std::mem::replace(&mut self.finished, true) {
             return;
         }
@@ -119,6 +130,7 @@ impl Record {
                 .map(|status| status.as_u16())
                 .filter(|_| self.protocol == Protocol::Http),
             reason: reason.map(Reason::name),
+            detail: detail.map(|detail| cut(detail, DETAIL_BYTES)),
             bytes_sent: self.sent_bytes,
             duration_us: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
             config_version: self.config_version,
@@ -141,13 +153,13 @@ impl Observer for Record {
                     }
                     Protocol::Http => http_code(self.status),
                 };
-                self.finish(code, None);
+                self.finish(code);
             }
             End::Failed(BodyError::Rejected(rejection)) => {
-                self.finish(rejection.code(), Some(rejection.reason()));
+                self.refuse(rejection);
             }
-            End::Failed(_) => self.finish(Code::Unavailable, None),
-            End::Dropped => self.finish(Code::Cancelled, None),
+            End::Failed(_) => self.finish(Code::Unavailable),
+            End::Dropped => self.finish(Code::Cancelled),
         }
     }
 }
@@ -155,7 +167,7 @@ impl Observer for Record {
 impl Drop for Record {
     fn drop(&mut self) {
         // The call's future was dropped before it had an answer: the client went away.
-        self.finish(Code::Cancelled, None);
+        self.finish(Code::Cancelled);
     }
 }
 
