@@ -47,6 +47,7 @@ impl Scene {
             metrics: &self.metrics,
             base_dir: self.folder.path(),
             listener: "edge",
+            changes: &prism_filters::Changes::default(),
         };
         match self.registry.build(name, settings, &cx, None) {
             Ok(filter) => filter,

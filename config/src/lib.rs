@@ -32,7 +32,7 @@ pub use diff::{Change, ChangeKind, diff};
 pub use host_port::HostPort;
 pub use limits::{ConnectionLimits, Http1, Http2};
 pub use listener::{FilterEntry, Listener};
-pub use load::{Source, check_schema_only, parse};
+pub use load::{Source, check_schema_only, parse, read_as};
 pub use namespace::{Credentials, Namespace, NamespaceLimits};
 pub use plugin::{ClientIdentity, OperationKind, Plugin, PluginSource, PluginTls, Transport};
 pub use problem::{Problem, ProblemKind, Problems};

@@ -1,5 +1,7 @@
 //! From a text to a [`Config`]: read, walk, validate, resolve.
 
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 
 use crate::{
@@ -38,12 +40,9 @@ pub fn parse(source: &Source, registry: &Registry) -> Result<Config, Problems> {
                     number_filters(&mut config, &document);
                     return Ok(config);
                 }
-                // The schema is made from the types, so this is a gap between the two. It is told rather
-                // than hidden, without the value, which could be a secret.
                 Err(error) => {
                     let path = error.path().to_string();
-                    let message = "the value does not fit, and the schema does not say why";
-                    problems.push(ProblemKind::Schema, document.at, path, message, None);
+                    problems.push(ProblemKind::Schema, document.at, path, GAP, None);
                 }
             }
         }
@@ -62,6 +61,33 @@ pub fn check_schema_only(source: &Source, registry: &Registry) -> Result<(), Pro
     problems.retain(|problem| problem.kind != ProblemKind::NotBuilt);
     if problems.weight() == 0 { Ok(()) } else { Err(problems.finish(&source.name)) }
 }
+
+/// Reads a document of another kind than a configuration, such as a file of keys, with the same bounds, the same care, and
+/// problems that name their line. Its schema says what is a secret, as that of a configuration does.
+///
+/// # Errors
+/// Every problem that the reader or the schema finds.
+pub fn read_as<T: DeserializeOwned + JsonSchema>(source: &Source) -> Result<T, Problems> {
+    let mut problems = Collector::default();
+    let schema = schemars::schema_for!(T).to_value();
+    if let Some(document) = tree::read(&source.text, &mut problems) {
+        walk::check(&document, &schema, &mut problems);
+        if problems.is_empty() {
+            match serde_path_to_error::deserialize::<_, T>(document.to_json()) {
+                Ok(read) => return Ok(read),
+                Err(error) => {
+                    let path = error.path().to_string();
+                    problems.push(ProblemKind::Schema, document.at, path, GAP, None);
+                }
+            }
+        }
+    }
+    Err(problems.finish(&source.name))
+}
+
+/// The schema is made from the types, so this is a gap between the two. It is told rather than hidden, without the value,
+/// which could be a secret.
+const GAP: &str = "the value does not fit, and the schema does not say why";
 
 fn checked(source: &Source, registry: &Registry, problems: &mut Collector) -> Option<Node> {
     let document = tree::read(&source.text, problems)?;

@@ -122,6 +122,12 @@ impl Credential {
         &self.claims
     }
 
+    /// It says what another says, whenever it ends.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        self.principal == other.principal && self.method == other.method && self.claims == other.claims
+    }
+
     /// When it ends; `None` where nothing says so.
     #[must_use]
     pub fn expires(&self) -> Option<Instant> {

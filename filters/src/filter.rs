@@ -1,6 +1,6 @@
 //! What a filter is.
 
-use crate::{Body, Decorators, Rejection, RequestContext, metrics::Metrics};
+use crate::{Body, Changes, Decorators, Held, Rejection, RequestContext, metrics::Metrics};
 use http::{Request, Response};
 use prism_config::{Phase, SettingProblem};
 use prism_platform::Platform;
@@ -35,6 +35,17 @@ pub trait Filter: Any + Send + Sync {
     /// It refuses nothing, and waits for nothing: that is what `call` is for. Nobody is authenticated yet.
     fn arrive<'a>(&'a self, request: &mut Request<Body>, answer: &mut Decorators<'a>) {
         let _ = (request, answer);
+    }
+
+    /// Whether a call that is under way would still be let in. Asked of the filters that a call like it has now, when the
+    /// configuration or something that filters go by ([`Changes`]) has changed, and when one of its caller's credentials
+    /// ends. It waits for nothing.
+    ///
+    /// # Errors
+    /// It would not; the call is ended with this.
+    fn recheck(&self, held: &Held<'_>) -> Result<(), Rejection> {
+        let _ = held;
+        Ok(())
     }
 }
 
@@ -77,6 +88,8 @@ pub struct BuildContext<'a> {
     pub base_dir: &'a Path,
     /// The listener that it belongs to.
     pub listener: &'a str,
+    /// Where a filter says that something it goes by has changed.
+    pub changes: &'a Changes,
 }
 
 /// Why a filter could not be built.

@@ -3,6 +3,7 @@
 //! To write a filter: a module of its own with a settings type, a type that implements [`Filter`] and
 //! [`FilterType`], its tests, and one line in [`registry::builtin`].
 
+pub mod auth;
 pub mod body;
 mod caller;
 mod context;
@@ -11,17 +12,21 @@ mod decorate;
 mod filter;
 pub mod grpc_web;
 pub mod metrics;
+mod recheck;
 pub mod registry;
 mod reject;
 mod text;
 pub mod tls;
 pub mod trace;
+mod watched;
 
 pub use body::Body;
 pub use caller::{ANONYMOUS, Caller, Credential, Method, PrincipalError};
 pub use context::{Protocol, RequestContext, RequestStart, Rpc};
 pub use decorate::Decorators;
 pub use filter::{BuildContext, BuildError, Filter, FilterFuture, FilterType, Next, Terminal, arrive, run};
+pub use recheck::{Changes, Held};
 pub use registry::Registry;
 pub use reject::{Code, Reason, Rejection, error_json, respond, trailers_of};
 pub use text::shared_text;
+pub use watched::FileError;

@@ -109,7 +109,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 mod tests {
     use super::*;
     use http::Response;
-    use prism_filters::{Protocol, RequestStart, Terminal, metrics::Metrics, run};
+    use prism_filters::{Changes, Protocol, RequestStart, Terminal, metrics::Metrics, run};
     use std::{path::Path, sync::Arc};
 
     /// The end of the chain: answers whatever reaches it.
@@ -128,6 +128,7 @@ mod tests {
             metrics: &Arc::new(Metrics::new().unwrap()),
             base_dir: Path::new("."),
             listener: "edge",
+            changes: &Changes::default(),
         };
         registry::builtin().with::<Maintenance>().build("maintenance", settings, &cx, None)
     }

@@ -4,10 +4,10 @@ use crate::{
     connection::Linger,
     listener::ListenerHandle,
     local::LocalServices,
+    rights::Rights,
     snapshot::{ListenerState, Snapshot},
 };
 use arc_swap::ArcSwap;
-
 use prism_plugin_host::WorkerLocal;
 use prism_tls::ServerTls;
 use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
@@ -55,6 +55,7 @@ pub(crate) struct Edge {
     worker: Rc<WorkerLocal>,
     linger: Rc<Linger>,
     local: Rc<LocalServices>,
+    rights: Rc<Rights>,
     draining: watch::Receiver<bool>,
     cut: watch::Receiver<bool>,
     secured: Cell<bool>,
@@ -69,6 +70,7 @@ impl Edge {
         worker: &Rc<WorkerLocal>,
         linger: &Rc<Linger>,
         local: &Rc<LocalServices>,
+        rights: &Rc<Rights>,
     ) -> Self {
         Self {
             snapshots: Arc::clone(snapshots),
@@ -78,6 +80,7 @@ impl Edge {
             worker: Rc::clone(worker),
             linger: Rc::clone(linger),
             local: Rc::clone(local),
+            rights: Rc::clone(rights),
             cut: listener.cutting(),
             secured: Cell::new(false),
         }
@@ -131,6 +134,11 @@ impl Edge {
 
     pub(crate) fn linger(&self) -> &Rc<Linger> {
         &self.linger
+    }
+
+    /// The worker's calls that can end early.
+    pub(crate) fn rights(&self) -> &Rights {
+        &self.rights
     }
 
     pub(crate) fn local(&self) -> &LocalServices {

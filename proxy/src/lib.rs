@@ -16,6 +16,7 @@ mod head;
 mod listener;
 mod local;
 mod proxy;
+mod rights;
 mod snapshot;
 mod stack;
 mod threads;

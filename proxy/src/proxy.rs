@@ -11,7 +11,7 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use prism_config::{Config, Source};
-use prism_filters::{Registry, metrics::Metrics};
+use prism_filters::{Changes, Registry, metrics::Metrics};
 use prism_platform::{Platform, time};
 use std::{
     future::Future,
@@ -87,11 +87,12 @@ impl Proxy {
         let snapshots = Arc::new(ArcSwap::from_pointee(empty_snapshot(&config)));
         let (cut, cut_receiver) = watch::channel(false);
         let health = HealthSource::default();
+        let changes = Changes::default();
         let count = config.workers.unwrap_or_else(cores);
         let (workers, handles): (Vec<_>, Vec<WorkerHandle>) = (0..count)
             .map(|_| {
                 let linger = config.drain.linger.get();
-                Worker::new(&snapshots, &platform, linger, health.clone(), cut_receiver.clone())
+                Worker::new(&snapshots, &platform, linger, health.clone(), &changes, cut_receiver.clone())
             })
             .unzip();
         // Before anything else is touched: a second proxy on the same admin socket stops here.
@@ -104,6 +105,7 @@ impl Proxy {
             builtins,
             config_registry: config_registry.clone(),
             metrics: Arc::clone(&metrics),
+            changes,
             snapshots: Arc::clone(&snapshots),
             workers: handles.into(),
         });

@@ -38,6 +38,7 @@ pub(crate) fn serve(
     async move {
         // The snapshot that is current now serves this request to its end, whatever is swapped in meanwhile.
         let (snapshot, listener) = edge.current();
+        let basis = edge.rights().basis(snapshot.version());
 
         // Route and namespace are resolved before the filters run, because a route chooses the filters. But
         // looking up is not answering: what is wrong is said by `plugin_dispatch`, after authentication.
@@ -76,7 +77,7 @@ pub(crate) fn serve(
         }
 
         let bare = request.method() == Method::HEAD;
-        let dispatch = Dispatch::new(&edge, namespace, route, head, method);
+        let dispatch = Dispatch::new(&edge, basis, namespace, route, head, method);
         let mut response = match run(filters, &dispatch, &cx, &mut request).await {
             Ok(response) => response,
             Err(rejection) => respond(&cx, &rejection),

@@ -8,13 +8,16 @@ use crate::{
     edge::Edge,
     listener::ConnectionPermit,
     local::LocalServices,
+    rights::Rights,
     snapshot::Snapshot,
 };
 use arc_swap::ArcSwap;
+use prism_filters::Changes;
 use prism_platform::{Detached, Platform, time};
 use prism_plugin_host::WorkerLocal;
 use std::{
     net::SocketAddr,
+    pin::pin,
     rc::Rc,
     sync::{
         Arc,
@@ -68,6 +71,7 @@ pub struct Worker {
     platform: Platform,
     linger: Duration,
     health: crate::local::HealthSource,
+    changes: Changes,
     cut: watch::Receiver<bool>,
 }
 
@@ -80,11 +84,12 @@ impl Worker {
         platform: &Platform,
         linger: Duration,
         health: crate::local::HealthSource,
+        changes: &Changes,
         cut: watch::Receiver<bool>,
     ) -> (Self, WorkerHandle) {
         let (sender, queue) = mpsc::channel(QUEUE);
-        let worker =
-            Self { queue, snapshots: Arc::clone(snapshots), platform: platform.clone(), linger, health, cut };
+        let (snapshots, platform, changes) = (Arc::clone(snapshots), platform.clone(), changes.clone());
+        let worker = Self { queue, snapshots, platform, linger, health, changes, cut };
         (worker, WorkerHandle { queue: sender, load: Arc::default() })
     }
 
@@ -93,19 +98,30 @@ impl Worker {
         let local = Rc::new(WorkerLocal::new(self.platform.clone()));
         let linger = Rc::new(Linger::new(self.linger));
         let services = Rc::new(LocalServices::new(&self.health, &self.snapshots));
+        let rights = Rc::new(Rights::new(&self.snapshots, &self.changes));
+        let mut looking = pin!(rights.look_after());
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 biased;
                 _ = self.cut.wait_for(|cut| *cut) => break,
+                // Never over.
+                () = &mut looking => {}
                 ended = connections.join_next(), if !connections.is_empty() => report(ended),
                 incoming = self.queue.recv() => {
                     let Some(incoming) = incoming else { break };
                     // Fails only when the system is out of memory for one more registration.
                     let Ok(io) = incoming.io.attach() else { continue };
                     let permit = incoming.permit;
-                    let edge =
-                        Rc::new(Edge::new(&self.snapshots, permit.listener(), &local, &linger, &services));
+                    let edge = Edge::new(
+                        &self.snapshots,
+                        permit.listener(),
+                        &local,
+                        &linger,
+                        &services,
+                        &rights,
+                    );
+                    let edge = Rc::new(edge);
                     connections.spawn_local(async move {
                         connection::serve(edge, io, incoming.peer).await;
                         drop(permit);
@@ -128,6 +144,7 @@ impl Worker {
         tokio::select! {
             biased;
             () = finish => {}
+            () = looking => {}
             () = cut_off => {}
         }
         connections.shutdown().await;

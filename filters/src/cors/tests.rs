@@ -38,6 +38,7 @@ fn filter(settings: &Value) -> Arc<dyn Filter> {
         metrics: &Arc::new(crate::metrics::Metrics::new().unwrap()),
         base_dir: Path::new("."),
         listener: "edge",
+        changes: &crate::Changes::default(),
     };
     registry::builtin().build("cors", settings, &cx, None).unwrap()
 }

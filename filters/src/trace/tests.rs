@@ -12,6 +12,7 @@ struct Scene {
     folder: tempfile::TempDir,
     platform: Platform,
     metrics: Arc<Metrics>,
+    changes: crate::Changes,
 }
 
 impl Scene {
@@ -20,6 +21,7 @@ impl Scene {
             folder: tempfile::tempdir().unwrap(),
             platform: Platform::simulated(Arc::new(SystemNet), 7),
             metrics: Arc::new(Metrics::new().unwrap()),
+            changes: crate::Changes::default(),
         }
     }
 
@@ -34,6 +36,7 @@ impl Scene {
             metrics: &self.metrics,
             base_dir: self.folder.path(),
             listener: "edge",
+            changes: &self.changes,
         }
     }
 

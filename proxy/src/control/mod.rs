@@ -27,7 +27,7 @@ use crate::{
 use arc_swap::ArcSwap;
 use libraries::Libraries;
 use prism_config::{Config, Source};
-use prism_filters::{Registry, metrics::Metrics};
+use prism_filters::{Changes, Registry, metrics::Metrics};
 use prism_platform::{Platform, time};
 use prism_plugin_host::{NamespaceSlot, PluginSpec, Service, SupervisionOptions};
 use prism_plugin_loader::Generations;
@@ -41,6 +41,7 @@ pub(crate) struct Control {
     pub(crate) builtins: Builtins,
     pub(crate) config_registry: prism_config::Registry,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) changes: Changes,
     pub(crate) supervision: Arc<SupervisionOptions>,
     pub(crate) generations: Arc<Generations>,
     pub(crate) snapshots: Arc<ArcSwap<Snapshot>>,
@@ -78,6 +79,8 @@ pub(crate) struct Parts {
     pub config_registry: prism_config::Registry,
     /// Where everything is counted.
     pub metrics: Arc<Metrics>,
+    /// Where what filters go by says that it has changed.
+    pub changes: Changes,
     /// The slot that snapshots are swapped into.
     pub snapshots: Arc<ArcSwap<Snapshot>>,
     /// Who serves the connections.
@@ -94,6 +97,7 @@ impl Control {
             builtins: parts.builtins,
             config_registry: parts.config_registry,
             metrics: parts.metrics,
+            changes: parts.changes,
             supervision: Arc::new(SupervisionOptions::default()),
             generations: Arc::default(),
             snapshots: parts.snapshots,

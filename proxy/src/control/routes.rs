@@ -25,6 +25,7 @@ pub(super) fn state(
         metrics: &control.metrics,
         base_dir,
         listener: &listener.name,
+        changes: &control.changes,
     };
     let path = format!("listeners[{index}]");
     let mut chains = Chains::compile(listener, path.clone(), &control.filters, cx, previous)?;

@@ -2,26 +2,27 @@
 //! to the namespace's plugin, or to the service of a forward route.
 
 mod call;
-mod deadline;
 mod forward;
 mod gateway;
 mod json;
 mod outcome;
 mod reply;
 mod typed;
+mod within;
 
 use crate::{
     edge::Edge,
     head::{Head, Target},
+    rights::Basis,
     snapshot::{Forward, Namespace, Route},
 };
 use bytestring::ByteString;
-use deadline::within;
 use http::{Request, Response};
 use prism_filters::{Body, FilterFuture, Reason, Rejection, RequestContext, Rpc, Terminal, body::Wrap};
 use prism_plugin_abi::{CallContext, InstanceId, OperationInfo};
 use prism_plugin_host::{BoxError, ForwardError, InFlight, State, Status, TypedMethod, Types};
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, rc::Rc, sync::Arc, time::Duration};
+use within::{Terms, Within, within};
 
 /// Settings of `plugin_dispatch`: none yet.
 #[derive(schemars::JsonSchema)]
@@ -40,7 +41,8 @@ pub(crate) fn schema() -> prism_config::FilterSchema {
 
 /// The terminal of one request.
 pub(crate) struct Dispatch<'a> {
-    edge: &'a Edge,
+    edge: &'a Rc<Edge>,
+    basis: Basis,
     namespace: Option<&'a Arc<Namespace>>,
     route: Option<&'a Route>,
     head: Head,
@@ -50,13 +52,14 @@ pub(crate) struct Dispatch<'a> {
 
 impl<'a> Dispatch<'a> {
     pub(crate) fn new(
-        edge: &'a Edge,
+        edge: &'a Rc<Edge>,
+        basis: Basis,
         namespace: Option<&'a Arc<Namespace>>,
         route: Option<&'a Route>,
         head: Head,
         method: Option<Arc<TypedMethod>>,
     ) -> Self {
-        Self { edge, namespace, route, head, method }
+        Self { edge, basis, namespace, route, head, method }
     }
 
     /// By reference, and the rare ways boxed: what an `async fn` takes by value, its future holds twice, and this
@@ -83,14 +86,22 @@ impl<'a> Dispatch<'a> {
             _ if self.route.is_none() => Err(nothing_here()),
             Target::Nothing => Err(nothing_here()),
             Target::Forward => match self.route.and_then(Route::forward) {
-                Some(route) => Box::pin(within(cx, self.forward(cx, route, request))).await,
+                Some(route) => Box::pin(self.within(cx, self.forward(cx, route, request))).await,
                 None => Err(nothing_here()),
             },
-            Target::Data(rpc) => within(cx, self.data(cx, rpc, request)).await,
-            Target::Typed => within(cx, self.typed(cx, request)).await,
+            Target::Data(rpc) => self.within(cx, self.data(cx, rpc, request)).await,
+            Target::Typed => self.within(cx, self.typed(cx, request)).await,
             Target::Gateway => Box::pin(self.gateway(cx, std::mem::take(request))).await,
             Target::Description { openapi } => self.describe(cx, openapi),
         }
+    }
+
+    fn within<'c, F>(&'c self, cx: &'c RequestContext, call: F) -> Within<'c, F>
+    where
+        F: Future<Output = Result<Response<Body>, Rejection>>,
+    {
+        let place = self.route.map(Route::place);
+        within(cx, Some(Terms { edge: self.edge, place, basis: self.basis }), call)
     }
 
     async fn forward(
@@ -164,16 +175,16 @@ impl<'a> Dispatch<'a> {
         let (operation, stall_timeout) = (&self.head.operation, self.edge.limits().stall_timeout);
         if form == gateway::Form::Raw {
             let call = self.call(cx, target, operation, Rpc::Unary)?;
-            return within(cx, gateway::serve(call, operation, request, stall_timeout)).await;
+            return self.within(cx, gateway::serve(call, operation, request, stall_timeout)).await;
         }
         let (streaming, types) = self.types(&target)?;
         let rpc = if streaming { Rpc::Streaming } else { Rpc::Unary };
         let call = self.call(cx, target, operation, rpc)?;
         let (subject, form) = (outcome::Subject::of(&call), json::Form::accepted(request.headers()));
         // The deadline is inside the translation, so that it can be said in JSON too.
-        let answer = within(cx, json::call(call, operation, &types, request, stall_timeout)).await?;
+        let answer = self.within(cx, json::call(call, operation, &types, request, stall_timeout)).await?;
         match rpc {
-            Rpc::Unary => within(cx, json::whole(answer, &types, &subject)).await,
+            Rpc::Unary => self.within(cx, json::whole(answer, &types, &subject)).await,
             Rpc::Streaming => json::stream(answer, form, &types, subject, cx.request_id().clone()),
         }
     }

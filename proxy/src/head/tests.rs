@@ -220,6 +220,7 @@ fn translated(content_type: &str, version: Version, hosts: usize) -> Head {
         metrics: &std::sync::Arc::new(prism_filters::metrics::Metrics::new().unwrap()),
         base_dir: std::path::Path::new("."),
         listener: "edge",
+        changes: &prism_filters::Changes::default(),
     };
     let filter = prism_filters::registry::builtin().build("grpc_web", &serde_json::Value::Null, &cx, None);
     let _ = prism_filters::arrive(&[filter.unwrap()], &mut request);

@@ -7,6 +7,7 @@ mod routes;
 
 pub(crate) use chains::{ChainError, Chains};
 pub(crate) use forward::Forward;
+pub(crate) use routes::Place;
 pub use routes::{Conditions, Route, RouteTable};
 
 use crate::listener::ListenerId;

@@ -13,14 +13,23 @@ use std::{cmp::Reverse, sync::Arc};
 
 /// What a route decides.
 pub struct Route {
+    place: Arc<Place>,
     namespace: Option<ByteString>,
     chain: Arc<[Arc<dyn Filter>]>,
-    conditions: Conditions,
     forward: Option<Box<Forward>>,
 }
 
+/// Which requests a route takes. Of one listener's routes no two have the same.
+#[derive(Default, PartialEq)]
+pub(crate) struct Place {
+    path: Box<str>,
+    /// Every path that begins so.
+    is_prefix: bool,
+    conditions: Conditions,
+}
+
 /// What a request must have besides its path.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 pub struct Conditions {
     /// A host in lower case, with a port or for every port.
     pub host: Option<Box<str>>,
@@ -35,7 +44,19 @@ impl Route {
     /// conditions.
     #[must_use]
     pub fn new(namespace: Option<ByteString>, chain: Arc<[Arc<dyn Filter>]>, conditions: Conditions) -> Self {
-        Self { namespace, chain, conditions, forward: None }
+        let place = Arc::new(Place { conditions, ..Place::default() });
+        Self { place, namespace, chain, forward: None }
+    }
+
+    fn at(mut self, path: &str, is_prefix: bool) -> Self {
+        let place = Arc::try_unwrap(self.place).unwrap_or_default();
+        self.place = Arc::new(Place { path: path.into(), is_prefix, ..place });
+        self
+    }
+
+    /// Which requests it takes.
+    pub(crate) fn place(&self) -> &Arc<Place> {
+        &self.place
     }
 
     /// The same for requests that are forwarded.
@@ -115,7 +136,7 @@ pub struct RouteTable {
 impl RouteTable {
     /// Adds a route for exactly this path.
     pub fn add_exact(&mut self, path: &str, route: Route) {
-        insert(self.exact.entry(path.into()).or_default(), route);
+        insert(self.exact.entry(path.into()).or_default(), route.at(path, false));
     }
 
     /// Adds a route for every path that begins with `prefix`.
@@ -128,7 +149,16 @@ impl RouteTable {
                 at
             }
         };
-        insert(self.prefixes[at].1.entry(prefix.into()).or_default(), route);
+        insert(self.prefixes[at].1.entry(prefix.into()).or_default(), route.at(prefix, true));
+    }
+
+    /// The route that takes the same requests.
+    pub(crate) fn same(&self, place: &Place) -> Option<&Route> {
+        let routes = match place.is_prefix {
+            true => self.prefixes.iter().find(|(length, _)| *length == place.path.len())?.1.get(&place.path),
+            false => self.exact.get(&place.path),
+        };
+        routes?.iter().find(|route| *route.place == *place)
     }
 
     /// The route of a request.
@@ -136,7 +166,7 @@ impl RouteTable {
     pub fn find(&self, uri: &Uri, headers: &HeaderMap) -> Option<&Route> {
         let path = uri.path();
         let matching = |routes: Option<&'_ Vec<Route>>| -> Option<usize> {
-            routes?.iter().position(|route| route.conditions.met(uri, headers))
+            routes?.iter().position(|route| route.place.conditions.met(uri, headers))
         };
         if !self.exact.is_empty() {
             let routes = self.exact.get(path);
@@ -158,8 +188,8 @@ impl RouteTable {
 
 /// Routes of one path, those with more matchers first. Equal ones are a configuration error, found earlier.
 fn insert(routes: &mut Vec<Route>, route: Route) {
-    let rank = route.conditions.rank();
-    let at = routes.partition_point(|other| other.conditions.rank() <= rank);
+    let rank = route.place.conditions.rank();
+    let at = routes.partition_point(|other| other.place.conditions.rank() <= rank);
     routes.insert(at, route);
 }
 

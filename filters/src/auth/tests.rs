@@ -1,0 +1,148 @@
+use super::*;
+use crate::{Protocol, RequestStart, Terminal, run};
+use http::Response;
+use serde_json::{Value, json};
+use std::cell::RefCell;
+
+/// Notes who called and what went on.
+#[derive(Default)]
+struct Behind(RefCell<Vec<(String, HeaderMap)>>);
+
+impl Terminal for Behind {
+    fn call<'a>(&'a self, cx: &'a RequestContext, request: &'a mut Request<Body>) -> FilterFuture<'a> {
+        let caller = cx.caller().unwrap();
+        let all: Vec<_> = caller.credentials().map(|one| one.principal().to_string()).collect();
+        self.0.borrow_mut().push((all.join(" "), request.headers().clone()));
+        Box::pin(ready(Ok(Response::new(Body::empty()))))
+    }
+}
+
+const KEY: &str = "k7Qm2xZp9RtYvB4nL8sWc3Df";
+const OTHER: &str = "aaaabbbbccccddddeeeeffff";
+
+fn keys(folder: &tempfile::TempDir, file: &str, name: &str, key: &str) -> Value {
+    use std::fmt::Write as _;
+    let mut hex = String::new();
+    for byte in ring::digest::digest(&ring::digest::SHA256, key.as_bytes()).as_ref() {
+        write!(hex, "{byte:02x}").unwrap();
+    }
+    let path = folder.path().join(file);
+    std::fs::write(&path, format!("keys: [{{ name: {name}, sha256: {hex} }}]")).unwrap();
+    json!({ "file": path, "header": format!("x-{file}") })
+}
+
+fn built(settings: &Value) -> Arc<dyn Filter> {
+    let cx = BuildContext {
+        platform: &prism_platform::Platform::system(),
+        metrics: &Arc::new(crate::metrics::Metrics::new().unwrap()),
+        base_dir: std::path::Path::new("/"),
+        listener: "edge",
+        changes: &crate::Changes::default(),
+    };
+    crate::registry::builtin().build("auth", settings, &cx, None).unwrap()
+}
+
+/// Whom it lets in as what, or the reason and its detail.
+fn outcome(filter: &Arc<dyn Filter>, headers: &[(&'static str, &str)]) -> String {
+    let behind = Behind::default();
+    let mut request = Request::new(Body::empty());
+    for (name, value) in headers {
+        request.headers_mut().append(*name, value.parse().unwrap());
+    }
+    request.headers_mut().insert("x-else", "1".parse().unwrap());
+    let cx = RequestContext::new(RequestStart::new(Protocol::Grpc, "demo"));
+    let filters = [Arc::clone(filter)];
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    match runtime.block_on(run(&filters, &behind, &cx, &mut request)) {
+        Ok(_) => {
+            let passed = behind.0.borrow();
+            let (caller, headers) = &passed[0];
+            assert!(headers.contains_key("x-else"));
+            assert!(!headers.keys().any(|name| name.as_str().starts_with("x-key")), "{headers:?}");
+            caller.clone()
+        }
+        Err(rejection) => {
+            assert!(behind.0.borrow().is_empty());
+            assert!(!rejection.message().contains("key:"), "{rejection}");
+            format!("{} {}", rejection.reason(), rejection.detail().unwrap_or("-"))
+        }
+    }
+}
+
+#[test]
+fn one_method_stands_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let filter = built(&json!({ "api_keys": keys(&folder, "key1", "one", KEY) }));
+    assert_eq!(outcome(&filter, &[("x-key1", KEY)]), "key:one");
+    assert_eq!(outcome(&filter, &[]), "MISSING_CREDENTIALS -");
+    assert_eq!(outcome(&filter, &[("x-key1", "x")]), "INVALID_CREDENTIALS it has an API key that nobody has");
+}
+
+#[test]
+fn under_any_one_that_is_not_good_refuses_whatever_else_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let methods = [
+        json!({ "api_keys": keys(&folder, "key1", "one", KEY) }),
+        json!({ "api_keys": keys(&folder, "key2", "two", OTHER) }),
+    ];
+    let filter = built(&json!({ "any": methods }));
+    assert_eq!(outcome(&filter, &[("x-key1", KEY)]), "key:one");
+    assert_eq!(outcome(&filter, &[("x-key2", OTHER)]), "key:two");
+    assert_eq!(outcome(&filter, &[("x-key2", OTHER), ("x-key1", KEY)]), "key:one");
+    for headers in [[("x-key1", KEY), ("x-key2", KEY)], [("x-key1", OTHER), ("x-key2", OTHER)]] {
+        assert!(outcome(&filter, &headers).starts_with("INVALID_CREDENTIALS"), "{headers:?}");
+    }
+    assert_eq!(outcome(&filter, &[]), "MISSING_CREDENTIALS -");
+}
+
+#[test]
+fn under_all_none_may_be_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let methods = [
+        json!({ "api_keys": keys(&folder, "key1", "one", KEY) }),
+        json!({ "api_keys": keys(&folder, "key2", "two", OTHER) }),
+    ];
+    for anonymous in [false, true] {
+        let filter = built(&json!({ "all": methods, "anonymous": anonymous }));
+        assert_eq!(outcome(&filter, &[("x-key1", KEY), ("x-key2", OTHER)]), "key:one key:two");
+        for headers in [[("x-key1", KEY)], [("x-key2", OTHER)]] {
+            let found = outcome(&filter, &headers);
+            assert!(found.starts_with("MISSING_CREDENTIALS one of"), "{found}");
+        }
+        let found = outcome(&filter, &[("x-key1", KEY), ("x-key2", KEY)]);
+        assert!(found.starts_with("INVALID_CREDENTIALS"), "{found}");
+    }
+}
+
+#[test]
+fn nobody_is_let_in_only_where_that_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let filter = built(&json!({ "api_keys": keys(&folder, "key1", "one", KEY), "anonymous": true }));
+    assert_eq!(outcome(&filter, &[]), "anonymous");
+    assert_eq!(outcome(&filter, &[("x-key1", KEY)]), "key:one");
+    assert!(outcome(&filter, &[("x-key1", "")]).starts_with("INVALID_CREDENTIALS"));
+}
+
+#[test]
+fn settings_say_how_methods_count_together() {
+    let keys = || json!({ "file": "a.yaml" });
+    let check = |settings: Value| {
+        let settings: Settings = serde_json::from_value(settings).unwrap();
+        let problems = settings.check();
+        problems.iter().map(|problem| format!("{problem:?}")).collect::<Vec<_>>()
+    };
+    assert!(check(json!({ "api_keys": keys() })).is_empty());
+    assert!(check(json!({ "any": [{ "api_keys": keys() }] })).is_empty());
+    assert!(check(json!({ "all": [{ "api_keys": keys() }], "anonymous": true })).is_empty());
+    for settings in [
+        json!({}),
+        json!({ "anonymous": true }),
+        json!({ "any": [] }),
+        json!({ "all": [] }),
+        json!({ "any": [{ "api_keys": keys() }], "all": [{ "api_keys": keys() }] }),
+        json!({ "any": [{ "api_keys": keys() }], "api_keys": keys() }),
+        json!({ "api_keys": { "file": "a.yaml", "header": "authorization" } }),
+    ] {
+        assert!(!check(settings.clone()).is_empty(), "{settings}");
+    }
+}

@@ -1,0 +1,38 @@
+//! Rights that end: calls that were let in and are still under way are looked at again when what they were let in by has
+//! changed.
+
+use crate::Caller;
+use bytestring::ByteString;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+/// A call that is under way, as it was let in.
+#[derive(Clone, Copy, Debug)]
+pub struct Held<'a> {
+    /// Who makes it, where somebody has found out.
+    pub caller: Option<&'a Caller>,
+    /// Its namespace; empty for none.
+    pub namespace: &'a ByteString,
+    /// Its operation, where it has one.
+    pub operation: Option<&'a ByteString>,
+}
+
+/// Counts how often something that filters go by has changed beside the configuration: a file of keys, a set of them. Whoever
+/// changes something says so here, and every call under way is looked at again within half a second.
+#[derive(Clone, Debug, Default)]
+pub struct Changes(Arc<AtomicU64>);
+
+impl Changes {
+    /// Something has changed, and is in use.
+    pub fn happened(&self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often so far.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,191 @@
+//! Rights that end: whoever has a call under way is looked at again when the configuration changes, when something that
+//! filters go by changes, and when a credential ends. Each worker looks after its own.
+
+use crate::{
+    edge::Edge,
+    snapshot::{Place, Snapshot},
+};
+use arc_swap::ArcSwap;
+use bytestring::ByteString;
+use prism_filters::{Caller, Changes, Held, Rejection, RequestContext};
+use prism_platform::time::{Instant, sleep};
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+use tokio::sync::Notify;
+
+/// How often a worker looks whether something has changed: what has to end ends well within a second.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// What decided over a call when it was let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Basis {
+    version: u64,
+    changes: u64,
+}
+
+struct Seat {
+    waker: Waker,
+    expires: Option<Instant>,
+    /// It has to be looked at again.
+    is_due: bool,
+}
+
+/// A worker's calls that can end early.
+pub(crate) struct Rights {
+    snapshots: Arc<ArcSwap<Snapshot>>,
+    changes: Changes,
+    seats: RefCell<Vec<Option<Seat>>>,
+    free: RefCell<Vec<usize>>,
+    taken: Notify,
+}
+
+impl Rights {
+    pub(crate) fn new(snapshots: &Arc<ArcSwap<Snapshot>>, changes: &Changes) -> Self {
+        Self {
+            snapshots: Arc::clone(snapshots),
+            changes: changes.clone(),
+            seats: RefCell::default(),
+            free: RefCell::default(),
+            taken: Notify::new(),
+        }
+    }
+
+    /// What decides over a call that arrives now, by a snapshot of this version.
+    pub(crate) fn basis(&self, version: u64) -> Basis {
+        Basis { version, changes: self.changes.count() }
+    }
+
+    fn now(&self) -> Basis {
+        self.basis(self.snapshots.load().version())
+    }
+
+    /// Looks whether something has changed, for as long as the worker runs.
+    pub(crate) async fn look_after(&self) {
+        let mut last = self.now();
+        loop {
+            while self.free.borrow().len() == self.seats.borrow().len() {
+                self.taken.notified().await;
+            }
+            sleep(INTERVAL).await;
+            let (basis, now) = (self.now(), Instant::now());
+            for seat in self.seats.borrow_mut().iter_mut().flatten() {
+                if basis != last || seat.expires.is_some_and(|expires| expires <= now) {
+                    seat.is_due = true;
+                    seat.waker.wake_by_ref();
+                }
+            }
+            last = basis;
+        }
+    }
+
+    fn take(&self, seat: Seat) -> usize {
+        let at = self.free.borrow_mut().pop();
+        let mut seats = self.seats.borrow_mut();
+        self.taken.notify_one();
+        match at {
+            Some(at) => {
+                seats[at] = Some(seat);
+                at
+            }
+            None => {
+                seats.push(Some(seat));
+                seats.len() - 1
+            }
+        }
+    }
+
+    fn leave(&self, at: usize) {
+        self.seats.borrow_mut()[at] = None;
+        self.free.borrow_mut().push(at);
+    }
+
+    /// Whether the one at `at` has to be looked at; it is woken when that changes.
+    fn is_due(&self, at: usize, waker: &Waker) -> bool {
+        let mut seats = self.seats.borrow_mut();
+        let Some(seat) = &mut seats[at] else { return false };
+        if !seat.waker.will_wake(waker) {
+            seat.waker.clone_from(waker);
+        }
+        std::mem::take(&mut seat.is_due)
+    }
+}
+
+/// A call under way, as it was let in.
+pub(crate) struct Right {
+    edge: Rc<Edge>,
+    place: Option<Arc<Place>>,
+    basis: Basis,
+    caller: Option<Caller>,
+    namespace: ByteString,
+    operation: Option<ByteString>,
+    seat: Option<usize>,
+}
+
+impl Right {
+    /// What `cx`'s call was let in by.
+    pub(crate) fn new(
+        edge: &Rc<Edge>,
+        place: Option<&Arc<Place>>,
+        basis: Basis,
+        cx: &RequestContext,
+    ) -> Self {
+        Self {
+            edge: Rc::clone(edge),
+            place: place.cloned(),
+            basis,
+            caller: cx.caller().cloned(),
+            namespace: cx.namespace().clone(),
+            operation: cx.known_operation().cloned(),
+            seat: None,
+        }
+    }
+
+    /// What is known of it now.
+    pub(crate) fn learn(&mut self, cx: &RequestContext) {
+        self.operation = cx.known_operation().cloned();
+    }
+
+    /// Ready when the call must end. Woken when it is to be asked again.
+    pub(crate) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Rejection> {
+        let rights = self.edge.rights();
+        let due = match self.seat {
+            Some(seat) => rights.is_due(seat, cx.waker()),
+            None => {
+                let expires = self.caller.as_ref().and_then(Caller::expires);
+                let seat = Seat { waker: cx.waker().clone(), expires, is_due: false };
+                self.seat = Some(rights.take(seat));
+                // Something may have changed before it sat down.
+                rights.now() != self.basis
+            }
+        };
+        match due.then(|| self.recheck()) {
+            Some(Err(rejection)) => Poll::Ready(rejection),
+            Some(Ok(())) | None => Poll::Pending,
+        }
+    }
+
+    fn recheck(&self) -> Result<(), Rejection> {
+        let (_, listener) = self.edge.current();
+        let held = Held {
+            caller: self.caller.as_ref(),
+            namespace: &self.namespace,
+            operation: self.operation.as_ref(),
+        };
+        let route = self.place.as_ref().and_then(|place| listener.routes().same(place));
+        let chain = route.map_or(listener.default_chain(), |route| route.chain());
+        chain.iter().try_for_each(|filter| filter.recheck(&held))
+    }
+}
+
+impl Drop for Right {
+    fn drop(&mut self) {
+        if let Some(seat) = self.seat {
+            self.edge.rights().leave(seat);
+        }
+    }
+}
