@@ -28,5 +28,5 @@ pub use filter::{BuildContext, BuildError, Filter, FilterFuture, FilterType, Nex
 pub use recheck::{Changes, Held};
 pub use registry::Registry;
 pub use reject::{Code, Reason, Rejection, error_json, respond, trailers_of};
-pub use text::shared_text;
+pub use text::{shared_text, strip_media_type};
 pub use watched::FileError;

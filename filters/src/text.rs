@@ -34,6 +34,14 @@ pub fn shared_text(text: &str) -> ByteString {
     }
 }
 
+/// What follows `prefix`, which is in lower case. Media types are compared without regard to case (RFC 9110 section 8.3.1:
+/// "The type and subtype tokens are case-insensitive").
+#[must_use]
+pub fn strip_media_type<'a>(value: &'a [u8], prefix: &str) -> Option<&'a [u8]> {
+    let (head, rest) = value.split_at_checked(prefix.len())?;
+    head.eq_ignore_ascii_case(prefix.as_bytes()).then_some(rest)
+}
+
 /// At most `most` bytes of a text, cut between characters.
 pub(crate) fn cut(text: &str, most: usize) -> &str {
     let mut end = text.len().min(most);
@@ -54,6 +62,19 @@ mod tests {
             let shared = shared_text(&text);
             assert_eq!(shared, text.as_str());
             assert_eq!(shared.clone(), shared);
+        }
+    }
+
+    #[test]
+    fn media_types_have_no_case() {
+        for (value, rest) in [
+            (&b"application/grpc"[..], Some(&b""[..])),
+            (b"Application/GRPC+proto", Some(b"+proto")),
+            (b"application/grp", None),
+            (b"text/grpc-------", None),
+            (b"", None),
+        ] {
+            assert_eq!(strip_media_type(value, "application/grpc"), rest);
         }
     }
 

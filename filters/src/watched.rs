@@ -178,9 +178,10 @@ mod tests {
         std::fs::write(&path, "1").unwrap();
         let changes = Arc::<AtomicUsize>::default();
         let counted = Arc::clone(&changes);
-        let watched =
-            Watched::open(path.clone(), 16, number, move || drop(counted.fetch_add(1, Ordering::SeqCst)))
-                .unwrap();
+        let changed = move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        };
+        let watched = Watched::open(path.clone(), 16, number, changed).unwrap();
         let looks = async || {
             for _ in 0..3 {
                 tokio::time::sleep(INTERVAL).await;

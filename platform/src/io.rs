@@ -1,11 +1,13 @@
 //! One type for the bytes of any connection, and how it moves from the thread that accepted it to the
 //! worker that serves it.
 
+use socket2::SockRef;
 use std::{
     fmt,
     io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -51,10 +53,19 @@ impl Io {
         #[cfg(target_os = "linux")]
         if let Self::Tcp(stream) = self {
             // It fails only for a socket that is gone, and then the next write tells.
-            let _ = socket2::SockRef::from(stream).set_tcp_cork(on);
+            let _ = SockRef::from(stream).set_tcp_cork(on);
         }
         #[cfg(not(target_os = "linux"))]
         let _ = on;
+    }
+
+    /// Has the connection end with a reset as soon as it is dropped, which throws away what is still to be sent: whoever reads
+    /// to its end must not take what came for the whole. Only TCP knows that.
+    pub fn reset_when_dropped(&self) {
+        if let Self::Tcp(stream) = self {
+            // Where it fails, the connection is gone already.
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
     }
 
     /// Takes the connection out of this thread's reactor, to be [attached](Detached::attach) on

@@ -102,8 +102,9 @@ impl Net for SystemNet {
 }
 
 /// Has the kernel find out that the other host is gone, or no longer knows the connection: after 10 s of silence it
-/// asks, every 5 s and three times, and what was sent and is not acknowledged for 25 s ends the connection
-/// (tcp(7), RFC 5482). The kernel and not the protocol asks, because it costs neither side's process anything,
+/// asks, every 5 s and three times, and what was sent and is not taken for two minutes ends the connection
+/// (tcp(7), RFC 5482). Linux counts a host that is there and does not read among those, so the second time is one that
+/// nobody who is alive lets pass. The kernel and not the protocol asks, because it costs neither side's process anything,
 /// it is the same for every protocol, and gRPC servers end connections that ping them too often (gRFC A8); what it
 /// cannot find, a process that hangs, the health checks find. 10 s are below what any router forgets a
 /// connection after (RFC 5382: two hours, in practice some minutes).
@@ -111,12 +112,13 @@ fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     const SILENCE: Duration = Duration::from_secs(10);
     const INTERVAL: Duration = Duration::from_secs(5);
     const ATTEMPTS: u32 = 3;
+    const UNTAKEN: Duration = Duration::from_secs(120);
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(
         &TcpKeepalive::new().with_time(SILENCE).with_interval(INTERVAL).with_retries(ATTEMPTS),
     )?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(SILENCE + INTERVAL * ATTEMPTS))?;
+    socket.set_tcp_user_timeout(Some(UNTAKEN))?;
     Ok(())
 }
 
@@ -201,7 +203,7 @@ mod tests {
             assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(10));
             assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(5));
             assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
-            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(25)));
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(120)));
         }
     }
 

@@ -8,7 +8,9 @@ use crate::{
 };
 use bytestring::ByteString;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
-use prism_filters::{Body, Protocol, Reason, Rejection, Rpc, grpc_web::is_translated, shared_text};
+use prism_filters::{
+    Body, Protocol, Reason, Rejection, Rpc, grpc_web::is_translated, shared_text, strip_media_type,
+};
 use prism_platform::time::Instant;
 use std::time::Duration;
 
@@ -238,7 +240,7 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
 /// `application/grpc`, `application/grpc+proto`, with parameters or without (gRPC over HTTP/2, "Requests" and
 /// "Responses"); not `application/grpc-web`, which is another protocol.
 fn is_grpc_type(content_type: &HeaderValue) -> bool {
-    let rest = content_type.as_bytes().strip_prefix(b"application/grpc");
+    let rest = strip_media_type(content_type.as_bytes(), "application/grpc");
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 

@@ -1,6 +1,7 @@
 //! A service behind a forward route, over HTTP/1.1 or HTTP/2, that tells what it was asked and breaks off on demand.
 
 use bytes::Bytes;
+use futures_util::stream;
 use h2::server::SendResponse;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
@@ -226,12 +227,11 @@ async fn one(request: Request<Incoming>, seen: Arc<Seen>) -> Result<Answer, Infa
             pending().await
         }
         "/break" => {
-            let halves =
-                tokio_stream::iter([Ok(http_body_frame(b"half")), Err(io::Error::other("it breaks off"))]);
-            let mut answer = Response::new(BodyExt::boxed(http_body_util::StreamBody::new(halves)));
+            let mut answer = Response::new(half());
             answer.headers_mut().insert(header::CONTENT_LENGTH, 8.into());
             answer
         }
+        "/break-chunked" => Response::new(half()),
         "/trailers" => {
             let body = full(Bytes::from_static(b"body")).with_trailers(async { Some(Ok(trailers())) });
             let mut answer = Response::new(BodyExt::boxed(body));
@@ -246,8 +246,17 @@ async fn one(request: Request<Incoming>, seen: Arc<Seen>) -> Result<Answer, Infa
     Ok(answer)
 }
 
-fn http_body_frame(bytes: &'static [u8]) -> hyper::body::Frame<Bytes> {
-    hyper::body::Frame::data(Bytes::from_static(bytes))
+/// A body that breaks off when its first half is on its way.
+fn half() -> BoxBody<Bytes, io::Error> {
+    let pieces = stream::unfold(0, async |at| match at {
+        0 => Some((Ok(hyper::body::Frame::data(Bytes::from_static(b"half"))), 1)),
+        1 => {
+            tokio::time::sleep(LATE).await;
+            Some((Err(io::Error::other("it breaks off")), 2))
+        }
+        _ => None,
+    });
+    BodyExt::boxed(http_body_util::StreamBody::new(Box::pin(pieces)))
 }
 
 async fn over_http2(request: Request<h2::RecvStream>, mut respond: SendResponse<Bytes>, seen: Arc<Seen>) {
@@ -268,7 +277,7 @@ async fn over_http2(request: Request<h2::RecvStream>, mut respond: SendResponse<
             std::future::poll_fn(|cx| respond.poll_reset(cx)).await.ok();
             drop(Waiting(seen));
         }
-        "/break" => {
+        "/break" | "/break-chunked" => {
             if let Ok(mut send) = respond.send_response(Response::from_parts(head, ()), false) {
                 let _ = send.send_data(Bytes::from_static(b"half"), false);
                 tokio::task::yield_now().await;

@@ -43,10 +43,14 @@ fn config(socket: &Path, budget: usize) -> String {
 }
 
 async fn scene(budget: usize) -> Scene {
+    scene_with(|socket| config(socket, budget)).await
+}
+
+async fn scene_with(config: impl FnOnce(&Path) -> String) -> Scene {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("echo.sock");
     let sidecar = Sidecar::echo(&socket);
-    let proxy = Proxy::start(&config(&socket, budget));
+    let proxy = Proxy::start(&config(&socket));
     let connection = http2::connect(proxy.port()).await;
     wait::until_async("the sidecar should serve", || async {
         let answer = connection.call(http2::head(EXECUTE, &[NAMESPACE]), request(b"warm")).await.ok()?;
@@ -244,5 +248,44 @@ async fn answers_that_no_client_reads_stop_nobody_else() {
     // Each holds at most what its call may have on its way to the client: a window towards the plugin, which
     // grows to 1 MiB, what is queued for the client, and what its own upload still holds.
     assert!(rise <= (CLIENTS * 2 * MIB) as u64, "peak memory rose by {} KiB", rise >> 10);
+    drop(held);
+}
+
+/// More streams than one worker's connection to a plugin has window for, if they shared it: what those hold who do not read
+/// must not be what the others need.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_answers_that_one_client_does_not_read_stop_nobody_else() {
+    const STREAMS: usize = 100;
+    let _quiet = QUIET.lock().await;
+    // One worker, and so one connection to the plugin, over HTTP/2.
+    let grpc = |socket: &Path| {
+        let config = config(socket, 64 * MIB).replace("type: sidecar,", "type: sidecar, transport: grpc,");
+        format!("workers: 1\n{config}")
+    };
+    let scene = scene_with(grpc).await;
+    let other = connect(&scene.proxy).await;
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(0).max_send_buffer_size(64 << 20);
+    let slow = http2::connect_with(scene.proxy.port(), &builder).await;
+    let peak = Peak::start(&scene.proxy.process);
+    let mut held = Vec::new();
+    for _ in 0..STREAMS {
+        let (response, mut stream) = open(&slow).await;
+        http2::send_all(&mut stream, request(&vec![7; MIB / 4]), true).await.unwrap();
+        let response = wait::guard("the headers", response).await.unwrap();
+        held.push((response.into_body(), stream));
+    }
+    for _ in 0..4 {
+        wait::guard("an echo beside them", echo(&other, MIB)).await;
+    }
+    let rise = peak.rise();
+    println!("peak memory rose by {} KiB", rise >> 10);
+    // The echoes did not come because the others had been cut.
+    for (body, _) in &mut held {
+        let cut = tokio::time::timeout(Duration::from_millis(1), body.data()).await;
+        assert!(cut.is_err(), "{cut:?}");
+    }
+    // A window towards the plugin for each, what is queued for the client, and the echoes themselves.
+    assert!(rise <= 24 * MIB as u64, "peak memory rose by {} KiB", rise >> 10);
     drop(held);
 }

@@ -4,6 +4,7 @@ use super::{Form, is_rest, text::encode_next};
 use crate::{
     Body, Code,
     body::{BodyError, Duplex, Framing, GRPC_STATUS},
+    text::strip_media_type,
     trailers_of,
 };
 use bytes::{BufMut, Bytes, BytesMut};
@@ -15,7 +16,7 @@ use std::task::{Context, Poll, ready};
 /// clients read its HTTP status.
 pub(super) fn translate(response: &mut Response<Body>, form: Form) {
     let content_type = response.headers().get(header::CONTENT_TYPE);
-    let rest = content_type.and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
+    let rest = content_type.and_then(|value| strip_media_type(value.as_bytes(), "application/grpc"));
     let Some(rest) = rest.filter(|rest| is_rest(rest)) else { return };
     // What `application/grpc` means is said to clients, some of which look for it.
     let rest = if rest.is_empty() { b"+proto" } else { rest };

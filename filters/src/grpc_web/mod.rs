@@ -12,6 +12,7 @@ mod text;
 
 use crate::{
     Body, BuildContext, BuildError, Decorators, Filter, FilterFuture, FilterType, Next, RequestContext,
+    text::strip_media_type,
 };
 use http::{HeaderName, HeaderValue, Method, Request, header};
 use prism_config::Phase;
@@ -80,8 +81,8 @@ enum Form {
 impl Form {
     /// The form that a media type names, and what it says behind that (`+proto`, parameters).
     fn of(media_type: &[u8]) -> Option<(Self, &[u8])> {
-        let rest = media_type.strip_prefix(b"application/grpc-web")?;
-        let (form, rest) = match rest.strip_prefix(b"-text") {
+        let rest = strip_media_type(media_type, "application/grpc-web")?;
+        let (form, rest) = match strip_media_type(rest, "-text") {
             Some(rest) => (Self::Text, rest),
             None => (Self::Binary, rest),
         };

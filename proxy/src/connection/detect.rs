@@ -7,6 +7,7 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     rc::Rc,
+    sync::{Arc, atomic::AtomicBool},
     task::{Context, Poll},
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -115,6 +116,11 @@ impl Replay {
     /// See [`prism_platform::Io::cork`].
     pub(super) fn cork(&self, on: bool) {
         self.io.cork(on);
+    }
+
+    /// See [`Lingering::unfinished`].
+    pub(super) fn unfinished(&self) -> Arc<AtomicBool> {
+        self.io.unfinished()
     }
 
     /// How many reads brought bytes so far: tells an idle peer from a live one without a clock.

@@ -2,11 +2,14 @@
 
 use super::detect::Replay;
 use crate::{edge::Edge, stack};
-use http::{HeaderValue, Request, header};
+use http::{HeaderValue, Request, Version, header};
 use http_body::Body as _;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use prism_filters::{Body, body::H1Rest};
+use prism_filters::{
+    Body,
+    body::{End, H1Rest, Observer},
+};
 use prism_platform::time::timeout;
 use std::{
     convert::Infallible,
@@ -14,7 +17,10 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Poll, ready},
     time::Duration,
 };
@@ -45,14 +51,27 @@ async fn ends_soon(mut unread: Incoming) -> bool {
     timeout(MOST_TIME, read).await.unwrap_or(false)
 }
 
+/// Sees an answer without a length to its end, towards a client of HTTP/1.0.
+struct Finish(Arc<AtomicBool>);
+
+impl Observer for Finish {
+    fn on_end(&mut self, end: End<'_>) {
+        if matches!(end, End::Complete { .. }) {
+            self.0.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
 pub(super) async fn serve(edge: Rc<Edge>, io: Replay, peer: Option<SocketAddr>) {
     let limits = edge.limits();
     let service = service_fn({
         let edge = Rc::clone(&edge);
         let rest = Arc::<H1Rest>::default();
+        let unfinished = io.unfinished();
         move |request: Request<Incoming>| {
-            let (edge, rest) = (Rc::clone(&edge), Arc::clone(&rest));
+            let (edge, rest, unfinished) = (Rc::clone(&edge), Arc::clone(&rest), Arc::clone(&unfinished));
             async move {
+                let is_old = request.version() == Version::HTTP_10;
                 // Reading a body is what asks for one that waits to be asked (RFC 9110, section 10.1.1).
                 let waits = request.headers().contains_key(header::EXPECT);
                 let request = request.map(|body| Body::from_h1(body, Arc::clone(&rest)));
@@ -64,6 +83,12 @@ pub(super) async fn serve(edge: Rc<Edge>, io: Replay, peer: Option<SocketAddr>) 
                     // Behind it nobody finds the next request. RFC 9112, section 9.6: "A server that intends to close the
                     // connection SHOULD send a Connection header field with the close connection option".
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                if is_old && response.body().exact_len().is_none() {
+                    // RFC 9112 section 6.3: its length "is determined by the number of octets received prior to the server
+                    // closing the connection".
+                    unfinished.store(true, Ordering::Relaxed);
+                    response = response.map(|body| body.observed(Box::new(Finish(unfinished))));
                 }
                 Ok::<_, Infallible>(response)
             }

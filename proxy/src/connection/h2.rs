@@ -5,11 +5,11 @@ use super::{
     batch::Batched,
     clock::{Clock, Due},
     detect::Replay,
-    stream,
+    stream::{self, Ended},
     unread::Unread,
 };
 use crate::edge::Edge;
-use ::h2::server;
+use ::h2::{Reason, server};
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use prism_config::Http2;
@@ -42,6 +42,7 @@ pub(super) async fn serve(edge: Rc<Edge>, io: Replay, peer: Option<SocketAddr>, 
     let mut draining = pin!(edge.draining());
     let mut cut = pin!(edge.cut());
     let (mut goaway_sent, mut is_cut) = (false, false);
+    let mut given_up = GivenUp::default();
 
     let mut poll = |cx: &mut Context<'_>| {
         if !goaway_sent && draining.as_mut().poll(cx).is_ready() {
@@ -69,8 +70,12 @@ pub(super) async fn serve(edge: Rc<Edge>, io: Replay, peer: Option<SocketAddr>, 
             }
             // 2. Every stream that can move.
             let mut finished = unread.poll(cx);
-            while let Poll::Ready(Some(())) = streams.poll_next_unpin(cx) {
+            while let Poll::Ready(Some(ended)) = streams.poll_next_unpin(cx) {
                 finished = true;
+                if given_up.is_too_much(ended) {
+                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    streams.clear();
+                }
             }
             // 3. Round again only if one finished: what the others queued wakes this task by itself.
             if !finished {
@@ -116,6 +121,30 @@ pub(super) async fn serve(edge: Rc<Edge>, io: Replay, peer: Option<SocketAddr>, 
         polled
     })
     .await;
+}
+
+/// Calls that a client has given up before there was an answer, of all of its connection.
+///
+/// Each has opened a call behind the proxy and ended it, which costs those behind more than the client; h2 counts only those
+/// that were reset before they were accepted ("rapid reset", CVE-2023-44487). As many may be given up as are not, and five
+/// hundred more, which is Envoy's figure (`overload.premature_reset_total_stream_count`): a client that sends each call
+/// twice and takes the first answer never comes near it.
+#[derive(Default)]
+struct GivenUp {
+    given_up: u64,
+    others: u64,
+}
+
+impl GivenUp {
+    const MORE: u64 = 500;
+
+    fn is_too_much(&mut self, ended: Ended) -> bool {
+        match ended {
+            Ended::GivenUp => self.given_up += 1,
+            Ended::Otherwise => self.others += 1,
+        }
+        self.given_up > self.others + Self::MORE
+    }
 }
 
 fn growth(edge: &Edge) -> WindowGrowth {

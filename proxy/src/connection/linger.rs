@@ -12,6 +12,10 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -81,11 +85,17 @@ impl Linger {
 pub(super) struct Lingering {
     io: Option<Socket>,
     linger: Rc<Linger>,
+    unfinished: Arc<AtomicBool>,
 }
 
 impl Lingering {
     pub(super) fn new(io: Socket, linger: Rc<Linger>) -> Self {
-        Self { io: Some(io), linger }
+        Self { io: Some(io), linger, unfinished: Arc::default() }
+    }
+
+    /// True while the connection's end would be taken for that of an answer that is not over yet: then it ends with a reset.
+    pub(super) fn unfinished(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.unfinished)
     }
 
     /// See [`super::socket::Watched::reads`].
@@ -107,10 +117,10 @@ impl Lingering {
 
 impl Drop for Lingering {
     fn drop(&mut self) {
-        if let Some(io) = self.io.take()
-            && !io.peer_closed()
-        {
-            self.linger.take(io);
+        let Some(io) = self.io.take().filter(|io| !io.peer_closed()) else { return };
+        match self.unfinished.load(Ordering::Relaxed) {
+            true => io.reset_when_dropped(),
+            false => self.linger.take(io),
         }
     }
 }

@@ -121,6 +121,11 @@ impl Socket {
         self.watched().io.cork(on);
     }
 
+    /// See [`Io::reset_when_dropped`].
+    pub(super) fn reset_when_dropped(&self) {
+        self.watched().io.reset_when_dropped();
+    }
+
     /// What is below TLS, which is given up.
     pub(super) fn into_wire(self) -> Io {
         match self {

@@ -26,10 +26,19 @@ pub(super) fn serve(
     request: Request<Body>,
     respond: SendResponse<Bytes>,
     peer: Option<SocketAddr>,
-) -> impl Future<Output = ()> {
+) -> impl Future<Output = Ended> {
     let grpc = is_grpc(request.headers());
     let at = At::Chain { answering: stack::serve(Rc::clone(&edge), request, peer), respond };
     Stream { at, edge, grpc }
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Its client gave it up before there was an answer.
+    GivenUp,
+    /// In any other way.
+    Otherwise,
 }
 
 pin_project! {
@@ -65,9 +74,9 @@ pin_project! {
 }
 
 impl<F: Future<Output = Response<Body>>> Future for Stream<F> {
-    type Output = ();
+    type Output = Ended;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
         let mut this = self.project();
         if let AtProjection::Chain { answering, respond } = this.at.as_mut().project() {
             let next = match answering.poll(cx) {
@@ -75,7 +84,8 @@ impl<F: Future<Output = Response<Body>>> Future for Stream<F> {
                 Poll::Pending => {
                     // The client gave up: dropping the future cancels the call all the way to the plugin.
                     ready!(respond.poll_reset(cx)).ok();
-                    At::End
+                    this.at.set(At::End);
+                    return Poll::Ready(Ended::GivenUp);
                 }
             };
             this.at.set(next);
@@ -84,7 +94,7 @@ impl<F: Future<Output = Response<Body>>> Future for Stream<F> {
             ready!(sending.poll(cx));
             this.at.set(At::End);
         }
-        Poll::Ready(())
+        Poll::Ready(Ended::Otherwise)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::head::authority;
 use bytestring::ByteString;
 use foldhash::{HashMap, HashMapExt};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::CONTENT_TYPE};
-use prism_filters::Filter;
+use prism_filters::{Filter, strip_media_type};
 use std::{cmp::Reverse, sync::Arc};
 
 /// What a route decides.
@@ -102,7 +102,9 @@ impl Conditions {
 
 /// gRPC, or gRPC-Web, which becomes gRPC where the route's chain has the filter for it.
 fn is_any_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| strip_media_type(value.as_bytes(), "application/grpc").is_some())
 }
 
 fn has_port(authority: &str) -> bool {

@@ -1,6 +1,6 @@
 //! Services of every kind: behind TLS, a plugin's process, another proxy.
 
-use super::{all_to, get, routes};
+use super::{all_to, get, reason, routes};
 use bytes::Bytes;
 use prism_proto::kv::v1::{GetRequest, GetResponse, SetRequest, SetResponse};
 use prism_tests::{
@@ -142,4 +142,39 @@ async fn a_grpc_call_without_a_route_and_one_to_a_service_that_is_away() {
     let request = http::Request::get("http://a.example/a.B/C").body(()).unwrap();
     let answer = connection.call(request, Bytes::new()).await.unwrap();
     assert_eq!(answer.status, 404);
+}
+
+#[test]
+fn grpc_over_http1_is_refused_however_it_is_written() {
+    let backend = Backend::start(Speaks::Http2);
+    let proxy = Proxy::start(&routes(&[all_to(&backend, "http2")]));
+    for content_type in ["application/grpc", "Application/GRPC+proto"] {
+        let header = format!("content-type: {content_type}");
+        let answer = get(&proxy, "--http1.1", "/a.B/C", &["-H", &header, "--data-binary", "x"]).expect(415);
+        assert_eq!(reason(&answer), "UNSUPPORTED_MEDIA_TYPE", "{content_type}");
+    }
+    assert!(backend.requests().is_empty());
+}
+
+#[test]
+fn connections_made_with_certificates_of_before_are_not_used_any_more() {
+    let pki = Pki::new();
+    let filter =
+        format!("tls: {{ cert: '{}', key: '{}' }}, ", pki.path("plugin.crt"), pki.path("plugin.key"));
+    let service = behind(&filter);
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.crt");
+    for protocol in ["http1", "http2"] {
+        std::fs::copy(pki.path("ca.crt"), &ca).unwrap();
+        let target = format!(
+            "{{ address: '127.0.0.1:{}', protocol: {protocol}, tls: {{ ca_cert: '{}' }} }}",
+            service.port(),
+            ca.display()
+        );
+        let proxy = Proxy::start(&routes(&[format!("match: {{}}, forward: true, targets: [{target}]")]));
+        let status = || get(&proxy, "--http1.1", "/v1/demo/set?key=k", &RAW).status;
+        assert_eq!(status(), 200, "{protocol}");
+        std::fs::copy(Pki::new().path("ca.crt"), &ca).unwrap();
+        wait::until("the service is not trusted any more", || (status() == 503).then_some(()));
+    }
 }

@@ -59,7 +59,7 @@ impl CallCarrier for Grpc {
         let request = head::request(carrier.uri(rpc), context)?;
         exchange(&connection, &carrier.open.send, request, body, |answered, cx| {
             let admitted = admitted.take().ok_or_else(ended_already)?;
-            reply(answered, admitted, &carrier.open.taken, cx)
+            reply(answered, admitted, &carrier.open.readers, cx)
         })
         .await
     }

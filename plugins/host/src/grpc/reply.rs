@@ -2,22 +2,19 @@
 
 use crate::{
     channel::{ForwardError, ReplyBody, WireReply},
-    http2::{Answered, Received, Trailers},
+    http2::{Answered, Readers, Received, Trailers},
     status::GRPC_STATUS,
     upstream::{Admitted, Reply},
 };
 use http::{HeaderMap, HeaderName, StatusCode, header::CONTENT_TYPE};
 use prism_plugin_abi::Payload;
-use std::{
-    sync::{Arc, atomic::AtomicU64},
-    task::Context,
-};
+use std::{sync::Arc, task::Context};
 
 /// Makes a reply of response headers and what follows them.
 pub(crate) fn reply(
     answered: Answered,
     admitted: Admitted,
-    taken: &Arc<AtomicU64>,
+    readers: &Arc<Readers>,
     cx: &mut Context<'_>,
 ) -> Result<WireReply, ForwardError> {
     let Answered { response, upload } = answered;
@@ -32,7 +29,7 @@ pub(crate) fn reply(
             false => Err(no_status()),
         };
     }
-    let mut received = Received::<WithStatus>::new(receive, Arc::clone(taken));
+    let mut received = Received::<WithStatus>::new(receive, readers);
     let body = match received.gather(cx)? {
         Some(Some(trailers)) if is_plain_ok(&trailers) => ReplyBody::Succeeded(received.into_gathered()),
         Some(trailers) => {

@@ -9,7 +9,7 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use prism_platform::Platform;
-use std::{rc::Rc, sync::Arc};
+use std::rc::Rc;
 
 /// One open HTTP/2 connection.
 pub(super) struct Http2(Open);
@@ -61,7 +61,7 @@ pub(super) async fn attempt(
         if receive.is_end_stream() || !framing::has_content(&method, head.status) {
             return Ok(Reply::whole(head, Bytes::new().into(), None));
         }
-        let mut received = Received::<Any>::new(receive, Arc::clone(&open.taken));
+        let mut received = Received::<Any>::new(receive, &open.readers);
         if let Some(trailers) = received.gather(cx)? {
             return Ok(Reply::whole(head, received.into_gathered(), trailers));
         }

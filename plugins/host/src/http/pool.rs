@@ -46,6 +46,7 @@ pub(super) trait Pooled: Sized + 'static {
 
 struct Idle<C> {
     connection: C,
+    generation: u64,
     idle_since: IdleSince,
 }
 
@@ -78,6 +79,8 @@ pub(super) struct Lease<C> {
     pub(super) connection: C,
     /// It had a request before.
     pub(super) reused: bool,
+    /// Of the certificates that it was opened with.
+    generation: u64,
     idle_since: IdleSince,
 }
 
@@ -104,10 +107,10 @@ impl<C: Pooled> Pool<C> {
     /// None can be had.
     pub(super) async fn lease(&self, dial: Dial) -> Result<Lease<C>, ForwardError> {
         if dial == Dial::WhereNoneIsIdle
-            && let Some(Idle { connection, idle_since }) = self.take_idle()
+            && let Some(Idle { connection, generation, idle_since }) = self.take_idle()
         {
             idle_since.set(None);
-            return Ok(Lease { connection, reused: true, idle_since });
+            return Ok(Lease { connection, reused: true, generation, idle_since });
         }
         if let Some((until, reason)) = &*self.failed.borrow()
             && Instant::now() < *until
@@ -118,6 +121,8 @@ impl<C: Pooled> Pool<C> {
             return Err(ForwardError::Overloaded(format!("{MAX_WAITING} for {}", self.target)));
         }
         let place = Place::take(&self.open);
+        // Read first: should they be renewed meanwhile, the connection has one request, which does no harm.
+        let generation = self.target.generation();
         match within_deadline(&self.target, C::dial(&self.platform, &self.target)).await {
             Ok((connection, driver)) => {
                 if self.backoff.reset() {
@@ -126,7 +131,7 @@ impl<C: Pooled> Pool<C> {
                 *self.failed.borrow_mut() = None;
                 let idle_since = IdleSince::default();
                 self.spawner.spawn(drive(driver, Rc::clone(&idle_since), place));
-                Ok(Lease { connection, reused: false, idle_since })
+                Ok(Lease { connection, reused: false, generation, idle_since })
             }
             Err(reason) => {
                 let (until, first) = self.backoff.failed(&self.platform);
@@ -141,20 +146,26 @@ impl<C: Pooled> Pool<C> {
 
     fn take_idle(&self) -> Option<Idle<C>> {
         let mut idle = self.idle.borrow_mut();
-        idle.retain(|idle| !idle.connection.is_closed());
+        self.sort_out(&mut idle);
         let at = idle.iter().rposition(|idle| idle.connection.is_ready())?;
         Some(idle.remove(at))
     }
 
     /// Keeps a connection whose request is over. It may take a moment until it is ready for another.
     pub(super) fn give_back(&self, lease: Lease<C>) {
-        let Lease { connection, idle_since, .. } = lease;
+        let Lease { connection, generation, idle_since, .. } = lease;
         let mut idle = self.idle.borrow_mut();
-        idle.retain(|idle| !idle.connection.is_closed());
-        if idle.len() < MOST_IDLE && !connection.is_closed() {
-            idle_since.set(Some(Instant::now()));
-            idle.push(Idle { connection, idle_since });
-        }
+        idle_since.set(Some(Instant::now()));
+        idle.push(Idle { connection, generation, idle_since });
+        self.sort_out(&mut idle);
+        idle.truncate(MOST_IDLE);
+    }
+
+    /// Closes those that are over, and those that were opened with certificates that have been renewed since: the other side
+    /// would perhaps not be taken any more.
+    fn sort_out(&self, idle: &mut Vec<Idle<C>>) {
+        let generation = self.target.generation();
+        idle.retain(|idle| idle.generation == generation && !idle.connection.is_closed());
     }
 }
 

@@ -1,6 +1,6 @@
 //! The body of an answer, as it arrives.
 
-use super::broken;
+use super::{broken, dial::Readers};
 use crate::{
     channel::ForwardError,
     upstream::{GATHER, Receive},
@@ -12,10 +12,7 @@ use http_body::Frame;
 use prism_plugin_abi::Payload;
 use std::{
     marker::PhantomData,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -35,14 +32,23 @@ pub(crate) struct Received<T> {
     gathered: Payload,
     /// Bytes handed out for which the peer has not got new window yet.
     unreleased: usize,
-    /// What readers have taken of all answers of the connection.
-    taken: Arc<AtomicU64>,
+    readers: Arc<Readers>,
+    /// It is one of them: what is gathered at once has no reader.
+    is_read: bool,
     trailers: PhantomData<T>,
 }
 
 impl<T: Trailers> Received<T> {
-    pub(crate) fn new(receive: RecvStream, taken: Arc<AtomicU64>) -> Self {
-        Self { receive, gathered: Payload::new(), unreleased: 0, taken, trailers: PhantomData }
+    pub(crate) fn new(receive: RecvStream, readers: &Arc<Readers>) -> Self {
+        let readers = Arc::clone(readers);
+        Self {
+            receive,
+            gathered: Payload::new(),
+            unreleased: 0,
+            readers,
+            is_read: false,
+            trailers: PhantomData,
+        }
     }
 
     /// Takes what is here. When that is all, the trailers too, where there are any.
@@ -66,13 +72,24 @@ impl<T: Trailers> Received<T> {
     }
 
     /// What was gathered, of an answer that is here as a whole.
-    pub(crate) fn into_gathered(self) -> Payload {
-        self.gathered
+    pub(crate) fn into_gathered(mut self) -> Payload {
+        std::mem::take(&mut self.gathered)
+    }
+}
+
+impl<T> Drop for Received<T> {
+    fn drop(&mut self) {
+        if self.is_read {
+            self.readers.leave();
+        }
     }
 }
 
 impl<T: Trailers> Receive for Received<T> {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, ForwardError>> {
+        if !std::mem::replace(&mut self.is_read, true) {
+            self.readers.join();
+        }
         if let Some(piece) = self.gathered.pop() {
             self.unreleased += piece.len();
             return Poll::Ready(Ok(Some(Frame::data(piece))));
@@ -85,7 +102,7 @@ impl<T: Trailers> Receive for Received<T> {
                     "its flow control does not add up".to_owned(),
                 )));
             }
-            self.taken.fetch_add(consumed as u64, Ordering::Relaxed);
+            self.readers.take(consumed);
         }
         loop {
             match ready!(self.receive.poll_data(cx)) {

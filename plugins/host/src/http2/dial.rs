@@ -13,19 +13,28 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::Poll,
 };
 
-/// What one answer, and all answers of a connection, may have on the way to us: a call's share of the proxy's
-/// memory, whatever its size. 128 KiB keep a local plugin busy while a window update travels. The connection's is
-/// far above a stream's, so that one reader who stalls does not stall the others: 64 of them may.
-const WINDOWS: Windows = Windows { stream: 128 << 10, connection: 8 << 20 };
+/// What one answer may have on the way to us: a call's share of the proxy's memory, whatever its size. A hundred streams of a
+/// client who does not read hold six MiB; 64 KiB keep a local plugin busy while a window update travels.
+///
+/// The connection's window holds nobody up ([`ALL`]), as it is shared by the calls of everybody: those who do not read would
+/// else stop those who do. What stands here for the connection is what its growth is counted by in the process's budget.
+const WINDOWS: Windows = Windows { stream: 64 << 10, connection: 2 << 20 };
 
-/// What they grow to while answers use a whole window within a round trip: enough for 10 Gbit/s over 0.4 ms, and
-/// still 32 readers may stall.
+/// What they grow to while answers use a whole window within a round trip: enough for 10 Gbit/s over 0.4 ms. For as many
+/// calls as are counted for ([`FEW`]).
 const LARGE_WINDOWS: Windows = Windows { stream: 512 << 10, connection: 16 << 20 };
+
+/// Answers that may arrive at the same time in large windows. With more, windows become small again, as each reader who
+/// stalls holds one.
+const FEW: usize = 32;
+
+/// The connection's window: the largest there is (RFC 9113 section 6.9.1).
+const ALL: u32 = (1 << 31) - 1;
 
 /// The largest frame taken. h2 writes and reads DATA a frame at a time, and copies 8 KiB of each that it reads: at
 /// the protocol's 16 KiB that is half of an answer, at 64 KiB an eighth. More would let one answer hold up the
@@ -81,7 +90,7 @@ pub(super) async fn handshake(platform: &Platform, target: &Target, who: Who) ->
     let (send, mut driver) = Builder::new()
         .enable_push(false)
         .initial_window_size(WINDOWS.stream)
-        .initial_connection_window_size(WINDOWS.connection)
+        .initial_connection_window_size(ALL)
         .max_frame_size(FRAME)
         .max_send_buffer_size(SEND_BUFFER)
         .data_frame_budget(SMALL_FRAMES)
@@ -108,8 +117,33 @@ pub(super) async fn handshake(platform: &Platform, target: &Target, who: Who) ->
     Ok(Opened { send, driver, ping, peer })
 }
 
-/// Moves the connection until it ends. `taken` counts the bytes that readers have taken of its answers: while they
-/// use up whole windows, the windows grow, as far as the process's budget allows.
+/// What the readers of a connection's answers do.
+#[derive(Debug, Default)]
+pub(crate) struct Readers {
+    /// Bytes that they have taken.
+    taken: AtomicU64,
+    /// How many there are.
+    reading: AtomicUsize,
+}
+
+impl Readers {
+    /// One more, until it [leaves](Self::leave).
+    pub(super) fn join(&self) {
+        self.reading.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn leave(&self) {
+        self.reading.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// One of them has taken so many bytes.
+    pub(super) fn take(&self, bytes: usize) {
+        self.taken.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+/// Moves the connection until it ends. While few `readers` use up whole windows, the windows grow, as far as the process's
+/// budget allows.
 ///
 /// # Errors
 /// The connection broke.
@@ -117,7 +151,7 @@ pub(super) async fn drive(
     mut driver: Connection<Io, Bytes>,
     mut ping: PingPong,
     platform: &Platform,
-    taken: Arc<AtomicU64>,
+    readers: Arc<Readers>,
 ) -> Result<(), h2::Error> {
     let mut growth = WindowGrowth::new(Arc::clone(platform.windows()), WINDOWS, LARGE_WINDOWS);
     let mut measuring = false;
@@ -126,8 +160,19 @@ pub(super) async fn drive(
             if let Poll::Ready(ended) = Pin::new(&mut driver).poll(cx) {
                 return Poll::Ready(ended);
             }
-            let taken = taken.load(Ordering::Relaxed);
-            if !measuring && growth.wants_measurement(taken) && ping.send_ping(Ping::opaque()).is_ok() {
+            let taken = readers.taken.load(Ordering::Relaxed);
+            let are_few = readers.reading.load(Ordering::Relaxed) <= FEW;
+            growth.settle(taken);
+            if !are_few && let Some(windows) = growth.shrink(taken) {
+                let _ = driver.set_initial_window_size(windows.stream);
+                // For the SETTINGS to leave.
+                continue;
+            }
+            if are_few
+                && !measuring
+                && growth.wants_measurement(taken)
+                && ping.send_ping(Ping::opaque()).is_ok()
+            {
                 measuring = true;
                 growth.measure(taken);
                 // For the ping to leave.
@@ -139,7 +184,6 @@ pub(super) async fn drive(
             }
             measuring = false;
             if let Some(windows) = growth.measured(taken) {
-                driver.set_target_window_size(windows.connection);
                 // Refused while the plugin has not acknowledged the SETTINGS before: it keeps what it has.
                 let _ = driver.set_initial_window_size(windows.stream);
             }

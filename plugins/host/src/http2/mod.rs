@@ -8,6 +8,6 @@ mod exchange;
 mod open;
 
 pub(crate) use body::{Received, Trailers};
-pub(crate) use dial::{Opened, dial};
+pub(crate) use dial::{Opened, Readers, dial};
 pub(crate) use exchange::{Answered, broken, exchange};
 pub(crate) use open::{Open, open};

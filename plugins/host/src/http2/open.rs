@@ -1,17 +1,17 @@
 //! A worker's connection, from its handshake to its end.
 
-use super::dial::{Opened, drive, handshake};
+use super::dial::{Opened, Readers, drive, handshake};
 use crate::upstream::{Closed, Dialled, Target, Who};
 use bytes::Bytes;
 use h2::client::SendRequest;
 use prism_platform::Platform;
-use std::sync::{Arc, atomic::AtomicU64};
+use std::sync::Arc;
 
 /// One open HTTP/2 connection.
 pub(crate) struct Open {
     pub(crate) send: SendRequest<Bytes>,
-    /// Bytes that readers have taken of its answers.
-    pub(crate) taken: Arc<AtomicU64>,
+    /// The readers of its answers.
+    pub(crate) readers: Arc<Readers>,
 }
 
 impl Open {
@@ -32,11 +32,11 @@ pub(crate) async fn open<C>(
     make: impl FnOnce(Open) -> C,
 ) -> Result<Dialled<C>, String> {
     let Opened { send, driver, ping, peer } = handshake(platform, target, who).await?;
-    let taken = Arc::<AtomicU64>::default();
-    let carrier = make(Open { send, taken: Arc::clone(&taken) });
+    let readers = Arc::<Readers>::default();
+    let carrier = make(Open { send, readers: Arc::clone(&readers) });
     let platform = platform.clone();
     let driver = Box::pin(async move {
-        match drive(driver, ping, &platform, taken).await {
+        match drive(driver, ping, &platform, readers).await {
             Ok(()) => Closed::Ended("closed in good order".to_owned()),
             Err(error) if error.is_library() => Closed::Violated(error.to_string()),
             Err(error) => Closed::Ended(error.to_string()),

@@ -8,7 +8,7 @@ mod head;
 mod path;
 
 use super::{broke_off, call::wire};
-use crate::{edge::Limits, snapshot::Forward};
+use crate::{edge::Limits, head::is_grpc, snapshot::Forward};
 use http::{Method, Request, Response};
 use prism_filters::{Body, Protocol, Reason, Rejection, RequestContext};
 use prism_plugin_host::{ForwardError, WireBody, WorkerLocal};
@@ -39,6 +39,11 @@ pub(super) async fn pass(
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         let message = "CONNECT and TRACE are not forwarded";
         return Err(Rejection::new(Reason::MethodNotAllowed, message));
+    }
+    // Its outcome would be in trailers, which clients of HTTP/1.1 do not get here: a failure would look like success.
+    if cx.protocol() == Protocol::Http && is_grpc(request.headers()) {
+        let message = "gRPC is spoken over HTTP/2, and by web pages as gRPC-Web";
+        return Err(Rejection::new(Reason::UnsupportedMediaType, message));
     }
     let body = body(cx, std::mem::take(request.body_mut()), to.limits);
     let outgoing = head::Head::new(cx, to, request)?;
