@@ -2,12 +2,13 @@
 
 use crate::{
     Body, Caller, Reason, Rejection,
-    body::{BodyError, MessageLimits, Messages, Wrap},
+    body::{BodyError, MessageLimits, Messages},
     metrics::CallMetrics,
 };
 use bytestring::ByteString;
 use http::Request;
 use prism_platform::time::Instant;
+use prism_proto::envelope::TypedRequest;
 use std::{cell::OnceCell, future::poll_fn, net::SocketAddr, sync::Arc, task::Poll};
 
 /// How the answer, and above all a refusal, must look.
@@ -226,16 +227,16 @@ impl RequestContext {
         Ok(self.operation.get_or_init(|| operation))
     }
 
-    /// The body of a call whose messages are an operation's parameters, each put into a request of its own. They are
-    /// checked, against the same limits, as they stream by; what is here already is put together at once.
+    /// The body of a call whose messages are an operation's parameters, each put into a request of its own behind a
+    /// head of `request`. They are checked, against the same limits, as they stream by; what is here already is put together at once.
     ///
     /// # Errors
     /// What is here breaks a rule; or the call has no messages ([`Reason::NoRoute`]).
-    pub async fn wrapped(&self, body: Body, wrap: Wrap) -> Result<Body, Rejection> {
+    pub async fn wrapped(&self, body: Body, request: Arc<TypedRequest>) -> Result<Body, Rejection> {
         let Some(limits) = self.start.messages else {
             return Err(Rejection::new(Reason::NoRoute, "this path names no operation"));
         };
-        let mut messages = Messages::wrapped(body, limits, wrap);
+        let mut messages = Messages::wrapped(body, limits, request);
         poll_fn(|cx| Poll::Ready(messages.take_what_is_here(cx))).await?;
         Ok(messages.into_body())
     }

@@ -180,6 +180,55 @@ pub fn request<'m>(
     head.finish(params, TYPED_PARAMS, RAW_PARAMS)
 }
 
+/// The heads of one operation's `ExecuteRequest`s (or `StreamRequest`s) with typed parameters, which differ in their lengths
+/// alone: all else is written once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypedRequest {
+    /// The operation, and the tag of `typed_params`.
+    operation: Box<[u8]>,
+    /// The type's URL, and the tag of `value`.
+    type_url: Box<[u8]>,
+}
+
+impl TypedRequest {
+    /// Of this operation, with parameters of the type with this URL.
+    #[must_use]
+    pub fn new(operation: &str, type_url: &str) -> Self {
+        let field = |number, text, tag| {
+            let mut bytes = Head(BytesMut::new());
+            bytes.text(number, text);
+            bytes.tag(tag, 2);
+            bytes.0[..].into()
+        };
+        Self {
+            operation: field(field::request::OPERATION, operation, field::request::TYPED_PARAMS),
+            type_url: field(field::any::TYPE_URL, type_url, field::any::VALUE),
+        }
+    }
+
+    /// The head of a message with so many bytes of parameters; what [`request`] would write. A stream's later messages
+    /// name no operation, because the first one did.
+    ///
+    /// # Errors
+    /// [`TooLong`]
+    pub fn head(&self, first: bool, length: usize) -> Result<BytesMut, TooLong> {
+        let tag = self.operation.len() - 1;
+        let operation = if first { &self.operation[..] } else { &self.operation[tag..] };
+        let any = self.type_url.len() + varint_len(length as u64) + length;
+        let message = operation.len() + varint_len(any as u64) + any;
+        let prefix = u32::try_from(message).map_err(|_| TooLong(message))?;
+        // All but a payload that is too large to be copied.
+        let room = if length <= SMALL { message } else { message - length };
+        let mut head = Head(BytesMut::with_capacity(PREFIX_LEN + room));
+        head.0.put_slice(&Prefix { compressed: false, length: prefix }.encode());
+        head.0.put_slice(operation);
+        head.varint(any as u64);
+        head.0.put_slice(&self.type_url);
+        head.varint(length as u64);
+        Ok(head.0)
+    }
+}
+
 /// The head of an `ExecuteResponse` that reports success.
 ///
 /// # Errors
@@ -343,6 +392,12 @@ mod tests {
             let head = request(&operation, pairs(), typed).unwrap();
             let decoded = plugin::ExecuteRequest::decode(&*message(&head, &payload)).unwrap();
             prop_assert_eq!(decoded.params, Some(Params::TypedParams(any.clone())));
+            let heads = TypedRequest::new(&operation, &url);
+            for (operation, first) in [(&*operation, true), ("", false)] {
+                let written = heads.head(first, length).unwrap();
+                message(&written, &payload);
+                prop_assert_eq!(written, request(operation, [], typed).unwrap());
+            }
 
             let decoded = plugin::ExecuteResponse::decode(&*message(&response(typed).unwrap(), &payload)).unwrap();
             prop_assert!(decoded.success);

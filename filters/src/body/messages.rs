@@ -10,8 +10,6 @@
 
 mod content;
 
-pub use content::Wrap;
-
 use super::{Body, BodyError, Stall, stall::stalled};
 use crate::{Reason, Rejection};
 use bytes::Bytes;
@@ -19,9 +17,10 @@ use bytestring::ByteString;
 use content::{Content, InMessage};
 use http_body::Frame;
 use prism_plugin_abi::Payload;
-use prism_proto::envelope::{PREFIX_LEN, Prefix};
+use prism_proto::envelope::{PREFIX_LEN, Prefix, TypedRequest};
 use std::{
     ops::Range,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -71,8 +70,8 @@ impl Messages {
     }
 
     /// Of parameters, each of which is put into a request of its own.
-    pub(crate) fn wrapped(inner: Body, limits: MessageLimits, wrap: Wrap) -> Self {
-        Self::of(inner, limits, Content::Params(wrap))
+    pub(crate) fn wrapped(inner: Body, limits: MessageLimits, request: Arc<TypedRequest>) -> Self {
+        Self::of(inner, limits, Content::Params(request))
     }
 
     fn of(inner: Body, limits: MessageLimits, content: Content) -> Self {

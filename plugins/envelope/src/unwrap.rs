@@ -24,6 +24,16 @@ pub enum Expected {
     Any,
 }
 
+impl Expected {
+    /// The URL that its type must have.
+    fn type_url(&self) -> Option<&str> {
+        match self {
+            Self::Typed(type_url) => Some(type_url),
+            Self::Any => None,
+        }
+    }
+}
+
 /// What an answer turns out to be, piece by piece.
 #[derive(Debug)]
 pub enum Event {
@@ -72,16 +82,16 @@ enum State {
     Over,
 }
 
-/// The result in a unary answer that is here as a whole, in one piece, and written as every encoder writes it: which is
+/// The result, a message of the type with this URL, in a unary answer that is here as a whole, in one piece, and written as every encoder writes it: which is
 /// nearly every answer. Of any other `None`, for [`Unwrap`] to look at.
 #[must_use]
-pub fn result_of(answer: &[u8], expected: &Expected) -> Option<Range<usize>> {
+pub fn result_of(answer: &[u8], type_url: &str) -> Option<Range<usize>> {
     let prefix = answer.first_chunk::<PREFIX_LEN>()?;
     let length = answer.len() - PREFIX_LEN;
     if Prefix::parse(*prefix) != Ok(Prefix { compressed: false, length: u32::try_from(length).ok()? }) {
         return None;
     }
-    let head = read_head(&answer[PREFIX_LEN..], length, &UNARY, expected)?;
+    let head = read_head(&answer[PREFIX_LEN..], length, &UNARY, Some(type_url))?;
     let begin = PREFIX_LEN + head.skip;
     (head.skip + head.length == length).then_some(begin..answer.len())
 }
@@ -240,7 +250,7 @@ impl Unwrap {
             bytes[have..have + take].copy_from_slice(&piece[..take]);
             have += take;
         }
-        read_head(bytes.get(PREFIX_LEN..have)?, length, self.layout, &self.expected)
+        read_head(bytes.get(PREFIX_LEN..have)?, length, self.layout, self.expected.type_url())
     }
 
     /// What follows a result that was handed out already: nothing that says otherwise.
@@ -271,7 +281,7 @@ struct Head {
 
 /// What stands before a result in a message of this length, of which at least the beginning is here; `None` if that cannot
 /// be said, or is in another order.
-fn read_head(bytes: &[u8], length: usize, layout: &Layout, expected: &Expected) -> Option<Head> {
+fn read_head(bytes: &[u8], length: usize, layout: &Layout, expected: Option<&str>) -> Option<Head> {
     let mut at = Cursor { bytes, at: 0 };
     if layout.has_success() && (at.varint()? != tag(layout.flag, 0) || at.varint()? != 1) {
         return None;
@@ -285,14 +295,12 @@ fn read_head(bytes: &[u8], length: usize, layout: &Layout, expected: &Expected) 
         }
         let url_length = at.length()?;
         let url = at.take(url_length)?;
-        if matches!(expected, Expected::Typed(expected) if expected.as_bytes() != url)
-            || at.varint()? != tag(any::VALUE, 2)
-        {
+        if expected.is_some_and(|expected| expected.as_bytes() != url) || at.varint()? != tag(any::VALUE, 2) {
             return None;
         }
         // A value that is not the last of its `Any` is for the decoder.
         at.length().filter(|length| at.at.checked_add(*length) == Some(end))?
-    } else if field == tag(layout.raw, 2) && *expected == Expected::Any {
+    } else if field == tag(layout.raw, 2) && expected.is_none() {
         inner
     } else {
         return None;

@@ -28,9 +28,9 @@ pub use http::{
 };
 pub use in_process::{InProcessChannel, InProcessPlugin, LongPolls};
 pub use instance::{
-    Applied, Backend, Counted, EndpointStatus, Held, InFlight, InstanceSpec, NamespaceSlot, OperationTable,
-    PluginSpec, Remote, Retired, Schema, Schemas, SeriesBudget, State, Status, SupervisionOptions, Transport,
-    TypedMethod, Types,
+    Applied, Backend, Counted, DeclaredMethod, EndpointStatus, Held, InFlight, InstanceSpec, NamespaceSlot,
+    OperationTable, PluginSpec, Remote, Retired, Schema, Schemas, SeriesBudget, State, Status,
+    SupervisionOptions, Transport, TypedMethod, Types,
 };
 pub use status::{error_trailers, ok_trailers};
 pub use upstream::{Protocol, ProtocolChoice, RemoteEndpoint, RemoteTls};

@@ -18,10 +18,10 @@ use crate::{
 };
 use bytestring::ByteString;
 use http::{Request, Response};
-use prism_filters::{Body, FilterFuture, Reason, Rejection, RequestContext, Rpc, Terminal, body::Wrap};
+use prism_filters::{Body, FilterFuture, Reason, Rejection, RequestContext, Rpc, Terminal};
 use prism_plugin_abi::{CallContext, InstanceId, OperationInfo};
-use prism_plugin_host::{BoxError, ForwardError, InFlight, State, Status, TypedMethod, Types};
-use std::{future::Future, rc::Rc, sync::Arc, time::Duration};
+use prism_plugin_host::{BoxError, DeclaredMethod, ForwardError, InFlight, State, Status, Types};
+use std::{future::Future, ops::Deref, rc::Rc, sync::Arc, time::Duration};
 use within::{Terms, Within, within};
 
 /// Settings of `plugin_dispatch`: none yet.
@@ -47,7 +47,7 @@ pub(crate) struct Dispatch<'a> {
     route: Option<&'a Route>,
     head: Head,
     /// Of a typed call, as the request's chain was told.
-    method: Option<Arc<TypedMethod>>,
+    method: Option<DeclaredMethod>,
 }
 
 impl<'a> Dispatch<'a> {
@@ -57,7 +57,7 @@ impl<'a> Dispatch<'a> {
         namespace: Option<&'a Arc<Namespace>>,
         route: Option<&'a Route>,
         head: Head,
-        method: Option<Arc<TypedMethod>>,
+        method: Option<DeclaredMethod>,
     ) -> Self {
         Self { edge, basis, namespace, route, head, method }
     }
@@ -141,27 +141,29 @@ impl<'a> Dispatch<'a> {
         if cx.namespace().is_empty() && prism_proto::method(path.trim_start_matches('/')).is_none() {
             return Err(nothing_here());
         }
-        let target = self.backend(cx)?;
-        let found = target.1.load_status().operations.as_ref().and_then(|table| table.method(path).cloned());
-        let Some(method) = &self.method else {
-            return Err(match found {
-                // It came up after the chain had looked.
-                Some(_) => replaced(target.0.plugin()),
-                None => Rejection::new(
-                    Reason::UnknownOperation,
-                    format!("plugin `{}` has no method `{path}`", target.0.plugin()),
-                )
-                .about_plugin(target.0.plugin()),
-            });
+        let (call, method) = {
+            let (namespace, backend, status) = self.enter(cx)?;
+            let table = status.operations.as_ref();
+            let Some(method) = &self.method else {
+                return Err(match table.and_then(|table| table.method(path)) {
+                    // It came up after the chain had looked.
+                    Some(_) => replaced(namespace.plugin()),
+                    None => Rejection::new(
+                        Reason::UnknownOperation,
+                        format!("plugin `{}` has no method `{path}`", namespace.plugin()),
+                    )
+                    .about_plugin(namespace.plugin()),
+                });
+            };
+            // What the chain allowed, and nothing else: the instance may have been replaced since.
+            if table.is_none_or(|table| !method.is_in(table, path)) {
+                return Err(replaced(namespace.plugin()));
+            }
+            let rpc = if method.streaming() { Rpc::Streaming } else { Rpc::Unary };
+            let idempotent = check_operation(namespace.plugin(), &status, &method.operation, rpc)?;
+            (self.begin(cx, (namespace, backend), idempotent, rpc), method)
         };
-        // What the chain allowed, and nothing else: the instance may have been replaced since.
-        if found.is_none_or(|found| *found != **method) {
-            return Err(replaced(target.0.plugin()));
-        }
-        let rpc = if method.streaming() { Rpc::Streaming } else { Rpc::Unary };
-        let call = self.call(cx, target, &method.operation, rpc)?;
-        let wrap = Wrap { operation: method.operation.clone(), params_url: method.params_url.clone() };
-        let body = cx.wrapped(std::mem::take(request.body_mut()), wrap).await?;
+        let body = cx.wrapped(std::mem::take(request.body_mut()), Arc::clone(&method.request)).await?;
         typed::answer(call, method.result_url.clone(), call::wire(body)).await
     }
 
@@ -234,12 +236,30 @@ impl<'a> Dispatch<'a> {
         rpc: Rpc,
     ) -> Result<call::Call<'a>, Rejection> {
         let idempotent = check_operation(namespace.plugin(), &backend.load_status(), operation, rpc)?;
+        Ok(self.begin(cx, (namespace, backend), idempotent, rpc))
+    }
+
+    fn begin(
+        &self,
+        cx: &RequestContext,
+        (namespace, backend): (&'a Namespace, InFlight),
+        idempotent: bool,
+        rpc: Rpc,
+    ) -> call::Call<'a> {
         let context = call_context(cx, backend.instance());
-        Ok(call::Call { worker: self.edge.worker(), namespace, backend, rpc, idempotent, context })
+        call::Call { worker: self.edge.worker(), namespace, backend, rpc, idempotent, context }
     }
 
     /// The namespace, and the plugin instance that serves it now.
     fn backend(&self, cx: &RequestContext) -> Result<(&'a Namespace, InFlight), Rejection> {
+        self.enter(cx).map(|(namespace, backend, _)| (namespace, backend))
+    }
+
+    /// The same, and how the instance is, to be held for a moment only.
+    fn enter(
+        &self,
+        cx: &RequestContext,
+    ) -> Result<(&'a Namespace, InFlight, impl Deref<Target = Arc<Status>> + use<'a>), Rejection> {
         if cx.namespace().is_empty() {
             return Err(Rejection::new(
                 Reason::MissingNamespace,
@@ -254,14 +274,12 @@ impl<'a> Dispatch<'a> {
                 .with_retry(outcome::RETRY)
         };
         let backend = namespace.slot().enter().ok_or_else(|| unavailable("not started yet"))?;
-        {
-            let status = backend.load_status();
-            // One that is replaced from now on has counted this call in, and waits for it.
-            if !status.state.serves() && status.state != State::Draining {
-                return Err(unavailable(status.reason.as_deref().unwrap_or("starting")));
-            }
+        let status = backend.load_status();
+        // One that is replaced from now on has counted this call in, and waits for it.
+        if !status.state.serves() && status.state != State::Draining {
+            return Err(unavailable(status.reason.as_deref().unwrap_or("starting")));
         }
-        Ok((namespace, backend))
+        Ok((namespace, backend, status))
     }
 }
 

@@ -3,8 +3,8 @@
 //! none, by breaking the answer off.
 
 use super::{call::Call, refusal, reply::Reply};
-use crate::dispatch::reply::check_whole;
-use bytes::{BufMut, Bytes, BytesMut};
+use crate::{dispatch::reply::check_whole, snapshot::Namespace};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 use http::HeaderMap;
 use http_body::Frame;
@@ -43,11 +43,15 @@ pub(super) struct Subject {
 
 impl Subject {
     pub(super) fn of(call: &Call<'_>) -> Self {
+        Self::new(call.namespace, call.idempotent)
+    }
+
+    pub(super) fn new(namespace: &Namespace, idempotent: bool) -> Self {
         Self {
-            plugin: call.namespace.plugin().clone(),
-            namespace: call.namespace.name().clone(),
-            limit: call.namespace.max_message_bytes(),
-            idempotent: call.idempotent,
+            plugin: namespace.plugin().clone(),
+            namespace: namespace.name().clone(),
+            limit: namespace.max_message_bytes(),
+            idempotent,
         }
     }
 
@@ -73,20 +77,19 @@ impl Subject {
     fn broken(&self, error: &ProtocolError) -> Rejection {
         refusal(ForwardError::Protocol(error.to_string()), &self.plugin)
     }
+}
 
-    /// A result of this length may pass.
-    pub(super) fn check(&self, length: usize) -> Result<(), Rejection> {
-        if length <= self.limit {
-            return Ok(());
-        }
-        Err(Rejection::new(
-            Reason::MessageTooLarge,
-            format!(
-                "the answer is a message of {length} bytes, above the namespace's limits.max_message_bytes of {}",
-                self.limit
-            ),
-        ))
+/// A result of this length may pass.
+pub(super) fn check_length(length: usize, limit: usize) -> Result<(), Rejection> {
+    if length <= limit {
+        return Ok(());
     }
+    Err(Rejection::new(
+        Reason::MessageTooLarge,
+        format!(
+            "the answer is a message of {length} bytes, above the namespace's limits.max_message_bytes of {limit}"
+        ),
+    ))
 }
 
 /// How a result travels on.
@@ -100,21 +103,37 @@ pub(super) enum Framing {
 
 /// gRPC's prefix of a result of this length, with room behind it for one that is small.
 fn prefix(length: usize) -> BytesMut {
-    // It is at most what the plugin's own prefix said.
-    let prefix = Prefix { compressed: false, length: u32::try_from(length).unwrap_or(u32::MAX) }.encode();
     let mut bytes = BytesMut::with_capacity(PREFIX_LEN + if length <= SMALL { length } else { 0 });
-    bytes.put_slice(&prefix);
+    bytes.put_slice(&encoded_prefix(length));
     bytes
 }
 
-/// A result that is a part of this piece, behind gRPC's prefix.
-pub(super) fn framed(piece: &Bytes, result: Range<usize>) -> Payload {
-    let mut bytes = prefix(result.len());
-    if result.len() <= SMALL {
-        bytes.put_slice(&piece[result]);
+fn encoded_prefix(length: usize) -> [u8; PREFIX_LEN] {
+    // It is at most what the plugin's own prefix said.
+    Prefix { compressed: false, length: u32::try_from(length).unwrap_or(u32::MAX) }.encode()
+}
+
+/// The result that is this part of an answer, behind gRPC's prefix.
+pub(super) fn framed(answer: Bytes, result: Range<usize>) -> Payload {
+    let length = result.len();
+    // The envelope in front of the result has more bytes than a prefix: where nobody else has the answer, the prefix is
+    // written over the last of them.
+    let answer = match (answer.try_into_mut(), result.start.checked_sub(PREFIX_LEN)) {
+        (Ok(mut answer), Some(start)) => {
+            answer.truncate(result.end);
+            answer.advance(start);
+            answer[..PREFIX_LEN].copy_from_slice(&encoded_prefix(length));
+            return answer.freeze().into();
+        }
+        (Ok(answer), None) => answer.freeze(),
+        (Err(answer), _) => answer,
+    };
+    let mut bytes = prefix(length);
+    if length <= SMALL {
+        bytes.put_slice(&answer[result]);
         return bytes.freeze().into();
     }
-    [bytes.freeze(), piece.slice(result)].into_iter().collect()
+    [bytes.freeze(), answer.slice(result)].into_iter().collect()
 }
 
 /// The status of a gRPC answer; an answer without one is of unknown outcome.
@@ -267,7 +286,7 @@ impl Outcome {
         loop {
             if let Some(event) = self.unwrap.next_event().map_err(|error| self.subject.broken(&error))? {
                 if let Event::Begin { length, .. } = event {
-                    self.subject.check(length)?;
+                    check_length(length, self.subject.limit)?;
                 }
                 if self.is_final {
                     let problem = "a message follows the one that was the last";

@@ -6,6 +6,7 @@ use super::{
     call::Call,
     outcome::{self, Beginning, Framing, Outcome, Subject},
 };
+use crate::snapshot::Namespace;
 use bytestring::ByteString;
 use http::{HeaderMap, HeaderValue, Response, header};
 use prism_filters::{Body, Code, Rejection, Rpc};
@@ -20,31 +21,35 @@ pub(super) fn answer<'a>(
     result_url: ByteString,
     body: WireBody,
 ) -> impl Future<Output = Result<Response<Body>, Rejection>> + use<'a> {
-    let (rpc, subject) = (call.rpc, Subject::of(&call));
+    let (rpc, namespace, idempotent) = (call.rpc, call.namespace, call.idempotent);
     let sending = call.send(body);
     async move {
         let (mut reply, counted) = sending.await?;
-        let expected = Expected::Typed(result_url);
         if rpc == Rpc::Unary
-            && let ReplyBody::Succeeded(messages) = &reply.body
-            && let Some(result) = usual(messages, &expected, &subject)?
+            && let ReplyBody::Succeeded(messages) = &mut reply.body
+            && let Some(result) = usual(messages, &result_url, namespace)?
         {
             let mut response = Response::new(Body::succeeded(result));
             *response.headers_mut() = reply.take_headers();
             return Ok(response);
         }
+        let subject = Subject::new(namespace, idempotent);
         // Boxed: nearly no call comes here, and every call's future would have its room.
-        Box::pin(any_answer(reply, counted, rpc, expected, subject)).await
+        Box::pin(any_answer(reply, counted, rpc, Expected::Typed(result_url), subject)).await
     }
 }
 
-/// The framed result of nearly every unary call: all of it here, in one piece, written in the usual order. `None`: it is
-/// another one.
-fn usual(messages: &Payload, expected: &Expected, subject: &Subject) -> Result<Option<Payload>, Rejection> {
+/// Takes the framed result of nearly every unary call: all of it here, in one piece, written in the usual order. `None`: it
+/// is another one, and still there.
+fn usual(
+    messages: &mut Payload,
+    result_url: &str,
+    namespace: &Namespace,
+) -> Result<Option<Payload>, Rejection> {
     let Some(piece) = messages.pieces().next().filter(|_| messages.is_single()) else { return Ok(None) };
-    let Some(result) = result_of(piece, expected) else { return Ok(None) };
-    subject.check(result.len())?;
-    Ok(Some(outcome::framed(piece, result)))
+    let Some(result) = result_of(piece, result_url) else { return Ok(None) };
+    outcome::check_length(result.len(), namespace.max_message_bytes())?;
+    Ok(messages.pop().map(|piece| outcome::framed(piece, result)))
 }
 
 async fn any_answer(

@@ -7,24 +7,16 @@ use bytes::{BufMut, Bytes};
 use bytestring::ByteString;
 use prism_plugin_abi::Payload;
 use prism_proto::{
-    envelope::{self, Follows, Prefix, SMALL},
+    envelope::{Prefix, SMALL, TooLong, TypedRequest},
     scan::{ScanError, Scanner, scan_whole},
 };
-
-/// How parameters become requests.
-#[derive(Clone, Debug)]
-pub struct Wrap {
-    /// The operation that they are of.
-    pub operation: ByteString,
-    /// URL of their type.
-    pub params_url: ByteString,
-}
+use std::sync::Arc;
 
 pub(super) enum Content {
     /// `ExecuteRequest`s or `StreamRequest`s, of which the first names the operation.
     Requests { operation: Option<ByteString> },
-    /// Parameters of an operation.
-    Params(Wrap),
+    /// Parameters of an operation, and how they become requests.
+    Params(Arc<TypedRequest>),
 }
 
 /// A message of which some is still to come.
@@ -37,11 +29,11 @@ pub(super) enum InMessage {
 }
 
 impl Content {
-    /// The operation, as soon as it is known.
+    /// The operation that requests name, as soon as it is known. Of parameters whoever wraps them knows it.
     pub(super) fn operation(&self) -> Option<&ByteString> {
         match self {
             Self::Requests { operation } => operation.as_ref(),
-            Self::Params(wrap) => Some(&wrap.operation),
+            Self::Params(_) => None,
         }
     }
 
@@ -78,8 +70,8 @@ impl Content {
                 let scanner = if first { Scanner::new(length) } else { Scanner::later(length) };
                 Ok(Some(InMessage::Scanned(Box::new(scanner))))
             }
-            Self::Params(wrap) => {
-                let mut head = wrap.head(first, length)?;
+            Self::Params(request) => {
+                let mut head = request.head(first, length).map_err(too_long)?;
                 // In the head's own room.
                 let whole = here.len() == length && length <= SMALL;
                 if whole {
@@ -133,9 +125,9 @@ impl Content {
                 append(ready, message);
                 Ok(())
             }
-            (Self::Params(wrap), InMessage::Compressed(inflate)) => {
+            (Self::Params(request), InMessage::Compressed(inflate)) => {
                 let message = inflate.finish()?;
-                let mut head = wrap.head(first, message.len())?;
+                let mut head = request.head(first, message.len()).map_err(too_long)?;
                 if message.len() <= SMALL {
                     message.pieces().for_each(|piece| head.put_slice(piece));
                     ready.push(head.freeze());
@@ -157,15 +149,8 @@ fn append(ready: &mut Payload, mut message: Payload) {
     }
 }
 
-impl Wrap {
-    /// What goes in front of parameters of this length.
-    fn head(&self, first: bool, length: usize) -> Result<bytes::BytesMut, Rejection> {
-        // A stream's later messages are of the operation that the first one named.
-        let operation = if first { &*self.operation } else { "" };
-        let params = Follows::Typed { type_url: &self.params_url, length };
-        envelope::request(operation, [], params)
-            .map_err(|error| Rejection::new(Reason::MessageTooLarge, error.to_string()))
-    }
+fn too_long(error: TooLong) -> Rejection {
+    Rejection::new(Reason::MessageTooLarge, error.to_string())
 }
 
 /// A message is complete and well-formed, and names this operation.

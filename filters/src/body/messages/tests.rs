@@ -191,8 +191,8 @@ proptest! {
 
 /// What a plugin gets of parameters, message by message.
 async fn wrapped(body: Body, limits: MessageLimits) -> Result<Vec<ExecuteRequest>, Reason> {
-    let wrap = Wrap { operation: "get".into(), params_url: "type.googleapis.com/a.Get".into() };
-    let mut messages = Messages::wrapped(body, limits, wrap);
+    let request = TypedRequest::new("get", "type.googleapis.com/a.Get");
+    let mut messages = Messages::wrapped(body, limits, Arc::new(request));
     poll_fn(|cx| Poll::Ready(messages.take_what_is_here(cx)))
         .await
         .map_err(|error| Rejection::from(error).reason())?;

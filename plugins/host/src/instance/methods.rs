@@ -1,20 +1,21 @@
 //! The typed methods of a plugin's services: which operation each is, and of which types its messages are. Made from what
 //! the plugin says of itself, so its own services work as those of the project's interfaces do.
 
-use super::schema::Schema;
+use super::{OperationTable, schema::Schema};
 use bytestring::ByteString;
 use foldhash::HashMap;
 use prism_plugin_abi::{Description, OperationInfo};
+use prism_proto::envelope::TypedRequest;
 use prost_reflect::MethodDescriptor;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, ops::Deref, sync::Arc};
 
 /// A method of a typed service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypedMethod {
     /// The operation that it is.
     pub operation: ByteString,
-    /// URL of the type of its parameters.
-    pub params_url: ByteString,
+    /// How its parameters become requests.
+    pub request: Arc<TypedRequest>,
     /// URL of the type of its results.
     pub result_url: ByteString,
     /// It takes many messages.
@@ -28,6 +29,34 @@ impl TypedMethod {
     #[must_use]
     pub fn streaming(&self) -> bool {
         self.client_streaming || self.server_streaming
+    }
+}
+
+/// A typed method, and the table that it was found in.
+#[derive(Clone, Debug)]
+pub struct DeclaredMethod {
+    method: Arc<TypedMethod>,
+    table: Arc<OperationTable>,
+}
+
+impl DeclaredMethod {
+    pub(crate) fn find(table: &Arc<OperationTable>, path: &str) -> Option<Self> {
+        Some(Self { method: Arc::clone(table.method(path)?), table: Arc::clone(table) })
+    }
+
+    /// What `table` has at this path, where it was found, is this method still, to the last of its types.
+    #[must_use]
+    pub fn is_in(&self, table: &Arc<OperationTable>, path: &str) -> bool {
+        // Nearly always nothing was described anew since it was found, and then there is nothing to look up.
+        Arc::ptr_eq(table, &self.table) || table.method(path).is_some_and(|other| *other == self.method)
+    }
+}
+
+impl Deref for DeclaredMethod {
+    type Target = TypedMethod;
+
+    fn deref(&self) -> &TypedMethod {
+        &self.method
     }
 }
 
@@ -128,9 +157,11 @@ fn method(operation: &OperationInfo) -> Result<TypedMethod, String> {
         (said, Some(known)) if said != known => Err(format!("whose {what} is `{known}`, and not `{said}`")),
         (said, _) => Ok(prism_proto::type_url(said).into()),
     };
+    let params_url: ByteString =
+        url(&operation.params_type, known.map(|known| known.params_type), "params_type")?;
     Ok(TypedMethod {
         operation: operation.name.as_str().into(),
-        params_url: url(&operation.params_type, known.map(|known| known.params_type), "params_type")?,
+        request: Arc::new(TypedRequest::new(&operation.name, &params_url)),
         result_url: url(&operation.result_type, known.map(|known| known.result_type), "result_type")?,
         client_streaming: operation.client_streaming,
         server_streaming: operation.server_streaming,
@@ -177,7 +208,7 @@ mod tests {
         let table = table(vec![walk, get, raw]).unwrap();
         let walk = table.get("/acme.graph.v1.Graph/Walk").unwrap();
         assert_eq!((&*walk.operation, walk.streaming()), ("walk", true));
-        assert_eq!(walk.params_url, "type.googleapis.com/acme.graph.v1.WalkRequest");
+        assert_eq!(*walk.request, TypedRequest::new("walk", "type.googleapis.com/acme.graph.v1.WalkRequest"));
         let get = table.get("/prism.kv.v1.KeyValueService/Get").unwrap();
         assert_eq!((&*get.operation, get.streaming()), ("get", false));
         assert_eq!(get.result_url, "type.googleapis.com/prism.kv.v1.GetResponse");

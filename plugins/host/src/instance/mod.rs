@@ -16,7 +16,7 @@ mod tests;
 pub use backend::{Backend, InFlight};
 pub(crate) use counted::Tally;
 pub use counted::{Counted, SeriesBudget};
-pub use methods::TypedMethod;
+pub use methods::{DeclaredMethod, TypedMethod};
 pub use operations::OperationTable;
 pub use schema::{Schema, Schemas, Types};
 pub use seat::EndpointStatus;

@@ -4,7 +4,7 @@ mod held;
 
 pub use held::Held;
 
-use super::{Backend, InFlight, InstanceSpec, Status, SupervisionOptions, TypedMethod};
+use super::{Backend, DeclaredMethod, InFlight, InstanceSpec, Status, SupervisionOptions};
 use crate::supervisor;
 use arc_swap::ArcSwapOption;
 use prism_platform::{
@@ -140,9 +140,9 @@ impl NamespaceSlot {
     /// The typed method of this path, as the instance that answers now declares it; `None` too where nothing is known of
     /// it yet.
     #[must_use]
-    pub fn method(&self, path: &str) -> Option<Arc<TypedMethod>> {
+    pub fn method(&self, path: &str) -> Option<DeclaredMethod> {
         let active = self.0.active.load();
-        active.as_ref()?.load_status().operations.as_ref()?.method(path).cloned()
+        DeclaredMethod::find(active.as_ref()?.load_status().operations.as_ref()?, path)
     }
 
     /// Waits until the newest instance serves or has failed once, and says how it is then; at `deadline`, how it
