@@ -2,7 +2,7 @@
 
 use crate::{
     Body, Caller, Reason, Rejection,
-    body::{BodyError, MessageLimits, Messages},
+    body::{BodyError, MessageLimits, Messages, Parameters},
     metrics::CallMetrics,
 };
 use bytestring::ByteString;
@@ -227,18 +227,23 @@ impl RequestContext {
         Ok(self.operation.get_or_init(|| operation))
     }
 
-    /// The body of a call whose messages are an operation's parameters, each put into a request of its own behind a
-    /// head of `request`. They are checked, against the same limits, as they stream by; what is here already is put together at once.
+    /// The messages of a call that are an operation's parameters. They are checked against the same limits as any
+    /// others. Those that are still arriving become requests as they stream by, each behind a `head`.
     ///
     /// # Errors
     /// What is here breaks a rule; or the call has no messages ([`Reason::NoRoute`]).
-    pub async fn wrapped(&self, body: Body, request: Arc<TypedRequest>) -> Result<Body, Rejection> {
+    pub async fn parameters(
+        &self,
+        request: &mut Request<Body>,
+        head: &Arc<TypedRequest>,
+    ) -> Result<Parameters, Rejection> {
         let Some(limits) = self.start.messages else {
             return Err(Rejection::new(Reason::NoRoute, "this path names no operation"));
         };
-        let mut messages = Messages::wrapped(body, limits, request);
-        poll_fn(|cx| Poll::Ready(messages.take_what_is_here(cx))).await?;
-        Ok(messages.into_body())
+        let mut body = std::mem::take(request.body_mut());
+        let taken =
+            poll_fn(|cx| Poll::Ready(Messages::parameters(std::mem::take(&mut body), limits, head, cx)));
+        Ok(taken.await?)
     }
 }
 

@@ -39,6 +39,15 @@ pub struct MessageLimits {
     pub stall_timeout: Duration,
 }
 
+/// Parameters of an operation, checked.
+#[derive(Debug)]
+pub enum Parameters {
+    /// The one message of a unary call, all of it, without gRPC's prefix.
+    Whole(Payload),
+    /// Requests with the parameters in them, as they arrive.
+    Requests(Body),
+}
+
 /// A checked body.
 pub(crate) struct Messages {
     inner: Body,
@@ -70,8 +79,34 @@ impl Messages {
     }
 
     /// Of parameters, each of which is put into a request of its own.
-    pub(crate) fn wrapped(inner: Body, limits: MessageLimits, request: Arc<TypedRequest>) -> Self {
+    fn wrapped(inner: Body, limits: MessageLimits, request: Arc<TypedRequest>) -> Self {
         Self::of(inner, limits, Content::Params(request))
+    }
+
+    /// Parameters, each of which is put into a request of its own, unless nearly every call's case holds: the one message
+    /// and the end of the call are here in one piece. Takes no more than is here.
+    pub(crate) fn parameters(
+        mut body: Body,
+        limits: MessageLimits,
+        request: &Arc<TypedRequest>,
+        cx: &mut Context<'_>,
+    ) -> Result<Parameters, BodyError> {
+        let first = body.poll_next(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &first
+            && limits.unary
+            && body.is_end()
+            && let Some(message) = frame.data_ref().and_then(|piece| only_message(piece, limits))
+        {
+            return Ok(Parameters::Whole(message.into()));
+        }
+        let mut messages = Self::wrapped(body, limits, Arc::clone(request));
+        if let Poll::Ready(frame) = first {
+            messages.take(frame)?;
+        }
+        if messages.between_messages() {
+            messages.take_what_is_here(cx)?;
+        }
+        Ok(Parameters::Requests(messages.into_body()))
     }
 
     fn of(inner: Body, limits: MessageLimits, content: Content) -> Self {
@@ -111,7 +146,7 @@ impl Messages {
 
     /// Takes what is here without waiting, up to the end of the first message, or of the one that must be the only
     /// one: what is here as a whole travels as a whole.
-    pub(crate) fn take_what_is_here(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
+    fn take_what_is_here(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
         while !self.inner_ended && (self.messages == 0 || self.limits.unary) {
             match self.poll_inner(cx) {
                 // It is arriving.
@@ -164,6 +199,11 @@ impl Messages {
             }
         };
         self.stall.progress();
+        Poll::Ready(self.take(frame))
+    }
+
+    /// Checks what came, or that this may be the end.
+    fn take(&mut self, frame: Option<Result<Frame<Bytes>, BodyError>>) -> Result<(), BodyError> {
         match frame.transpose()?.map(Frame::into_data) {
             Some(Ok(piece)) => {
                 self.check(&piece)?;
@@ -174,7 +214,7 @@ impl Messages {
             // A client's trailers say nothing that a plugin may hear.
             Some(Err(_)) | None => self.check_end()?,
         }
-        Poll::Ready(Ok(()))
+        Ok(())
     }
 
     fn between_messages(&self) -> bool {
@@ -319,6 +359,15 @@ impl Messages {
             )),
         }
     }
+}
+
+/// The message that is all that this piece has, where it is neither compressed nor longer than it may be.
+fn only_message(piece: &Bytes, limits: MessageLimits) -> Option<Bytes> {
+    let prefix = Prefix::parse(*piece.first_chunk()?).ok()?;
+    let length = piece.len() - PREFIX_LEN;
+    let is_only =
+        !prefix.compressed && prefix.length as usize == length && length <= limits.max_message_bytes;
+    is_only.then(|| piece.slice(PREFIX_LEN..))
 }
 
 fn missing_operation() -> Rejection {

@@ -12,8 +12,8 @@ mod stall;
 pub use framing::Framing;
 pub use h1::H1Rest;
 pub use inflate::Inflate;
-pub use messages::MessageLimits;
 pub(crate) use messages::Messages;
+pub use messages::{MessageLimits, Parameters};
 pub use observed::{End, Observer};
 pub use stall::Stall;
 

@@ -21,7 +21,7 @@ mod wire;
 pub use config::{ConfigError, encode_config};
 pub use framing::{Deframer, encode_control};
 pub use reply::{StreamReply, decode_reply, decode_stream_reply, encode_reply, encode_stream_reply};
-pub use request::{decode_message, decode_request, encode_request, raw_request_head, typed_request};
+pub use request::{behind, decode_message, decode_request, encode_request, raw_request_head, typed_request};
 pub use unwrap::{Event, Expected, Unwrap, result_of};
 
 /// An answer that does not follow the plugin protocol, or a message that cannot be framed.

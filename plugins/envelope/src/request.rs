@@ -127,7 +127,7 @@ pub fn typed_request(
 ) -> Result<Payload, ProtocolError> {
     let params = Follows::Typed { type_url, length: message.len() };
     let head = envelope::request(operation, pairs(metadata), params)?;
-    Ok(join(head, Data::Raw(message.into())))
+    Ok(behind(head, message.into()))
 }
 
 fn pairs(metadata: &[(ByteString, ByteString)]) -> impl Iterator<Item = (&str, &str)> + Clone {
@@ -143,12 +143,17 @@ pub(crate) fn follows(data: &Data) -> Follows<'_> {
     }
 }
 
-/// The head, then the payload: a small one in the head's own room, any other in its own pieces.
-pub(crate) fn join(mut head: BytesMut, data: Data) -> Payload {
-    let mut payload = match data {
-        Data::Empty => return head.freeze().into(),
-        Data::Raw(payload) | Data::Typed { value: payload, .. } => payload,
-    };
+/// The head, then the payload.
+pub(crate) fn join(head: BytesMut, data: Data) -> Payload {
+    match data {
+        Data::Empty => head.freeze().into(),
+        Data::Raw(payload) | Data::Typed { value: payload, .. } => behind(head, payload),
+    }
+}
+
+/// A payload behind its head: a small one in the head's own room, any other in its own pieces.
+#[must_use]
+pub fn behind(mut head: BytesMut, mut payload: Payload) -> Payload {
     if payload.len() <= envelope::SMALL {
         payload.pieces().for_each(|piece| head.put_slice(piece));
         return head.freeze().into();

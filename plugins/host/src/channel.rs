@@ -7,7 +7,8 @@ use crate::{in_process::Answer, status, worker::WorkerLocal};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
-use prism_plugin_abi::{CallContext, Payload};
+use prism_plugin_abi::{CallContext, Data, Error, Payload, Plugin, Scope};
+use prism_plugin_envelope as envelope;
 use std::{
     fmt,
     future::Future,
@@ -62,9 +63,20 @@ impl WireReply {
         Self { headers: None, body: ReplyBody::Succeeded(messages) }
     }
 
+    /// What a plugin's outcome of a unary call is on the wire.
+    ///
+    /// # Errors
+    /// It is the call's own failure, or too long for gRPC.
+    pub fn of(outcome: Result<Data, Error>) -> Result<Self, ForwardError> {
+        match outcome {
+            Err(error) if error.scope == Scope::Channel => Err(ForwardError::Refused(error)),
+            outcome => envelope::encode_reply(outcome).map(Self::succeeded).map_err(Into::into),
+        }
+    }
+
     /// Takes the headers, made where they are the usual ones.
     pub fn take_headers(&mut self) -> HeaderMap {
-        self.headers.take().map_or_else(status::headers, |headers| *headers)
+        self.headers.take().map_or_else(status::ok_headers, |headers| *headers)
     }
 }
 
@@ -115,11 +127,11 @@ pub enum ForwardError {
     Protocol(String),
     /// The call was refused with a status (in-process plugins; over gRPC the status is forwarded as it is).
     #[error(transparent)]
-    Refused(#[from] prism_plugin_abi::Error),
+    Refused(#[from] Error),
 }
 
-impl From<prism_plugin_envelope::ProtocolError> for ForwardError {
-    fn from(error: prism_plugin_envelope::ProtocolError) -> Self {
+impl From<envelope::ProtocolError> for ForwardError {
+    fn from(error: envelope::ProtocolError) -> Self {
         Self::Protocol(error.to_string())
     }
 }
@@ -161,6 +173,12 @@ impl fmt::Debug for Forwarding {
 pub trait PluginChannel: Send + Sync {
     /// Sends one call. Spawns no task for it, decodes no more of it than it must, and returns at once.
     fn forward(&self, worker: &WorkerLocal, rpc: Rpc, context: CallContext, body: WireBody) -> Forwarding;
+
+    /// The plugin itself, where it is in this process: whoever has an operation's parameters need not put them into an
+    /// envelope that is taken apart again at once.
+    fn plugin(&self) -> Option<&dyn Plugin> {
+        None
+    }
 }
 
 impl fmt::Debug for WireBody {

@@ -63,6 +63,10 @@ impl PluginChannel for InProcessChannel {
             }
         }
     }
+
+    fn plugin(&self) -> Option<&dyn Plugin> {
+        Some(&**self.plugin.plugin())
+    }
 }
 
 /// All of a message: a plugin's unary operation takes it whole. Its length was checked against the
@@ -82,10 +86,7 @@ impl Future for Answer {
     type Output = Result<WireReply, ForwardError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(match ready!(self.0.as_mut().poll(cx)) {
-            Err(error) if error.scope == Scope::Channel => Err(ForwardError::Refused(error)),
-            outcome => envelope::encode_reply(outcome).map(WireReply::succeeded).map_err(Into::into),
-        })
+        self.0.as_mut().poll(cx).map(WireReply::of)
     }
 }
 

@@ -32,6 +32,6 @@ pub use instance::{
     OperationTable, PluginSpec, Remote, Retired, Schema, Schemas, SeriesBudget, State, Status,
     SupervisionOptions, Transport, TypedMethod, Types,
 };
-pub use status::{error_trailers, ok_trailers};
+pub use status::{error_trailers, ok_headers, ok_trailers};
 pub use upstream::{Protocol, ProtocolChoice, RemoteEndpoint, RemoteTls};
 pub use worker::WorkerLocal;

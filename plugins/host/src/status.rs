@@ -16,7 +16,8 @@ const MESSAGE_LIMIT: usize = 1024;
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// The headers of an answer that has messages.
-pub(crate) fn headers() -> HeaderMap {
+#[must_use]
+pub fn ok_headers() -> HeaderMap {
     // Room for what the proxy adds (`x-request-id`): growing costs more than asking for it now.
     let mut headers = HeaderMap::with_capacity(3);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));

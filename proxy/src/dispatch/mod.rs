@@ -6,6 +6,7 @@ mod forward;
 mod gateway;
 mod json;
 mod outcome;
+mod prefix;
 mod reply;
 mod typed;
 mod within;
@@ -18,9 +19,10 @@ use crate::{
 };
 use bytestring::ByteString;
 use http::{Request, Response};
-use prism_filters::{Body, FilterFuture, Reason, Rejection, RequestContext, Rpc, Terminal};
+use prism_filters::{Body, FilterFuture, Reason, Rejection, RequestContext, Rpc, Terminal, body::Parameters};
 use prism_plugin_abi::{CallContext, InstanceId, OperationInfo};
-use prism_plugin_host::{BoxError, DeclaredMethod, ForwardError, InFlight, State, Status, Types};
+use prism_plugin_envelope::behind;
+use prism_plugin_host::{BoxError, DeclaredMethod, ForwardError, InFlight, State, Status, Types, WireBody};
 use std::{future::Future, ops::Deref, rc::Rc, sync::Arc, time::Duration};
 use within::{Terms, Within, within};
 
@@ -163,8 +165,20 @@ impl<'a> Dispatch<'a> {
             let idempotent = check_operation(namespace.plugin(), &status, &method.operation, rpc)?;
             (self.begin(cx, (namespace, backend), idempotent, rpc), method)
         };
-        let body = cx.wrapped(std::mem::take(request.body_mut()), Arc::clone(&method.request)).await?;
-        typed::answer(call, method.result_url.clone(), call::wire(body)).await
+        let result_url = &method.result_url;
+        let message = match cx.parameters(request, &method.heads).await? {
+            Parameters::Whole(message) => message,
+            Parameters::Requests(body) => {
+                return typed::answer(call, result_url.clone(), call::wire(body)).await;
+            }
+        };
+        if let Some(plugin) = call.backend.channel().plugin().filter(|_| call.rpc == Rpc::Unary) {
+            let running = plugin.execute(call.context, method.request(message));
+            return typed::direct(running, call.backend, call.namespace, call.idempotent, result_url).await;
+        }
+        let head = method.heads.head(true, message.len());
+        let head = head.map_err(|error| Rejection::new(Reason::MessageTooLarge, error.to_string()))?;
+        typed::answer(call, result_url.clone(), WireBody::Whole(behind(head, message))).await
     }
 
     async fn gateway(

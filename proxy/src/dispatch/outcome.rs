@@ -2,9 +2,9 @@
 //! gateway. The result streams from where it begins; what breaks after that is said in the trailers, or, where there are
 //! none, by breaking the answer off.
 
-use super::{call::Call, refusal, reply::Reply};
+use super::{call::Call, prefix, refusal, reply::Reply};
 use crate::{dispatch::reply::check_whole, snapshot::Namespace};
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use bytestring::ByteString;
 use http::HeaderMap;
 use http_body::Frame;
@@ -15,10 +15,9 @@ use prism_filters::{
 use prism_plugin_abi::{Error, Payload};
 use prism_plugin_envelope::{Event, Expected, ProtocolError, Unwrap};
 use prism_plugin_host::{ForwardError, InFlight, ReplyBody, WireReply, ok_trailers};
-use prism_proto::envelope::{PREFIX_LEN, Prefix, SMALL};
+use prism_proto::envelope::{PREFIX_LEN, SMALL};
 use std::{
     future::poll_fn,
-    ops::Range,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -99,41 +98,6 @@ pub(super) enum Framing {
     Grpc,
     /// As it is.
     Plain,
-}
-
-/// gRPC's prefix of a result of this length, with room behind it for one that is small.
-fn prefix(length: usize) -> BytesMut {
-    let mut bytes = BytesMut::with_capacity(PREFIX_LEN + if length <= SMALL { length } else { 0 });
-    bytes.put_slice(&encoded_prefix(length));
-    bytes
-}
-
-fn encoded_prefix(length: usize) -> [u8; PREFIX_LEN] {
-    // It is at most what the plugin's own prefix said.
-    Prefix { compressed: false, length: u32::try_from(length).unwrap_or(u32::MAX) }.encode()
-}
-
-/// The result that is this part of an answer, behind gRPC's prefix.
-pub(super) fn framed(answer: Bytes, result: Range<usize>) -> Payload {
-    let length = result.len();
-    // The envelope in front of the result has more bytes than a prefix: where nobody else has the answer, the prefix is
-    // written over the last of them.
-    let answer = match (answer.try_into_mut(), result.start.checked_sub(PREFIX_LEN)) {
-        (Ok(mut answer), Some(start)) => {
-            answer.truncate(result.end);
-            answer.advance(start);
-            answer[..PREFIX_LEN].copy_from_slice(&encoded_prefix(length));
-            return answer.freeze().into();
-        }
-        (Ok(answer), None) => answer.freeze(),
-        (Err(answer), _) => answer,
-    };
-    let mut bytes = prefix(length);
-    if length <= SMALL {
-        bytes.put_slice(&answer[result]);
-        return bytes.freeze().into();
-    }
-    [bytes.freeze(), answer.slice(result)].into_iter().collect()
 }
 
 /// The status of a gRPC answer; an answer without one is of unknown outcome.
@@ -268,7 +232,7 @@ impl Outcome {
         if self.framing == Framing::Plain {
             return Bytes::new();
         }
-        let mut bytes = prefix(length);
+        let mut bytes = prefix::with_room(length);
         if length <= SMALL {
             // In one piece with its prefix, as far as it is here.
             while bytes.len() < PREFIX_LEN + length {

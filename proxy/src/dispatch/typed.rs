@@ -5,14 +5,15 @@
 use super::{
     call::Call,
     outcome::{self, Beginning, Framing, Outcome, Subject},
+    prefix, refusal,
 };
 use crate::snapshot::Namespace;
 use bytestring::ByteString;
 use http::{HeaderMap, HeaderValue, Response, header};
 use prism_filters::{Body, Code, Rejection, Rpc};
-use prism_plugin_abi::Payload;
+use prism_plugin_abi::{Call as Running, Data, Error, Payload};
 use prism_plugin_envelope::{Expected, result_of};
-use prism_plugin_host::{InFlight, ReplyBody, WireBody, WireReply};
+use prism_plugin_host::{InFlight, ReplyBody, WireBody, WireReply, ok_headers};
 
 /// Sends a call whose messages are in their envelopes already, and answers with the results alone: messages of the type
 /// with this URL.
@@ -29,14 +30,57 @@ pub(super) fn answer<'a>(
             && let ReplyBody::Succeeded(messages) = &mut reply.body
             && let Some(result) = usual(messages, &result_url, namespace)?
         {
-            let mut response = Response::new(Body::succeeded(result));
-            *response.headers_mut() = reply.take_headers();
-            return Ok(response);
+            return Ok(succeeded(reply.take_headers(), result));
         }
         let subject = Subject::new(namespace, idempotent);
         // Boxed: nearly no call comes here, and every call's future would have its room.
         Box::pin(any_answer(reply, counted, rpc, Expected::Typed(result_url), subject)).await
     }
+}
+
+/// Answers with the result of a call that a plugin in this process runs. It is in no envelope, so nothing is taken out of
+/// one; but whatever is no right result goes the way of all others.
+///
+/// A block, and not an `async fn`: that would hold its arguments twice, in a future that is moved for every request.
+#[allow(clippy::manual_async_fn)] // see above
+pub(super) fn direct<'a>(
+    running: Running,
+    counted: InFlight,
+    namespace: &'a Namespace,
+    idempotent: bool,
+    result_url: &'a ByteString,
+) -> impl Future<Output = Result<Response<Body>, Rejection>> + use<'a> {
+    async move {
+        let other = match result_in(running.await, result_url, namespace.max_message_bytes()) {
+            Ok(result) => return Ok(succeeded(ok_headers(), prefix::before(result))),
+            Err(other) => other,
+        };
+        let reply = WireReply::of(other).map_err(|error| refusal(error, namespace.plugin()))?;
+        let (expected, subject) = (Expected::Typed(result_url.clone()), Subject::new(namespace, idempotent));
+        // Boxed, as in `answer`.
+        Box::pin(any_answer(reply, counted, Rpc::Unary, expected, subject)).await
+    }
+}
+
+/// The result in the outcome of a call, if it is one that may pass.
+///
+/// # Errors
+/// Gives back any other outcome.
+fn result_in(
+    outcome: Result<Data, Error>,
+    result_url: &ByteString,
+    limit: usize,
+) -> Result<Payload, Result<Data, Error>> {
+    match outcome {
+        Ok(Data::Typed { type_url, value }) if type_url == *result_url && value.len() <= limit => Ok(value),
+        other => Err(other),
+    }
+}
+
+fn succeeded(headers: HeaderMap, result: Payload) -> Response<Body> {
+    let mut response = Response::new(Body::succeeded(result));
+    *response.headers_mut() = headers;
+    response
 }
 
 /// Takes the framed result of nearly every unary call: all of it here, in one piece, written in the usual order. `None`: it
@@ -49,7 +93,7 @@ fn usual(
     let Some(piece) = messages.pieces().next().filter(|_| messages.is_single()) else { return Ok(None) };
     let Some(result) = result_of(piece, result_url) else { return Ok(None) };
     outcome::check_length(result.len(), namespace.max_message_bytes())?;
-    Ok(messages.pop().map(|piece| outcome::framed(piece, result)))
+    Ok(messages.pop().map(|piece| prefix::within(piece, result)))
 }
 
 async fn any_answer(
@@ -98,4 +142,36 @@ fn refused(mut status: HeaderMap) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.headers_mut() = status;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use prism_plugin_abi::Code as ErrorCode;
+
+    #[test]
+    fn what_is_no_right_result_goes_the_way_of_all_others() {
+        let url = ByteString::from_static("type.googleapis.com/a.B");
+        let typed = |url: &'static str, length| {
+            Ok(Data::Typed { type_url: url.into(), value: Bytes::from(vec![7; length]).into() })
+        };
+        for length in [0, 1, 100] {
+            let result = result_in(typed("type.googleapis.com/a.B", length), &url, 100).unwrap();
+            assert_eq!(result.into_bytes(), vec![7; length]);
+        }
+        for other in [
+            typed("type.googleapis.com/a.B", 101),
+            typed("type.googleapis.com/a.C", 1),
+            typed("a.B", 1),
+            typed("", 1),
+            Ok(Data::Raw(Bytes::from_static(b"raw").into())),
+            Ok(Data::Empty),
+            Err(Error::operation(ErrorCode::NotFound, "no")),
+            Err(Error::channel(ErrorCode::Unavailable, "no")),
+        ] {
+            let shown = format!("{other:?}");
+            assert_eq!(format!("{:?}", result_in(other, &url, 100).unwrap_err()), shown);
+        }
+    }
 }

@@ -1,7 +1,10 @@
 //! What passes and what does not, whatever way it is cut.
 
 use super::*;
-use prism_proto::plugin::{ExecuteRequest, execute_request::Params};
+use prism_proto::{
+    google::protobuf::Any,
+    plugin::{ExecuteRequest, execute_request::Params},
+};
 use proptest::prelude::*;
 use prost::Message;
 use std::future::poll_fn;
@@ -191,12 +194,25 @@ proptest! {
 
 /// What a plugin gets of parameters, message by message.
 async fn wrapped(body: Body, limits: MessageLimits) -> Result<Vec<ExecuteRequest>, Reason> {
-    let request = TypedRequest::new("get", "type.googleapis.com/a.Get");
-    let mut messages = Messages::wrapped(body, limits, Arc::new(request));
-    poll_fn(|cx| Poll::Ready(messages.take_what_is_here(cx)))
-        .await
-        .map_err(|error| Rejection::from(error).reason())?;
-    let mut body = messages.into_body();
+    let request = Arc::new(TypedRequest::new("get", "type.googleapis.com/a.Get"));
+    let mut body = Some(body);
+    let taken = poll_fn(|cx| {
+        Poll::Ready(Messages::parameters(body.take().unwrap_or_default(), limits, &request, cx))
+    });
+    let mut body = match taken.await.map_err(|error| Rejection::from(error).reason())? {
+        Parameters::Requests(body) => body,
+        Parameters::Whole(message) => {
+            assert!(limits.unary, "a stream is never whole");
+            return Ok(vec![ExecuteRequest {
+                operation: "get".to_owned(),
+                params: Some(Params::TypedParams(Any {
+                    type_url: "type.googleapis.com/a.Get".to_owned(),
+                    value: message.into_bytes(),
+                })),
+                ..Default::default()
+            }]);
+        }
+    };
     let mut passed = Vec::new();
     while let Some(frame) = poll_fn(|cx| body.poll_next(cx)).await {
         passed
@@ -234,6 +250,38 @@ async fn parameters_become_requests_however_they_are_cut() {
         let requests = wrapped(cut(&stream, size), limits(false)).await.unwrap();
         let shown: Vec<_> = requests.iter().map(|one| (&*one.operation, parameters(one).len())).collect();
         assert_eq!(shown, [("get", 9), ("", 0), ("", 2000)]);
+    }
+}
+
+#[tokio::test]
+async fn only_the_one_message_that_is_here_at_once_is_whole() {
+    let request = Arc::new(TypedRequest::new("get", "type.googleapis.com/a.Get"));
+    let taken = |body: Body, limits| {
+        let mut body = Some(body);
+        let request = Arc::clone(&request);
+        async move {
+            poll_fn(|cx| {
+                let body = body.take().unwrap_or_default();
+                Poll::Ready(Messages::parameters(body, limits, &request, cx))
+            })
+            .await
+            .unwrap()
+        }
+    };
+    for length in [0, 1, 5000] {
+        let bytes = Bytes::from(framed(&vec![7; length]));
+        let Parameters::Whole(message) = taken(bytes.clone().into(), limits(true)).await else {
+            panic!("it is whole");
+        };
+        let message = message.into_bytes();
+        assert_eq!(message, vec![7; length]);
+        assert!(length == 0 || message.as_ptr() == bytes[5..].as_ptr(), "it was copied");
+        assert!(matches!(taken(bytes.clone().into(), limits(false)).await, Parameters::Requests(_)));
+        assert!(matches!(taken(cut(&bytes, 4), limits(true)).await, Parameters::Requests(_)));
+        // Its end is not here yet, or says more.
+        let trailers = Some(Box::<http::HeaderMap>::default());
+        let unended = Body::whole(bytes.into(), trailers);
+        assert!(matches!(taken(unended, limits(true)).await, Parameters::Requests(_)));
     }
 }
 

@@ -4,7 +4,7 @@
 use super::{OperationTable, schema::Schema};
 use bytestring::ByteString;
 use foldhash::HashMap;
-use prism_plugin_abi::{Description, OperationInfo};
+use prism_plugin_abi::{Data, Description, OperationInfo, Payload, Request};
 use prism_proto::envelope::TypedRequest;
 use prost_reflect::MethodDescriptor;
 use std::{collections::BTreeSet, ops::Deref, sync::Arc};
@@ -14,8 +14,10 @@ use std::{collections::BTreeSet, ops::Deref, sync::Arc};
 pub struct TypedMethod {
     /// The operation that it is.
     pub operation: ByteString,
-    /// How its parameters become requests.
-    pub request: Arc<TypedRequest>,
+    /// URL of the type of its parameters.
+    pub params_url: ByteString,
+    /// What goes in front of parameters that become a request on the wire.
+    pub heads: Arc<TypedRequest>,
     /// URL of the type of its results.
     pub result_url: ByteString,
     /// It takes many messages.
@@ -29,6 +31,16 @@ impl TypedMethod {
     #[must_use]
     pub fn streaming(&self) -> bool {
         self.client_streaming || self.server_streaming
+    }
+
+    /// The request with these parameters.
+    #[must_use]
+    pub fn request(&self, params: Payload) -> Request {
+        Request {
+            operation: self.operation.clone(),
+            params: Data::Typed { type_url: self.params_url.clone(), value: params },
+            metadata: Vec::new(),
+        }
     }
 }
 
@@ -161,7 +173,8 @@ fn method(operation: &OperationInfo) -> Result<TypedMethod, String> {
         url(&operation.params_type, known.map(|known| known.params_type), "params_type")?;
     Ok(TypedMethod {
         operation: operation.name.as_str().into(),
-        request: Arc::new(TypedRequest::new(&operation.name, &params_url)),
+        heads: Arc::new(TypedRequest::new(&operation.name, &params_url)),
+        params_url,
         result_url: url(&operation.result_type, known.map(|known| known.result_type), "result_type")?,
         client_streaming: operation.client_streaming,
         server_streaming: operation.server_streaming,
@@ -181,6 +194,7 @@ mod tests {
     use super::*;
     use crate::instance::Schemas;
     use prost::Message as _;
+    use std::collections::BTreeMap;
 
     fn operation(name: &str, method: &str, params: &str, result: &str) -> OperationInfo {
         OperationInfo {
@@ -208,12 +222,40 @@ mod tests {
         let table = table(vec![walk, get, raw]).unwrap();
         let walk = table.get("/acme.graph.v1.Graph/Walk").unwrap();
         assert_eq!((&*walk.operation, walk.streaming()), ("walk", true));
-        assert_eq!(*walk.request, TypedRequest::new("walk", "type.googleapis.com/acme.graph.v1.WalkRequest"));
+        assert_eq!(walk.params_url, "type.googleapis.com/acme.graph.v1.WalkRequest");
+        assert_eq!(*walk.heads, TypedRequest::new("walk", "type.googleapis.com/acme.graph.v1.WalkRequest"));
         let get = table.get("/prism.kv.v1.KeyValueService/Get").unwrap();
         assert_eq!((&*get.operation, get.streaming()), ("get", false));
         assert_eq!(get.result_url, "type.googleapis.com/prism.kv.v1.GetResponse");
         for other in ["", "/", "acme.graph.v1.Graph/Walk", "/acme.graph.v1.Graph/walk", "/raw", "//raw"] {
             assert!(table.get(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_method_is_the_one_that_was_found_or_none() {
+        let described = |operations: Vec<OperationInfo>| {
+            let description = Description { operations, ..Description::default() };
+            Arc::new(OperationTable::described(&description, &BTreeMap::new(), &Schemas::default()).unwrap())
+        };
+        let get = || operation("get", "a.S/Get", "a.B", "a.C");
+        let table = described(vec![get()]);
+        let found = DeclaredMethod::find(&table, "/a.S/Get").unwrap();
+        assert!(DeclaredMethod::find(&table, "/a.S/Set").is_none());
+        assert!(found.is_in(&table, "/a.S/Get"));
+        // Described anew, as it was or beside others.
+        assert!(found.is_in(&described(vec![get()]), "/a.S/Get"));
+        assert!(found.is_in(&described(vec![operation("set", "a.S/Set", "a.B", "a.C"), get()]), "/a.S/Get"));
+        for other in [
+            vec![],
+            vec![operation("get", "a.S/Other", "a.B", "a.C")],
+            vec![operation("other", "a.S/Get", "a.B", "a.C")],
+            vec![operation("get", "a.S/Get", "a.X", "a.C")],
+            vec![operation("get", "a.S/Get", "a.B", "a.X")],
+            vec![OperationInfo { server_streaming: true, ..get() }],
+            vec![OperationInfo { client_streaming: true, ..get() }],
+        ] {
+            assert!(!found.is_in(&described(other.clone()), "/a.S/Get"), "{other:?}");
         }
     }
 
