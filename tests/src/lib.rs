@@ -28,7 +28,7 @@ pub use config::{DEMO, example};
 pub use examples::{Example, python_stubs};
 pub use pages::Pages;
 pub use process::Process;
-pub use proxy::{Proxy, Start};
+pub use proxy::{Proxy, Start, free_port};
 pub use redis::Redis;
 pub use remote::{Pki, RemotePlugin};
 pub use rustix::process::Signal;

@@ -228,7 +228,11 @@ fn free_ports<const N: usize>() -> [u16; N] {
 }
 
 /// A port that nobody listens on right now.
-pub(crate) fn free_port() -> u16 {
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn free_port() -> u16 {
     let [port] = free_ports();
     port
 }
