@@ -143,17 +143,18 @@ pub(crate) fn follows(data: &Data) -> Follows<'_> {
     }
 }
 
-/// The head, then the payload.
-pub(crate) fn join(head: BytesMut, data: Data) -> Payload {
-    match data {
-        Data::Empty => head.freeze().into(),
-        Data::Raw(payload) | Data::Typed { value: payload, .. } => behind(head, payload),
-    }
+/// A payload behind its head, for which the head must have been written.
+#[must_use]
+pub fn behind(head: BytesMut, payload: Payload) -> Payload {
+    join(head, Data::Raw(payload))
 }
 
-/// A payload behind its head: a small one in the head's own room, any other in its own pieces.
-#[must_use]
-pub fn behind(mut head: BytesMut, mut payload: Payload) -> Payload {
+/// The head, then the payload: a small one in the head's own room, any other in its own pieces.
+pub(crate) fn join(mut head: BytesMut, data: Data) -> Payload {
+    let mut payload = match data {
+        Data::Empty => return head.freeze().into(),
+        Data::Raw(payload) | Data::Typed { value: payload, .. } => payload,
+    };
     if payload.len() <= envelope::SMALL {
         payload.pieces().for_each(|piece| head.put_slice(piece));
         return head.freeze().into();
