@@ -1,6 +1,9 @@
 //! The authorities that the system trusts.
 
-use std::path::PathBuf;
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 /// OpenSSL's name for it, which whoever keeps a bundle elsewhere already sets.
 const VARIABLE: &str = "SSL_CERT_FILE";
@@ -21,7 +24,26 @@ const BUNDLES: [&str; 5] = [
 
 /// The system's bundle: `SSL_CERT_FILE` where it is set, else the first that is there.
 pub(super) fn system_bundle() -> Option<PathBuf> {
-    std::env::var_os(VARIABLE)
-        .map(PathBuf::from)
-        .or_else(|| BUNDLES.into_iter().map(PathBuf::from).find(|path| path.is_file()))
+    bundle(std::env::var_os(VARIABLE), Path::is_file)
+}
+
+fn bundle(variable: Option<OsString>, is_there: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    match variable {
+        // Whatever it says: to look elsewhere would be to trust what nobody has named.
+        Some(named) => Some(named.into()),
+        None => BUNDLES.into_iter().map(Path::new).find(|path| is_there(path)).map(Path::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_named_goes_before_what_is_there() {
+        let red_hat = |path: &Path| path.starts_with("/etc/pki");
+        assert_eq!(bundle(None, red_hat), Some("/etc/pki/tls/certs/ca-bundle.crt".into()));
+        assert_eq!(bundle(Some("/my/bundle.pem".into()), red_hat), Some("/my/bundle.pem".into()));
+        assert_eq!(bundle(None, |_| false), None);
+    }
 }

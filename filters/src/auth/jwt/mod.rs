@@ -9,7 +9,7 @@ mod header;
 mod refused;
 mod settings;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod verifier;
 
 pub use super::jwks::Algorithm;

@@ -36,7 +36,7 @@ pub struct Verifier {
     settings: Settings,
     platform: Platform,
     keys: Arc<Keys>,
-    cache: Cache,
+    pub(super) cache: Cache,
 }
 
 impl Verifier {

