@@ -95,7 +95,7 @@ pub enum KeysError {
         /// The address.
         url: String,
         /// Why not.
-        source: SetupError,
+        source: Box<SetupError>,
     },
     /// Neither a file nor an address, or both.
     #[error("keys come from a `file` or from a `url`, one of the two")]
@@ -165,7 +165,7 @@ impl Keys {
             Origin::Url { url, ca_cert, refresh } => {
                 let limits = Limits { deadline: DEADLINE, body: MOST_BYTES };
                 let fetcher = Fetcher::new(platform.clone(), url.clone(), ca_cert.as_deref(), limits)
-                    .map_err(|source| KeysError::Setup { url: url.to_string(), source })?;
+                    .map_err(|source| KeysError::Setup { url: url.to_string(), source: source.into() })?;
                 tokio::spawn(watch_url(Arc::clone(&shared), fetcher, platform.clone(), *refresh))
             }
         };

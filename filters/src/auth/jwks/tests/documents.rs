@@ -118,7 +118,7 @@ fn what_a_key_may_say_besides_changes_nothing() {
         with(&rsa, "e", base64([0, 1, 0, 1]).into()),
         with(&rsa, "x-mine", json!({"a": [1]})),
     ] {
-        let (set, unused) = KeySet::read(document(&[key.clone()]).as_bytes()).unwrap();
+        let (set, unused) = KeySet::read(document(std::slice::from_ref(&key)).as_bytes()).unwrap();
         assert_eq!((set.keys().count(), unused.len()), (1, 0), "{key}");
         let read = set.keys().next().unwrap();
         let signature = issuer.signature(Algorithm::PS512, "message");

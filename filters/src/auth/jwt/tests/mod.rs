@@ -30,6 +30,7 @@ pub(crate) fn at(seconds: u64) -> SystemTime {
 pub(crate) const CLAIMS: &str =
     r#"{"iss":"https://id.example","aud":"orders","sub":"alice","exp":1800000600}"#;
 
+#[allow(clippy::needless_pass_by_value)] // `json!` makes a new one
 pub(crate) fn settings(more: Value) -> Settings {
     let mut settings = json!({
         "issuer": "https://id.example", "audiences": ["billing", "orders"], "jwks": {"file": "keys.json"},
@@ -57,6 +58,7 @@ fn name(algorithm: Algorithm) -> &'static str {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // `json!` makes a new one
 fn named(issuer: &Issuer, algorithm: Algorithm, more: Value) -> Value {
     let mut key = issuer.jwk(algorithm);
     key["kid"] = name(algorithm).into();
