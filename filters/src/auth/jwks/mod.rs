@@ -4,6 +4,7 @@
 //! leaves its set ([`Key::is_retired`]).
 
 mod algorithm;
+mod fresh;
 mod key;
 mod set;
 mod settings;
@@ -12,8 +13,9 @@ mod source;
 mod tests;
 
 pub use algorithm::Algorithm;
+pub use fresh::LOOK;
 pub use key::{Key, MOST_KEY_ID, Unusable};
 pub(crate) use set::NoKey;
 pub use set::{KeySet, KeySetError, MOST_BYTES, MOST_KEYS};
 pub use settings::{REFRESH, Settings};
-pub use source::{Keys, KeysError, LOOK, REFETCH};
+pub use source::{Keys, KeysError, REFETCH};
