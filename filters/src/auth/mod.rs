@@ -11,8 +11,12 @@
 //! which one it was and why.
 
 mod api_keys;
+pub mod fetch;
+pub mod jwks;
+pub mod jwt;
 mod proof;
 mod settings;
+pub mod strict_json;
 
 #[cfg(test)]
 mod tests;
