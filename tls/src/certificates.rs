@@ -26,6 +26,18 @@ pub struct Expiry {
     pub at: SystemTime,
 }
 
+impl Expiry {
+    /// How long it is until then; negative once it is over.
+    #[must_use]
+    pub fn seconds_left(&self) -> f64 {
+        let now = parsed::now();
+        match self.at.duration_since(now) {
+            Ok(left) => left.as_secs_f64(),
+            Err(over) => -over.duration().as_secs_f64(),
+        }
+    }
+}
+
 /// The certificates of a server, by the names in them: SNI (RFC 6066 section 3), an exact name before a wildcard.
 pub(crate) struct Certificates {
     /// For clients that name no server, or one that no certificate has: TLS does not tell them, but their own look at the

@@ -36,6 +36,14 @@ pub struct ServerFiles {
     pub crls: Vec<PathBuf>,
 }
 
+impl ServerFiles {
+    /// One certificate, and no revocation lists.
+    #[must_use]
+    pub fn new(identity: IdentityFiles, clients: ClientAuth) -> Self {
+        Self { identity, more: Vec::new(), clients, crls: Vec::new() }
+    }
+}
+
 /// Whether clients say who they are. The file is PEM: the authorities, one of which must have signed a client's
 /// certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -59,12 +59,7 @@ fn rig() -> Rig {
     let server = folder.identity("server", &authority.identity(&["plugin.test"], |_| {}));
     Rig {
         client: ClientFiles { ca: ca.clone(), identity: Some(client) },
-        server: ServerFiles {
-            identity: server,
-            more: vec![],
-            clients: ClientAuth::Required(ca),
-            crls: vec![],
-        },
+        server: ServerFiles::new(server, ClientAuth::Required(ca)),
         folder,
         authority,
     }
