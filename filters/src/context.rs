@@ -9,6 +9,7 @@ use bytestring::ByteString;
 use http::Request;
 use prism_platform::time::Instant;
 use prism_proto::envelope::TypedRequest;
+use prism_tls::ClientIdentity;
 use std::{cell::OnceCell, future::poll_fn, net::SocketAddr, sync::Arc, task::Poll};
 
 /// How the answer, and above all a refusal, must look.
@@ -38,6 +39,8 @@ pub struct RequestStart {
     pub protocol: Protocol,
     /// The peer's address, where it has one.
     pub peer: Option<SocketAddr>,
+    /// Whom the connection's handshake has verified; `None` in clear, and for a client that showed no certificate.
+    pub client: Option<Arc<ClientIdentity>>,
     /// The listener's name.
     pub listener: Arc<str>,
     /// The version of the configuration that this request is served by, from beginning to end.
@@ -61,6 +64,7 @@ impl RequestStart {
             at: Instant::now(),
             protocol,
             peer: None,
+            client: None,
             listener: "edge".into(),
             config_version: 1,
             namespace: namespace.into(),
@@ -115,6 +119,12 @@ impl RequestContext {
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         self.start.peer
+    }
+
+    /// Whom the connection's handshake has verified; `None` in clear, and for a client that showed no certificate.
+    #[must_use]
+    pub fn client(&self) -> Option<&Arc<ClientIdentity>> {
+        self.start.client.as_ref()
     }
 
     /// The listener's name.

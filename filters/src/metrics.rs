@@ -5,10 +5,12 @@
 //! Histograms have fixed buckets, so they take the same memory after a day as after a minute.
 
 mod plugins;
+mod tls;
 
 pub use plugins::{PluginCounts, PluginReport, RemoteReport};
 
 use crate::{Code, Reason};
+use prism_tls::ServerTls;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -38,6 +40,8 @@ pub struct Metrics {
     connections_refused: IntCounterVec,
     tls_handshakes_failed: IntCounterVec,
     tls_failed_renewals: IntCounterVec,
+    tls_clients_refused: IntCounterVec,
+    tls: tls::Listeners,
     /// Lines that the access log could not take.
     pub access_log_dropped: IntCounter,
     /// The version of the running configuration.
@@ -87,6 +91,8 @@ pub struct ConnectionMetrics {
     pub tls_failed: IntCounter,
     /// Times that its certificates had changed and could not be used.
     pub tls_failed_renewals: IntCounter,
+    /// Ended because their client would not be let in any more.
+    pub clients_refused: IntCounter,
 }
 
 impl Metrics {
@@ -140,6 +146,11 @@ impl Metrics {
                 "Times that a listener's TLS files had changed and could not be used.",
                 &["listener"],
             )?,
+            tls_clients_refused: add.counters(
+                "prism_tls_clients_ended_total",
+                "Open client connections that were ended because their client would not be let in any more.",
+                &["listener"],
+            )?,
             access_log_dropped: IntCounter::new(
                 "prism_access_log_dropped_total",
                 "Access log lines that were not written because the log could not keep up.",
@@ -151,6 +162,7 @@ impl Metrics {
             )?,
             config_accepted: accepted.with_label_values(&["accepted"]),
             config_rejected: accepted.with_label_values(&["rejected"]),
+            tls: tls::Listeners::default(),
             requests,
             durations,
             in_flight,
@@ -197,7 +209,13 @@ impl Metrics {
             refused: self.connections_refused.with_label_values(&[name]),
             tls_failed: self.tls_handshakes_failed.with_label_values(&[name]),
             tls_failed_renewals: self.tls_failed_renewals.with_label_values(&[name]),
+            clients_refused: self.tls_clients_refused.with_label_values(&[name]),
         }
+    }
+
+    /// States what a listener encrypts its connections with, if it does: when that ends is shown.
+    pub fn set_listener_tls(&self, listener: &Arc<str>, tls: Option<&Arc<ServerTls>>) {
+        self.tls.set(listener, tls);
     }
 
     /// Counts a refusal.
@@ -212,6 +230,7 @@ impl Metrics {
     pub fn render(&self, plugins: &[PluginReport<'_>]) -> Result<String, prometheus::Error> {
         let mut families = self.registry.gather();
         families.extend(plugins::families(plugins));
+        families.extend(self.tls.families());
         TextEncoder::new().encode_to_string(&families)
     }
 }

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 pub const NAME: &str = "tls";
 
 /// Encrypts the listener's connections: TLS 1.2 and 1.3, HTTP/2 or HTTP/1.1 as the client asks for (ALPN). Nothing in
-/// clear is taken any more. The files are looked at every two seconds: renewed ones are used together or not at all, for
-/// new connections.
+/// clear is taken any more. The files are looked at twice a second: renewed ones are used together or not at all, for new
+/// connections. When authorities or revocation lists change, or a client's certificate ends, open connections are ended
+/// whose client would not be let in any more.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Tls")]
@@ -21,6 +22,11 @@ pub struct Settings {
     cert: PathBuf,
     /// PEM file: its private key, not encrypted. Relative to the configuration file.
     key: PathBuf,
+    /// More certificates, each for the DNS names in it. A client is shown the one with the name that it asks for (SNI), an
+    /// exact one before a wildcard; `cert` to those that ask for none of these, or for nothing. No name may be in two.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    certificates: Vec<Pair>,
     /// PEM file: the authorities, one of which must have signed a client's certificate; no others are trusted. Relative to
     /// the configuration file. Without it no client is asked for a certificate.
     #[serde(default)]
@@ -31,6 +37,23 @@ pub struct Settings {
     #[serde(default)]
     #[schemars(with = "ClientAuth")]
     client_auth: Option<ClientAuth>,
+    /// PEM files: lists of the certificates that the authorities of `client_ca` have revoked (CRLs). Where there is one,
+    /// every authority needs one, those between it and a client's certificate too: what no list covers is refused, because it
+    /// is not known to be good. A list that has expired refuses every client of its authority. Relative to the configuration
+    /// file.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    crls: Vec<PathBuf>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Pair {
+    /// PEM file: a certificate with at least one DNS name, then those that lead to its CA. Relative to the configuration file.
+    cert: PathBuf,
+    /// PEM file: its private key, not encrypted. Relative to the configuration file.
+    key: PathBuf,
 }
 
 /// Whether clients need a certificate.
@@ -57,6 +80,11 @@ pub enum SettingsError {
     /// It looks like protection and does nothing.
     #[error("`client_ca` does nothing with `client_auth: none`: remove it, or set `required` or `optional`")]
     IdleClientCa,
+    /// It looks like protection and does nothing.
+    #[error(
+        "`crls` do nothing without a `client_ca`: remove them, or name the authorities whose lists they are"
+    )]
+    IdleCrls,
     /// They do not fit the schema that they were checked against.
     #[error("{0}")]
     Invalid(#[from] serde_json::Error),
@@ -78,8 +106,12 @@ pub fn schema() -> FilterSchema {
 /// # Errors
 /// The settings contradict each other.
 pub fn files(settings: &Value, base_dir: &Path) -> Result<ServerFiles, SettingsError> {
-    let Settings { cert, key, client_ca, client_auth } = Settings::deserialize(settings)?;
+    let Settings { cert, key, certificates, client_ca, client_auth, crls } = Settings::deserialize(settings)?;
     let path = |path: PathBuf| base_dir.join(path);
+    let pair = |cert, key| IdentityFiles { certificates: path(cert), key: path(key) };
+    if client_ca.is_none() && !crls.is_empty() {
+        return Err(SettingsError::IdleCrls);
+    }
     let clients = match (client_ca, client_auth) {
         (Some(ca), None | Some(ClientAuth::Required)) => prism_tls::ClientAuth::Required(path(ca)),
         (Some(ca), Some(ClientAuth::Optional)) => prism_tls::ClientAuth::Optional(path(ca)),
@@ -87,7 +119,12 @@ pub fn files(settings: &Value, base_dir: &Path) -> Result<ServerFiles, SettingsE
         (None, None | Some(ClientAuth::None)) => prism_tls::ClientAuth::None,
         (None, Some(ClientAuth::Required | ClientAuth::Optional)) => return Err(SettingsError::NoClientCa),
     };
-    Ok(ServerFiles { identity: IdentityFiles { certificates: path(cert), key: path(key) }, clients })
+    Ok(ServerFiles {
+        identity: pair(cert, key),
+        more: certificates.into_iter().map(|Pair { cert, key }| pair(cert, key)).collect(),
+        clients,
+        crls: crls.into_iter().map(path).collect(),
+    })
 }
 
 #[cfg(test)]
@@ -122,10 +159,28 @@ mod tests {
             (json!({"client_auth": true}), "invalid type"),
             (json!({"client_ca": 1}), "invalid type"),
             (json!({"crl": "a.crl"}), "unknown field"),
+            (json!({"crls": ["a.crl"]}), "do nothing without a `client_ca`"),
+            (json!({"crls": ["a.crl"], "client_auth": "none"}), "do nothing without a `client_ca`"),
+            (json!({"crls": "a.crl", "client_ca": "ca.crt"}), "invalid type"),
+            (json!({"certificates": [{"cert": "a.crt"}]}), "missing field `key`"),
+            (json!({"certificates": [{"cert": "a", "key": "b", "name": "c"}]}), "unknown field"),
+            (json!({"certificates": ["a.crt"]}), "invalid type"),
         ] {
             let refused = clients(settings.clone()).unwrap_err();
             assert!(refused.contains(said), "{settings}: {refused}");
         }
+    }
+
+    #[test]
+    fn every_path_starts_where_the_configuration_is() {
+        let settings = json!({
+            "cert": "a.crt", "key": "a.key", "client_ca": "ca.crt", "crls": ["a.crl", "/b.crl"],
+            "certificates": [{"cert": "b.crt", "key": "/b.key"}],
+        });
+        let files = files(&settings, Path::new("/etc/prism")).unwrap();
+        assert_eq!(files.crls, [Path::new("/etc/prism/a.crl"), Path::new("/b.crl")]);
+        let [more] = &files.more[..] else { panic!("{files:?}") };
+        assert_eq!((&*more.certificates, &*more.key), (Path::new("/etc/prism/b.crt"), Path::new("/b.key")));
     }
 
     #[test]

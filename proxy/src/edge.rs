@@ -2,15 +2,23 @@
 
 use crate::{
     connection::Linger,
-    listener::ListenerHandle,
+    listener::{ListenerHandle, Orders},
     local::LocalServices,
     rights::Rights,
     snapshot::{ListenerState, Snapshot},
 };
 use arc_swap::ArcSwap;
+use futures_util::{Stream, stream};
 use prism_plugin_host::WorkerLocal;
-use prism_tls::ServerTls;
-use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use prism_tls::{ClientIdentity, ClientRefused, ServerTls};
+use std::{
+    cell::{Cell, OnceCell},
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::watch;
 
 /// The limits that a connection keeps to, from its first byte to its last: those of the configuration that
@@ -56,9 +64,11 @@ pub(crate) struct Edge {
     linger: Rc<Linger>,
     local: Rc<LocalServices>,
     rights: Rc<Rights>,
-    draining: watch::Receiver<bool>,
-    cut: watch::Receiver<bool>,
+    orders: watch::Receiver<Orders>,
+    /// How often what clients are let in by had changed when this one was accepted: before it was looked at.
+    reviews: u64,
     secured: Cell<bool>,
+    client: OnceCell<Arc<ClientIdentity>>,
 }
 
 impl Edge {
@@ -72,17 +82,20 @@ impl Edge {
         local: &Rc<LocalServices>,
         rights: &Rc<Rights>,
     ) -> Self {
+        let orders = listener.orders();
+        let reviews = orders.borrow().reviews;
         Self {
             snapshots: Arc::clone(snapshots),
             limits: listener.limits(),
-            draining: listener.draining(),
+            orders,
+            reviews,
             listener: Arc::clone(listener),
             worker: Rc::clone(worker),
             linger: Rc::clone(linger),
             local: Rc::clone(local),
             rights: Rc::clone(rights),
-            cut: listener.cutting(),
             secured: Cell::new(false),
+            client: OnceCell::new(),
         }
     }
 
@@ -145,23 +158,53 @@ impl Edge {
         &self.local
     }
 
-    /// Resolves when the listener, or the whole proxy, drains.
-    pub(crate) fn draining(&self) -> impl Future<Output = ()> + 'static {
-        until_true(self.draining.clone())
+    /// States whom the handshake has verified, once.
+    pub(crate) fn set_client(&self, client: Arc<ClientIdentity>) {
+        let _ = self.client.set(client);
     }
 
-    /// Resolves when the drain is over and what is left must end.
-    pub(crate) fn cut(&self) -> impl Future<Output = ()> + 'static {
-        until_true(self.cut.clone())
+    /// Whom the handshake has verified.
+    pub(crate) fn client(&self) -> Option<&Arc<ClientIdentity>> {
+        self.client.get()
     }
 
-    /// The drain is over.
-    pub(crate) fn is_cut(&self) -> bool {
-        *self.cut.borrow()
+    /// Whether the listener would let the client in now. Not whether it would in clear, or encrypted: what that is stays as
+    /// it is.
+    ///
+    /// # Errors
+    /// It would not.
+    pub(crate) fn verify_client(&self) -> Result<(), ClientRefused> {
+        let client = self.client().map(|client| &**client);
+        match self.tls() {
+            Some(tls) => tls.verify_again(client),
+            None if client.is_some() => Err(ClientRefused::NotAsked),
+            None => Ok(()),
+        }
     }
-}
 
-async fn until_true(mut receiver: watch::Receiver<bool>) {
-    // An error means that the sender is gone: that is the end as well.
-    let _ = receiver.wait_for(|value| *value).await;
+    /// How long it is until the client has to be verified again though nothing changes.
+    pub(crate) fn client_end(&self) -> Option<Duration> {
+        self.tls()?.next_end(self.client()?)
+    }
+
+    /// A connection ends because its client would not be let in any more.
+    pub(crate) fn client_refused(&self, peer: Option<SocketAddr>, why: &ClientRefused) {
+        self.listener.client_refused(peer, why);
+    }
+
+    /// How often what clients are let in by had changed when this one was accepted.
+    pub(crate) fn reviews(&self) -> u64 {
+        self.reviews
+    }
+
+    /// What the listener's connections are told: how things are, and then each change.
+    pub(crate) fn orders(&self) -> impl Stream<Item = Orders> + 'static {
+        let mut orders = self.orders.clone();
+        orders.mark_changed();
+        stream::unfold(orders, |mut orders| async move {
+            orders.changed().await.ok()?;
+            let told = *orders.borrow_and_update();
+            Some((told, orders))
+        })
+    }
 }

@@ -11,7 +11,7 @@ use prism_platform::{
     Accepted, Listener,
     time::{self, Instant},
 };
-use prism_tls::ServerTls;
+use prism_tls::{ClientRefused, ServerTls};
 use prometheus::IntCounter;
 use std::{
     io,
@@ -31,19 +31,45 @@ pub struct ListenerId(pub u32);
 /// How often a failed TLS handshake is said in the log: enough to see what is wrong, too seldom for strangers to fill a disk.
 const SAY_FAILURES_EVERY: Duration = Duration::from_secs(1);
 
+/// What all connections of a listener are told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Orders {
+    /// Finish what has begun, and begin nothing.
+    pub(crate) drain: bool,
+    /// The drain is over: what is left must end.
+    pub(crate) cut: bool,
+    /// Counts the times that what clients are let in by has changed: each is looked at again.
+    pub(crate) reviews: u64,
+}
+
+/// Lets something be said, but not more often than every [`SAY_FAILURES_EVERY`].
+#[derive(Default)]
+struct Seldom(Mutex<Option<Instant>>);
+
+impl Seldom {
+    fn may(&self) -> bool {
+        let now = Instant::now();
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = said.is_none_or(|said| now >= said + SAY_FAILURES_EVERY);
+        if may {
+            *said = Some(now);
+        }
+        may
+    }
+}
+
 /// What connections, workers and the accept loop share of one listener.
 pub(crate) struct ListenerHandle {
     id: ListenerId,
     name: Arc<str>,
     limits: ArcSwap<Limits>,
     tls: ArcSwapOption<ServerTls>,
-    /// When a failed handshake was last said in the log.
-    failure_said: Mutex<Option<Instant>>,
+    say_failure: Seldom,
+    say_refused: Seldom,
     max_connections: AtomicUsize,
     open: AtomicUsize,
     metrics: ConnectionMetrics,
-    drain: watch::Sender<bool>,
-    cut: watch::Sender<bool>,
+    orders: watch::Sender<Orders>,
     last: OnceLock<(Arc<Snapshot>, Arc<ListenerState>)>,
 }
 
@@ -62,12 +88,12 @@ impl ListenerHandle {
             name,
             limits: ArcSwap::from_pointee(limits),
             tls: ArcSwapOption::empty(),
-            failure_said: Mutex::default(),
+            say_failure: Seldom::default(),
+            say_refused: Seldom::default(),
             max_connections: max_connections.into(),
             open: AtomicUsize::new(0),
             metrics,
-            drain: watch::Sender::new(false),
-            cut: watch::Sender::new(false),
+            orders: watch::Sender::new(Orders::default()),
             last: OnceLock::new(),
         }
     }
@@ -94,9 +120,17 @@ impl ListenerHandle {
         self.tls.load_full()
     }
 
-    /// What connections that come from now on are encrypted with, if they are.
+    /// What connections that come from now on are encrypted with, if they are. Clients that it would not let in go.
     pub(crate) fn set_tls(&self, tls: Option<Arc<ServerTls>>) {
-        self.tls.store(tls);
+        let now = tls.as_ref().map(Arc::as_ptr);
+        if self.tls.swap(tls).as_ref().map(Arc::as_ptr) != now {
+            self.review().review();
+        }
+    }
+
+    /// Has every open connection looked at again, whenever it is called.
+    pub(crate) fn review(&self) -> Review {
+        Review(self.orders.clone())
     }
 
     /// Counts the times that TLS files had changed and could not be used.
@@ -107,33 +141,33 @@ impl ListenerHandle {
     /// Counts it, and says some of them in the log.
     pub(crate) fn handshake_failed(&self, peer: Option<SocketAddr>, error: &io::Error) {
         self.metrics.tls_failed.inc();
-        let now = Instant::now();
-        let mut said = self.failure_said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.is_some_and(|said| now < said + SAY_FAILURES_EVERY) {
-            return;
+        if self.say_failure.may() {
+            let peer = peer.map(tracing::field::display);
+            tracing::info!(listener = &*self.name, peer, %error, "TLS handshake failed");
         }
-        *said = Some(now);
-        drop(said);
-        let peer = peer.map(tracing::field::display);
-        tracing::info!(listener = &*self.name, peer, %error, "TLS handshake failed");
     }
 
-    pub(crate) fn draining(&self) -> watch::Receiver<bool> {
-        self.drain.subscribe()
+    /// Counts it, and says some of them in the log.
+    pub(crate) fn client_refused(&self, peer: Option<SocketAddr>, why: &ClientRefused) {
+        self.metrics.clients_refused.inc();
+        if self.say_refused.may() {
+            let peer = peer.map(tracing::field::display);
+            tracing::info!(listener = &*self.name, peer, error = %why, "TLS client is not let in any more");
+        }
+    }
+
+    pub(crate) fn orders(&self) -> watch::Receiver<Orders> {
+        self.orders.subscribe()
     }
 
     /// Stops accepting; connections get GOAWAY and finish what they have begun.
     pub(crate) fn drain(&self) {
-        self.drain.send_replace(true);
-    }
-
-    pub(crate) fn cutting(&self) -> watch::Receiver<bool> {
-        self.cut.subscribe()
+        self.orders.send_modify(|orders| orders.drain = true);
     }
 
     /// Ends what the drain has left.
     pub(crate) fn cut(&self) {
-        self.cut.send_replace(true);
+        self.orders.send_modify(|orders| orders.cut = true);
     }
 
     /// The last snapshot that had this listener, set when a new one has it no more.
@@ -157,6 +191,15 @@ impl ListenerHandle {
         self.metrics.open.inc();
         worker.fetch_add(1, Ordering::Relaxed);
         Some(ConnectionPermit { listener: Arc::clone(self), worker })
+    }
+}
+
+/// Has the open connections of a listener looked at again.
+pub(crate) struct Review(watch::Sender<Orders>);
+
+impl Review {
+    pub(crate) fn review(&self) {
+        self.0.send_modify(|orders| orders.reviews += 1);
     }
 }
 
@@ -186,12 +229,12 @@ pub(crate) async fn accept(
     socket: Box<dyn Listener>,
     workers: Arc<[WorkerHandle]>,
 ) {
-    let mut draining = handle.draining();
+    let mut orders = handle.orders();
     let mut backoff = Backoff::default();
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = draining.wait_for(|draining| *draining) => return,
+            _ = orders.wait_for(|orders| orders.drain) => return,
             accepted = socket.accept() => accepted,
         };
         match accepted {
@@ -204,7 +247,7 @@ pub(crate) async fn accept(
                 let pause = backoff.next(&handle.name, &error);
                 tokio::select! {
                     biased;
-                    _ = draining.wait_for(|draining| *draining) => return,
+                    _ = orders.wait_for(|orders| orders.drain) => return,
                     () = time::sleep(pause) => {}
                 }
             }

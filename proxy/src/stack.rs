@@ -56,6 +56,7 @@ pub(crate) fn serve(
             at: Instant::now(),
             protocol: head.protocol,
             peer,
+            client: edge.client().map(Arc::clone),
             listener: Arc::clone(listener.name()),
             config_version: snapshot.version(),
             messages: message_limits(

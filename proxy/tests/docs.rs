@@ -25,6 +25,10 @@ use prism_plugin_sdk::{
     abi::{self, CustomMetrics},
     server::{Address, ServeOptions, serve},
 };
+use prism_tls::{
+    ClientAuth, ServerFiles, ServerTls,
+    testing::{Authority, Folder},
+};
 use std::{
     fs,
     io::{Read, Write},
@@ -32,7 +36,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use tokio::sync::oneshot;
 
@@ -145,6 +149,14 @@ fn every_metric_is_described() {
         remote: Some(prism_filters::metrics::RemoteReport { endpoints: 2, serving: 1, failed_renewals: 0 }),
         counts: Some(counts),
     };
+    let (folder, authority) = (Folder::new(), Authority::new());
+    let clients = ClientAuth::Required(folder.write("ca.crt", &authority.pem()));
+    let files =
+        ServerFiles::new(folder.identity("edge", &authority.identity(&["edge.test"], |_| {})), clients);
+    let list = authority.revoked(&[], SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 32));
+    let files = ServerFiles { crls: vec![folder.write("ca.crl", &list)], ..files };
+    let tls = Arc::new(ServerTls::load(files, &[]).unwrap());
+    metrics.set_listener_tls(&"edge".into(), Some(&tls));
     let text = metrics.render(&[demo]).unwrap();
     let names: Vec<&str> = text
         .lines()

@@ -3,10 +3,10 @@
 use crate::{
     IdentityFiles, ServerName, TlsError,
     files::{Contents, Identity},
-    renewed::{Made, Renewed, keep_fresh},
+    renewed::{Renewed, Source, keep_fresh},
 };
 use rustls::{ClientConfig, client::ResolvesClientCert, crypto::ring, sign::SingleCertAndKey};
-use std::{fmt, io, path::PathBuf, sync::Arc};
+use std::{fmt, hash::DefaultHasher, io, path::PathBuf, sync::Arc};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::JoinHandle,
@@ -24,8 +24,7 @@ pub struct ClientFiles {
 
 /// Opens connections with what [`ClientFiles`] hold now.
 pub struct ClientTls {
-    files: ClientFiles,
-    renewed: Arc<Renewed<ClientConfig>>,
+    renewed: Arc<Renewed<ClientFiles>>,
     watching: Option<JoinHandle<()>>,
 }
 
@@ -48,15 +47,13 @@ impl ClientTls {
     /// # Errors
     /// [`TlsError`]
     pub fn load(files: ClientFiles) -> Result<Self, TlsError> {
-        let read = files.clone();
-        let renewed = Renewed::new(move || make(&read), || {})?;
-        Ok(Self { files, renewed: Arc::new(renewed), watching: None })
+        Ok(Self { renewed: Arc::new(Renewed::new(files)?), watching: None })
     }
 
     /// What it was made from.
     #[must_use]
     pub fn files(&self) -> &ClientFiles {
-        &self.files
+        self.renewed.source()
     }
 
     /// Counts renewals: a connection that was made at an earlier count was made with what is not in use any more.
@@ -103,32 +100,35 @@ impl ClientTls {
     }
 }
 
-fn make(files: &ClientFiles) -> Made<ClientConfig> {
-    let contents = (Contents::read(&files.ca), files.identity.as_ref().map(Identity::read));
-    Made::new(
-        contents,
-        |(ca, identity), hasher| {
-            ca.identify(hasher);
-            if let Some(identity) = identity {
-                identity.identify(hasher);
+impl Source for ClientFiles {
+    type Made = ClientConfig;
+    type Contents<'a> = (Contents<'a>, Option<Identity<'a>>);
+
+    fn read(&self) -> Self::Contents<'_> {
+        (Contents::read(&self.ca), self.identity.as_ref().map(Identity::read))
+    }
+
+    fn identify((ca, identity): &Self::Contents<'_>, hasher: &mut DefaultHasher) {
+        ca.identify(hasher);
+        if let Some(identity) = identity {
+            identity.identify(hasher);
+        }
+    }
+
+    fn make(&self, (ca, identity): Self::Contents<'_>) -> Result<ClientConfig, TlsError> {
+        let identity = identity.map(Identity::certified).transpose()?;
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(ca.authorities()?);
+        // Every renewal has a store for sessions of its own: one that was resumed would not be verified anew.
+        Ok(match identity {
+            None => builder.with_no_client_auth(),
+            Some(certified) => {
+                let resolver: Arc<dyn ResolvesClientCert> = Arc::new(SingleCertAndKey::from(certified));
+                builder.with_client_cert_resolver(resolver)
             }
-        },
-        |(ca, identity)| {
-            let provider = Arc::new(ring::default_provider());
-            let identity = identity.map(|identity| identity.certified(&provider)).transpose()?;
-            let builder = ClientConfig::builder_with_provider(provider)
-                .with_safe_default_protocol_versions()?
-                .with_root_certificates(ca.authorities()?);
-            // Every renewal has a store for sessions of its own: one that was resumed would not be verified anew.
-            Ok(match identity {
-                None => builder.with_no_client_auth(),
-                Some(certified) => {
-                    let resolver: Arc<dyn ResolvesClientCert> = Arc::new(SingleCertAndKey::from(certified));
-                    builder.with_client_cert_resolver(resolver)
-                }
-            })
-        },
-    )
+        })
+    }
 }
 
 impl Drop for ClientTls {
@@ -141,6 +141,6 @@ impl Drop for ClientTls {
 
 impl fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientTls").field("files", &self.files).finish_non_exhaustive()
+        f.debug_struct("ClientTls").field("files", self.files()).finish_non_exhaustive()
     }
 }

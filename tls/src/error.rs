@@ -1,7 +1,7 @@
 //! Why files cannot be used.
 
 use rustls::pki_types::pem;
-use std::{io, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
 
 /// Why files cannot be used for TLS.
 #[derive(Debug, thiserror::Error)]
@@ -61,10 +61,78 @@ pub enum TlsError {
         /// Why not.
         source: rustls::Error,
     },
+    /// A certificate is none, though rustls takes it.
+    #[error("{}: {source}", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// One of several certificates would never be shown.
+    #[error("{}: has no DNS name in it (subjectAltName), so no client could ask for it", path.display())]
+    NoNames {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Which of two certificates a client is shown would be left to chance.
+    #[error("`{name}` is a name of both {} and {}: each name can have one certificate", first.display(), second.display())]
+    SameName {
+        /// The name.
+        name: String,
+        /// One of their files.
+        first: PathBuf,
+        /// The other's.
+        second: PathBuf,
+    },
+    /// A file has no revocation list in it.
+    #[error(
+        "{}: has no revocation list in it (`-----BEGIN X509 CRL-----`; `openssl crl -inform DER -in FILE` makes one)",
+        path.display()
+    )]
+    NoRevocationList {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A revocation list cannot be read.
+    #[error("{}: cannot be used as a revocation list: {source}", path.display())]
+    RevocationList {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// There is a revocation list, and nobody who could be revoked.
+    #[error("{}: does nothing, because no client is asked for a certificate", path.display())]
+    IdleRevocationList {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An authority has no list. A certificate that no list covers is refused, so nobody of its could come in.
+    #[error(
+        "an authority of the clients has no revocation list in {}: add its own, or none of its clients can come in",
+        Paths(crls)
+    )]
+    NotCovered {
+        /// The files that there are.
+        crls: Vec<PathBuf>,
+    },
     /// Neither a host name nor an IP address.
     #[error("`{0}` is neither a host name nor an IP address")]
     ServerName(String),
     /// What rustls says of its own settings.
     #[error("TLS cannot be set up: {0}")]
     Setup(#[from] rustls::Error),
+}
+
+/// Some files, one after the other.
+struct Paths<'a>(&'a [PathBuf]);
+
+impl fmt::Display for Paths<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, path) in self.0.iter().enumerate() {
+            write!(f, "{}{}", if number == 0 { "" } else { ", " }, path.display())?;
+        }
+        Ok(())
+    }
 }

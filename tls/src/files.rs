@@ -1,11 +1,15 @@
-//! Reading certificates and keys, once, so that what is checked is what is used.
+//! Reading certificates, keys and revocation lists, once, so that what is checked is what is used.
 
-use crate::TlsError;
+use crate::{
+    TlsError,
+    key::private_key,
+    parsed::{self, RevocationList},
+};
 use rustix::fs::{Mode, OFlags};
 use rustls::{
     RootCertStore,
-    crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
+    crypto::ring::sign::any_supported_type,
+    pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject},
     sign::CertifiedKey,
 };
 use std::{
@@ -15,9 +19,13 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+use zeroize::Zeroizing;
 
 /// The system's whole list of authorities is a quarter of this.
 const LIMIT: u64 = 1 << 20;
+
+/// Some hundred thousand revoked certificates. It is read twice a second.
+const REVOCATION_LIMIT: u64 = 4 << 20;
 
 /// A certificate with its chain, and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,23 +46,38 @@ fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// A file as it was when it was read, or why it could not be.
+/// Reads no more than `limit` and one byte. The room is taken at once: what grows leaves copies of a key behind.
+fn read(path: &Path, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let file = open(path)?;
+    let length = file.metadata()?.len().min(limit);
+    // Two more than are there: one that is too many, and one that shows the reader the end without more room.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 2));
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A file as it was when it was read, or why it could not be. Its bytes are wiped when they were used: some of it are keys.
 pub(crate) struct Contents<'a> {
     path: &'a Path,
-    bytes: Result<Vec<u8>, TlsError>,
+    bytes: Result<Zeroizing<Vec<u8>>, TlsError>,
 }
 
 impl<'a> Contents<'a> {
     pub(crate) fn read(path: &'a Path) -> Self {
-        let failed = |source| TlsError::Read { path: path.to_owned(), source };
-        let mut bytes = Vec::new();
-        let read = open(path).and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes));
-        let bytes = match read {
-            Err(error) => Err(failed(error)),
-            Ok(_) if bytes.len() as u64 > LIMIT => {
-                Err(TlsError::TooLarge { path: path.to_owned(), limit: LIMIT })
+        Self::read_up_to(path, LIMIT)
+    }
+
+    pub(crate) fn read_revocation_list(path: &'a Path) -> Self {
+        Self::read_up_to(path, REVOCATION_LIMIT)
+    }
+
+    fn read_up_to(path: &'a Path, limit: u64) -> Self {
+        let bytes = match read(path, limit) {
+            Err(source) => Err(TlsError::Read { path: path.to_owned(), source }),
+            Ok(bytes) if bytes.len() as u64 > limit => {
+                Err(TlsError::TooLarge { path: path.to_owned(), limit })
             }
-            Ok(_) => Ok(bytes),
+            Ok(bytes) => Ok(bytes),
         };
         Self { path, bytes }
     }
@@ -67,18 +90,23 @@ impl<'a> Contents<'a> {
         }
     }
 
-    fn bytes(self) -> Result<(&'a Path, Vec<u8>), TlsError> {
+    fn bytes(self) -> Result<(&'a Path, Zeroizing<Vec<u8>>), TlsError> {
         Ok((self.path, self.bytes?))
     }
 
-    fn certificates(self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    /// Every section of a kind, in the order of the file.
+    fn sections<T: PemObject>(self, none: fn(PathBuf) -> TlsError) -> Result<Vec<T>, TlsError> {
         let (path, bytes) = self.bytes()?;
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-        let certificates = certificates.map_err(|source| TlsError::Pem { path: path.to_owned(), source })?;
-        if certificates.is_empty() {
-            return Err(TlsError::NoCertificate { path: path.to_owned() });
+        let sections: Result<Vec<_>, _> = T::pem_slice_iter(&bytes).collect();
+        let sections = sections.map_err(|source| TlsError::Pem { path: path.to_owned(), source })?;
+        match sections.is_empty() {
+            true => Err(none(path.to_owned())),
+            false => Ok(sections),
         }
-        Ok(certificates)
+    }
+
+    fn certificates(self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        self.sections(|path| TlsError::NoCertificate { path })
     }
 
     /// Those that are trusted. Each must be usable: one that is left out silently is an outage later.
@@ -91,6 +119,20 @@ impl<'a> Contents<'a> {
                 .map_err(|source| TlsError::Authority { path: path.to_owned(), source: source.into() })?;
         }
         Ok(Arc::new(store))
+    }
+
+    /// The lists of revoked certificates, and what each says of itself.
+    pub(crate) fn revocation_lists(
+        self,
+    ) -> Result<Vec<(CertificateRevocationListDer<'static>, RevocationList)>, TlsError> {
+        let path = self.path;
+        let lists: Vec<CertificateRevocationListDer<'static>> =
+            self.sections(|path| TlsError::NoRevocationList { path })?;
+        let parsed = lists.into_iter().map(|list| match parsed::revocation_list(&list) {
+            Ok(parsed) => Ok((list, parsed)),
+            Err(source) => Err(TlsError::RevocationList { path: path.to_owned(), source: source.into() }),
+        });
+        parsed.collect()
     }
 }
 
@@ -111,16 +153,17 @@ impl<'a> Identity<'a> {
     }
 
     /// Checks that the two belong together: while they are being replaced they do not.
-    pub(crate) fn certified(self, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsError> {
+    pub(crate) fn certified(self) -> Result<Arc<CertifiedKey>, TlsError> {
         let certificates = self.certificates.path.to_owned();
         let chain = self.certificates.certificates()?;
         let (path, bytes) = self.key.bytes()?;
-        let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|source| match source {
-            pem::Error::NoItemsFound => TlsError::NoKey { path: path.to_owned() },
-            source => TlsError::Pem { path: path.to_owned(), source },
-        })?;
-        let certified = CertifiedKey::from_der(chain, key, provider)
-            .map_err(|source| TlsError::Identity { certificates, key: path.to_owned(), source })?;
+        let key = private_key(path, &bytes)?;
+        let certified = any_supported_type(&key).and_then(|key| {
+            let certified = CertifiedKey::new(chain, key);
+            certified.keys_match().map(|()| certified)
+        });
+        let certified =
+            certified.map_err(|source| TlsError::Identity { certificates, key: path.to_owned(), source })?;
         Ok(Arc::new(certified))
     }
 }

@@ -1,29 +1,40 @@
 //! TLS at both ends of the proxy, from files that may be renewed while they are in use.
 //!
 //! [`ClientTls`] opens connections and [`ServerTls`] takes them. Both read PEM files once when they are made, which
-//! tells whoever configured them what is wrong, and then look at them every [`INTERVAL`]: certificate, key and
-//! CA change together or not at all, and files that cannot be used leave what is in use in use.
+//! tells whoever configured them what is wrong, and then look at them every [`INTERVAL`]: certificates,
+//! keys, authorities and revocation lists change together or not at all, and files that cannot be used leave what is in use
+//! in use.
 //!
 //! TLS 1.2 and 1.3, with rustls' default cipher suites and its `ring` provider (docs/decisions.md).
 
+mod certificates;
 mod client;
+mod client_identity;
 mod error;
 mod files;
+mod key;
+mod parsed;
 mod renewed;
 mod server;
+mod spiffe;
 #[cfg(feature = "testing")]
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod trust;
 
+pub use certificates::Expiry;
 pub use client::{ClientFiles, ClientTls};
+pub use client_identity::{ClientIdentity, IdentityProblem};
 pub use error::TlsError;
 pub use files::IdentityFiles;
+pub use parsed::Malformed;
 pub use renewed::INTERVAL;
 pub use rustls::pki_types::ServerName;
-pub use server::{ClientAuth, ServerFiles, ServerTls};
+pub use server::{ClientAuth, Event, ServerFiles, ServerTls, client_of};
 /// The bytes of a connection, encrypted.
 pub use tokio_rustls::{client::TlsStream as ClientStream, server::TlsStream as ServerStream};
+pub use trust::ClientRefused;
 
 /// The application protocols that a connection may carry (RFC 7301): what it speaks is agreed before its first byte.
 pub mod alpn {

@@ -12,36 +12,44 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// How often the files are looked at: soon enough for a key that has to go, and a few small reads each time.
-pub const INTERVAL: Duration = Duration::from_secs(2);
+/// How often the files are looked at: who was revoked is out within a second, and it is a few small reads each time.
+pub const INTERVAL: Duration = Duration::from_millis(500);
 
-/// What files make, if they can.
-pub(crate) struct Made<T> {
-    /// Tells these contents from others.
-    fingerprint: u64,
-    made: Result<T, TlsError>,
-}
+/// Where files are, and what they make.
+pub(crate) trait Source: Send + Sync + 'static {
+    /// What is made of them.
+    type Made: Send + Sync + 'static;
+    /// What is in them.
+    type Contents<'a>;
 
-impl<T> Made<T> {
-    /// `identify` adds the contents, and `make` uses them.
-    pub(crate) fn new<C>(
-        contents: C,
-        identify: impl FnOnce(&C, &mut DefaultHasher),
-        make: impl FnOnce(C) -> Result<T, TlsError>,
-    ) -> Self {
-        let mut hasher = DefaultHasher::new();
-        identify(&contents, &mut hasher);
-        Self { fingerprint: hasher.finish(), made: make(contents) }
+    /// Reads them. Blocks.
+    fn read(&self) -> Self::Contents<'_>;
+
+    /// Adds what tells these contents from others.
+    fn identify(contents: &Self::Contents<'_>, hasher: &mut DefaultHasher);
+
+    /// # Errors
+    /// The contents cannot be used.
+    fn make(&self, contents: Self::Contents<'_>) -> Result<Self::Made, TlsError>;
+
+    /// These are in use now, in place of `before`. Must not block.
+    fn renewed(&self, before: &Self::Made, now: &Self::Made) {
+        let _ = (before, now);
     }
+
+    /// The files had changed and could not be used. Must not block.
+    fn failed(&self) {}
 }
 
-type Maker<T> = Box<dyn Fn() -> Made<T> + Send + Sync>;
+fn fingerprint<S: Source>(contents: &S::Contents<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    S::identify(contents, &mut hasher);
+    hasher.finish()
+}
 
-pub(crate) struct Renewed<T> {
-    make: Maker<T>,
-    /// Called each time the files had changed and could not be used.
-    failed: Box<dyn Fn() + Send + Sync>,
-    current: ArcSwap<T>,
+pub(crate) struct Renewed<S: Source> {
+    source: S,
+    current: ArcSwap<S::Made>,
     /// Of the contents that were looked at last.
     seen: AtomicU64,
     /// Counts what was put in use.
@@ -51,17 +59,15 @@ pub(crate) struct Renewed<T> {
     problem: Mutex<Option<String>>,
 }
 
-impl<T: Send + Sync + 'static> Renewed<T> {
-    pub(crate) fn new(
-        make: impl Fn() -> Made<T> + Send + Sync + 'static,
-        failed: impl Fn() + Send + Sync + 'static,
-    ) -> Result<Self, TlsError> {
-        let Made { fingerprint, made } = make();
+impl<S: Source> Renewed<S> {
+    pub(crate) fn new(source: S) -> Result<Self, TlsError> {
+        let contents = source.read();
+        let seen = fingerprint::<S>(&contents);
+        let made = source.make(contents)?;
         Ok(Self {
-            make: Box::new(make),
-            failed: Box::new(failed),
-            current: ArcSwap::from_pointee(made?),
-            seen: AtomicU64::new(fingerprint),
+            source,
+            current: ArcSwap::from_pointee(made),
+            seen: AtomicU64::new(seen),
             generation: AtomicU64::new(0),
             changes: watch::Sender::new(0),
             failures: AtomicU64::new(0),
@@ -69,7 +75,11 @@ impl<T: Send + Sync + 'static> Renewed<T> {
         })
     }
 
-    pub(crate) fn current(&self) -> Arc<T> {
+    pub(crate) fn source(&self) -> &S {
+        &self.source
+    }
+
+    pub(crate) fn current(&self) -> Arc<S::Made> {
         self.current.load_full()
     }
 
@@ -96,25 +106,28 @@ impl<T: Send + Sync + 'static> Renewed<T> {
 
     /// Looks at the files once, and says what is wrong with them if that is news. Blocks.
     pub(crate) fn look(&self) {
-        let Made { fingerprint, made } = (self.make)();
+        let contents = self.source.read();
+        let fingerprint = fingerprint::<S>(&contents);
         if self.seen.swap(fingerprint, Ordering::Relaxed) == fingerprint {
             return;
         }
-        match made {
+        match self.source.make(contents) {
             Ok(made) => {
-                self.current.store(Arc::new(made));
+                let made = Arc::new(made);
+                let before = self.current.swap(Arc::clone(&made));
                 self.set_problem(None);
                 // Last: who waits for it finds the rest done.
                 let generation = self.generation.load(Ordering::Relaxed) + 1;
                 self.generation.store(generation, Ordering::Release);
                 self.changes.send_replace(generation);
+                self.source.renewed(&before, &made);
                 tracing::info!("TLS certificates renewed");
             }
             Err(error) => {
                 tracing::warn!(%error, "TLS certificates cannot be renewed; those in use stay in use");
                 self.set_problem(Some(error.to_string()));
                 self.failures.fetch_add(1, Ordering::Release);
-                (self.failed)();
+                self.source.failed();
             }
         }
     }
@@ -125,7 +138,7 @@ impl<T: Send + Sync + 'static> Renewed<T> {
 }
 
 /// Looks at the files every [`INTERVAL`] until `renewed` is gone.
-pub(crate) async fn keep_fresh<T: Send + Sync + 'static>(renewed: Weak<Renewed<T>>) {
+pub(crate) async fn keep_fresh<S: Source>(renewed: Weak<Renewed<S>>) {
     loop {
         tokio::time::sleep(INTERVAL).await;
         let Some(renewed) = renewed.upgrade() else { return };

@@ -1,20 +1,20 @@
 //! The side that is connected to.
 
 use crate::{
-    IdentityFiles, TlsError,
-    files::{Contents, Identity},
-    renewed::{Made, Renewed, keep_fresh},
+    ClientIdentity, ClientRefused, Expiry, IdentityFiles, Malformed, TlsError,
+    certificates::Certificates,
+    files::Identity,
+    renewed::{Renewed, Source, keep_fresh},
+    trust::{Trust, TrustFiles},
 };
-use rustls::{
-    ServerConfig,
-    crypto::ring,
-    server::{NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier},
-    sign::SingleCertAndKey,
-};
+use rustls::{ServerConfig, crypto::ring, server::NoServerSessionStorage};
 use std::{
-    fmt, io,
+    fmt,
+    hash::DefaultHasher,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -25,10 +25,23 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 /// What a server needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerFiles {
-    /// Who the server is.
+    /// Who the server is, to clients that ask for nobody else.
     pub identity: IdentityFiles,
+    /// Who else it is: chosen by the name that a client asks for (SNI), which has to be among a certificate's DNS names.
+    pub more: Vec<IdentityFiles>,
     /// Who clients have to be.
     pub clients: ClientAuth,
+    /// PEM: lists of the certificates that the clients' authorities have revoked. Where there is one, every authority needs
+    /// one, up to each client's certificate: what no list covers is refused, and so is everybody once a list has expired.
+    pub crls: Vec<PathBuf>,
+}
+
+impl ServerFiles {
+    /// One certificate, and no revocation lists.
+    #[must_use]
+    pub fn new(identity: IdentityFiles, clients: ClientAuth) -> Self {
+        Self { identity, more: Vec::new(), clients, crls: Vec::new() }
+    }
 }
 
 /// Whether clients say who they are. The file is PEM: the authorities, one of which must have signed a client's
@@ -44,7 +57,7 @@ pub enum ClientAuth {
 }
 
 impl ClientAuth {
-    fn ca(&self) -> Option<&Path> {
+    pub(crate) fn ca(&self) -> Option<&Path> {
         match self {
             Self::None => None,
             Self::Optional(ca) | Self::Required(ca) => Some(ca),
@@ -52,10 +65,36 @@ impl ClientAuth {
     }
 }
 
-/// Takes connections with what [`ServerFiles`] hold now. Those that are open stay as they are.
-pub struct ServerTls {
+/// What has become of a server's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// They had changed and could not be used; those before stay in use.
+    Failed,
+    /// Others are in use now.
+    Renewed {
+        /// Authorities or revocation lists are others: a client that was let in might not be any more.
+        trust_changed: bool,
+    },
+}
+
+/// What [`ServerFiles`] make.
+struct Made {
+    config: Arc<ServerConfig>,
+    trust: Trust,
+    certificates: Vec<Expiry>,
+}
+
+struct ServerSource {
     files: ServerFiles,
-    renewed: Arc<Renewed<ServerConfig>>,
+    protocols: Vec<Vec<u8>>,
+    told: Box<dyn Fn(Event) + Send + Sync>,
+}
+
+/// Takes connections with what [`ServerFiles`] hold now. Those that are open stay as they are; their owner asks
+/// [`ServerTls::verify_again`].
+pub struct ServerTls {
+    renewed: Arc<Renewed<ServerSource>>,
     watching: Option<JoinHandle<()>>,
 }
 
@@ -70,11 +109,11 @@ impl ServerTls {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn watch(files: ServerFiles, protocols: &[&[u8]]) -> Result<Self, TlsError> {
-        Self::watch_telling(files, protocols, || {})
+        Self::watch_telling(files, protocols, |_| {})
     }
 
-    /// As [`ServerTls::watch`], and calls `failed` each time the files had changed and could not be used. It must not
-    /// block.
+    /// As [`ServerTls::watch`], and calls `told` each time the files had changed, when what follows from it has been done.
+    /// It must not block.
     ///
     /// # Errors
     /// [`TlsError`]
@@ -84,9 +123,9 @@ impl ServerTls {
     pub fn watch_telling(
         files: ServerFiles,
         protocols: &[&[u8]],
-        failed: impl Fn() + Send + Sync + 'static,
+        told: impl Fn(Event) + Send + Sync + 'static,
     ) -> Result<Self, TlsError> {
-        let mut tls = Self::make(files, protocols, failed)?;
+        let mut tls = Self::make(files, protocols, told)?;
         tls.watching = Some(tokio::spawn(keep_fresh(Arc::downgrade(&tls.renewed))));
         Ok(tls)
     }
@@ -96,24 +135,57 @@ impl ServerTls {
     /// # Errors
     /// [`TlsError`]
     pub fn load(files: ServerFiles, protocols: &[&[u8]]) -> Result<Self, TlsError> {
-        Self::make(files, protocols, || {})
+        Self::make(files, protocols, |_| {})
     }
 
     fn make(
         files: ServerFiles,
         protocols: &[&[u8]],
-        failed: impl Fn() + Send + Sync + 'static,
+        told: impl Fn(Event) + Send + Sync + 'static,
     ) -> Result<Self, TlsError> {
-        let read = files.clone();
-        let protocols: Vec<Vec<u8>> = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        let renewed = Arc::new(Renewed::new(move || make(&read, &protocols), failed)?);
-        Ok(Self { files, renewed, watching: None })
+        let protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        let source = ServerSource { files, protocols, told: Box::new(told) };
+        Ok(Self { renewed: Arc::new(Renewed::new(source)?), watching: None })
     }
 
     /// What it was made from.
     #[must_use]
     pub fn files(&self) -> &ServerFiles {
-        &self.files
+        &self.renewed.source().files
+    }
+
+    /// Counts renewals.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.renewed.generation()
+    }
+
+    /// Whether a client that was let in once would be let in now. Verifies signatures: some 100 µs.
+    ///
+    /// # Errors
+    /// It would not: its certificate has ended, was revoked, or nobody vouches for it any more.
+    pub fn verify_again(&self, client: Option<&ClientIdentity>) -> Result<(), ClientRefused> {
+        self.renewed.current().trust.verify(client)
+    }
+
+    /// How long it is until a client has to be verified again though no file changes: a certificate of its chain ends, or a
+    /// revocation list. By the wall clock as it is now.
+    #[must_use]
+    pub fn next_end(&self, client: &ClientIdentity) -> Option<Duration> {
+        self.renewed.current().trust.next_end(client)
+    }
+
+    /// The ends of the server's own certificates, in the order of its files.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<Expiry> {
+        self.renewed.current().certificates.clone()
+    }
+
+    /// The ends of the revocation lists: of each file, the first.
+    #[must_use]
+    pub fn revocation_lists(&self) -> Vec<Expiry> {
+        let made = self.renewed.current();
+        made.trust.next_updates().iter().map(|(path, at)| Expiry { path: path.clone(), at: *at }).collect()
     }
 
     /// Takes the connection on `io`. Without a deadline.
@@ -136,53 +208,64 @@ impl ServerTls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        TlsAcceptor::from(self.renewed.current()).accept(io).into_fallible().await
+        TlsAcceptor::from(Arc::clone(&self.renewed.current().config)).accept(io).into_fallible().await
     }
 }
 
-fn make(files: &ServerFiles, protocols: &[Vec<u8>]) -> Made<ServerConfig> {
-    let contents = (Identity::read(&files.identity), files.clients.ca().map(Contents::read));
-    Made::new(
-        contents,
-        |(identity, client_ca), hasher| {
+/// Who a client is, by the certificate that its handshake has verified; `None` where it has shown none.
+///
+/// # Errors
+/// Its certificate is none by RFC 5280, though rustls has let it pass: it must not be let in.
+pub fn client_of<S>(stream: &TlsStream<S>) -> Result<Option<ClientIdentity>, Malformed> {
+    stream.get_ref().1.peer_certificates().map(ClientIdentity::new).transpose()
+}
+
+impl Source for ServerSource {
+    type Made = Made;
+    type Contents<'a> = (Vec<(&'a IdentityFiles, Identity<'a>)>, TrustFiles<'a>);
+
+    fn read(&self) -> Self::Contents<'_> {
+        let ServerFiles { identity, more, clients, crls } = &self.files;
+        let identities = std::iter::once(identity).chain(more);
+        (identities.map(|files| (files, Identity::read(files))).collect(), TrustFiles::read(clients, crls))
+    }
+
+    fn identify((identities, trust): &Self::Contents<'_>, hasher: &mut DefaultHasher) {
+        for (_, identity) in identities {
             identity.identify(hasher);
-            if let Some(client_ca) = client_ca {
-                client_ca.identify(hasher);
-            }
-        },
-        |(identity, client_ca)| {
-            let provider = Arc::new(ring::default_provider());
-            let certified = identity.certified(&provider)?;
-            let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-                .with_safe_default_protocol_versions()?;
-            let builder = match (client_ca, files.clients.ca()) {
-                (Some(contents), Some(path)) => {
-                    let verifier =
-                        WebPkiClientVerifier::builder_with_provider(contents.authorities()?, provider);
-                    let verifier = match files.clients {
-                        ClientAuth::Required(_) => verifier,
-                        ClientAuth::Optional(_) | ClientAuth::None => verifier.allow_unauthenticated(),
-                    };
-                    let verifier = verifier.build().map_err(|source| TlsError::Authority {
-                        path: path.to_owned(),
-                        source: source.into(),
-                    })?;
-                    builder.with_client_cert_verifier(verifier)
-                }
-                _ => builder.with_no_client_auth(),
-            };
-            let resolver: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(certified));
-            let mut config = builder.with_cert_resolver(resolver);
-            if files.clients != ClientAuth::None {
-                // A client that resumes a session is not verified anew: it would be who it was for as long as a
-                // ticket lives (up to seven days, RFC 8446 section 4.6.1), however its certificate had fared since.
-                config.session_storage = Arc::new(NoServerSessionStorage {});
-                config.send_tls13_tickets = 0;
-            }
-            config.alpn_protocols = protocols.to_vec();
-            Ok(config)
-        },
-    )
+        }
+        trust.identify(hasher);
+    }
+
+    fn make(&self, (identities, trust): Self::Contents<'_>) -> Result<Made, TlsError> {
+        let provider = Arc::new(ring::default_provider());
+        let certificates = Certificates::new(identities.into_iter())?;
+        let trust = trust.trust(Arc::clone(&provider))?;
+        let expiries = certificates.expiries.clone();
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let builder = match trust.verifier() {
+            Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(certificates));
+        if trust.verifier().is_some() {
+            // A client that resumes a session is not verified anew: it would be who it was for as long as a
+            // ticket lives (up to seven days, RFC 8446 section 4.6.1), however its certificate had fared since.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
+        config.alpn_protocols.clone_from(&self.protocols);
+        Ok(Made { config: Arc::new(config), trust, certificates: expiries })
+    }
+
+    fn renewed(&self, before: &Made, now: &Made) {
+        let trust_changed = before.trust.fingerprint != now.trust.fingerprint;
+        (self.told)(Event::Renewed { trust_changed });
+    }
+
+    fn failed(&self) {
+        (self.told)(Event::Failed);
+    }
 }
 
 impl Drop for ServerTls {
@@ -195,6 +278,6 @@ impl Drop for ServerTls {
 
 impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerTls").field("files", &self.files).finish_non_exhaustive()
+        f.debug_struct("ServerTls").field("files", self.files()).finish_non_exhaustive()
     }
 }

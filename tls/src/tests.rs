@@ -1,5 +1,8 @@
 //! Both sides with each other, over certificates made here.
 
+mod certificates;
+mod trust;
+
 use super::*;
 use rcgen::CertificateParams;
 use std::{
@@ -56,7 +59,7 @@ fn rig() -> Rig {
     let server = folder.identity("server", &authority.identity(&["plugin.test"], |_| {}));
     Rig {
         client: ClientFiles { ca: ca.clone(), identity: Some(client) },
-        server: ServerFiles { identity: server, clients: ClientAuth::Required(ca) },
+        server: ServerFiles::new(server, ClientAuth::Required(ca)),
         folder,
         authority,
     }

@@ -199,7 +199,7 @@ fn custom(report: &PluginReport<'_>, kind: MetricKind, of: MetricType) -> Vec<Me
         .collect()
 }
 
-fn family(name: &str, kind: MetricType, help: &str, samples: Vec<Metric>) -> MetricFamily {
+pub(super) fn family(name: &str, kind: MetricType, help: &str, samples: Vec<Metric>) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(name.to_owned());
     family.set_help(help.to_owned());
@@ -208,7 +208,7 @@ fn family(name: &str, kind: MetricType, help: &str, samples: Vec<Metric>) -> Met
     family
 }
 
-fn sample(kind: MetricType, labels: BTreeMap<String, String>, value: f64) -> Metric {
+pub(super) fn sample(kind: MetricType, labels: BTreeMap<String, String>, value: f64) -> Metric {
     let pair = |(name, value)| {
         let mut pair = LabelPair::default();
         pair.set_name(name);

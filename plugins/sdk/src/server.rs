@@ -98,10 +98,9 @@ impl ServeOptions {
         const FILES: [&str; 3] =
             ["PRISM_PLUGIN_TLS_CERT", "PRISM_PLUGIN_TLS_KEY", "PRISM_PLUGIN_TLS_CLIENT_CA"];
         options.tls = match FILES.map(|name| var(name).map(PathBuf::from)) {
-            [Some(certificates), Some(key), Some(ca)] => Some(ServerFiles {
-                identity: IdentityFiles { certificates, key },
-                clients: ClientAuth::Required(ca),
-            }),
+            [Some(certificates), Some(key), Some(ca)] => {
+                Some(ServerFiles::new(IdentityFiles { certificates, key }, ClientAuth::Required(ca)))
+            }
             [None, None, None] => None,
             found => {
                 let missing = FILES.into_iter().zip(found).find(|(_, found)| found.is_none());

@@ -1,6 +1,9 @@
 //! An HTTP/1.1 connection, on hyper. Above this file nothing knows which protocol it was.
 
-use super::detect::Replay;
+use super::{
+    detect::Replay,
+    watch::{Told, Watch},
+};
 use crate::{edge::Edge, stack};
 use http::{HeaderValue, Request, Version, header};
 use http_body::Body as _;
@@ -102,15 +105,19 @@ pub(super) async fn serve(edge: Rc<Edge>, io: Replay, peer: Option<SocketAddr>) 
         .max_buf_size(limits.http1.max_header_bytes.as_usize())
         .serve_connection(TokioIo::new(io), service);
     let mut connection = pin!(connection);
-    let mut draining = pin!(edge.draining());
-    let mut told = false;
+    let mut watch = Watch::new(&edge, peer);
     poll_fn(|cx| {
-        if !told && draining.as_mut().poll(cx).is_ready() {
+        let mut ends = false;
+        while let Poll::Ready(told) = watch.poll(cx) {
             connection.as_mut().graceful_shutdown();
-            told = true;
+            ends |= !matches!(told, Told::Drain);
         }
         // An error ends the connection as well; the client has had its 4xx where there is one.
-        connection.as_mut().poll(cx).map(|_| ())
+        match connection.as_mut().poll(cx) {
+            // In the middle of an answer nothing can be said any more: that it breaks off says it.
+            Poll::Pending if !ends => Poll::Pending,
+            _ => Poll::Ready(()),
+        }
     })
     .await;
 }

@@ -7,8 +7,9 @@ use super::{
     detect::Replay,
     stream::{self, Ended},
     unread::Unread,
+    watch::{Told, Watch},
 };
-use crate::edge::Edge;
+use crate::{edge::Edge, head::is_grpc};
 use ::h2::{Reason, server};
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -19,9 +20,8 @@ use prism_platform::{
     time::{Instant, timeout_at},
 };
 use std::{
-    future::{Future, poll_fn},
+    future::poll_fn,
     net::SocketAddr,
-    pin::pin,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
@@ -39,26 +39,34 @@ pub(super) async fn serve(edge: Rc<Edge>, io: Replay, peer: Option<SocketAddr>, 
     let unread = Unread::new();
     let mut growth = growth(&edge);
     let mut streams = FuturesUnordered::new();
-    let mut draining = pin!(edge.draining());
-    let mut cut = pin!(edge.cut());
-    let (mut goaway_sent, mut is_cut) = (false, false);
+    let mut watch = Watch::new(&edge, peer);
+    let (mut goaway_sent, mut ended) = (false, None);
     let mut given_up = GivenUp::default();
 
     let mut poll = |cx: &mut Context<'_>| {
-        if !goaway_sent && draining.as_mut().poll(cx).is_ready() {
-            connection.graceful_shutdown();
-            goaway_sent = true;
-        }
-        if !is_cut && cut.as_mut().poll(cx).is_ready() {
-            is_cut = true;
-            // Dropped, each tells its client that the proxy goes away (see `stream`).
-            streams.clear();
+        while let Poll::Ready(told) = watch.poll(cx) {
+            if matches!(told, Told::Over) {
+                return Poll::Ready(());
+            }
+            if !goaway_sent {
+                connection.graceful_shutdown();
+                goaway_sent = true;
+            }
+            if let Told::End(refusal) = told {
+                stream::end_all(&mut streams, &refusal);
+                ended = Some(refusal);
+            }
         }
         loop {
             // 1. Every request that is there. `poll_accept` also reads, and writes what is queued.
             loop {
                 match connection.poll_accept(cx) {
-                    Poll::Ready(Some(Ok((request, respond)))) => {
+                    Poll::Ready(Some(Ok((request, mut respond)))) => {
+                        if let Some(refusal) = &ended {
+                            // It had not seen the GOAWAY yet.
+                            stream::refuse(&mut respond, is_grpc(request.headers()), refusal);
+                            continue;
+                        }
                         let drain: Arc<dyn Drain> = Arc::<Unread>::clone(&unread);
                         let request = request.map(|body| Body::from_h2(body, drain));
                         streams.push(stream::serve(Rc::clone(&edge), request, respond, peer));
@@ -70,9 +78,9 @@ pub(super) async fn serve(edge: Rc<Edge>, io: Replay, peer: Option<SocketAddr>, 
             }
             // 2. Every stream that can move.
             let mut finished = unread.poll(cx);
-            while let Poll::Ready(Some(ended)) = streams.poll_next_unpin(cx) {
+            while let Poll::Ready(Some(how)) = streams.poll_next_unpin(cx) {
                 finished = true;
-                if given_up.is_too_much(ended) {
+                if given_up.is_too_much(how) {
                     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                     streams.clear();
                 }

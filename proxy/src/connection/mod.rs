@@ -11,6 +11,7 @@ mod socket;
 mod stream;
 mod tls;
 mod unread;
+mod watch;
 
 pub(crate) use linger::Linger;
 pub(crate) use tls::PROTOCOLS;
@@ -46,7 +47,11 @@ async fn begin(edge: &Edge, io: Io, peer: Option<SocketAddr>, deadline: Instant)
         None => (Socket::Plain(io), Agreed::Nothing),
         Some(tls) => {
             edge.set_secured();
-            tls::handshake(&tls, io, edge, peer, deadline).await?
+            let (socket, agreed, client) = tls::handshake(&tls, io, edge, peer, deadline).await?;
+            if let Some(client) = client {
+                edge.set_client(client);
+            }
+            (socket, agreed)
         }
     };
     let io = Lingering::new(socket, Rc::clone(edge.linger()));

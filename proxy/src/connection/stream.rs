@@ -3,11 +3,12 @@
 use crate::{edge::Edge, head::is_grpc, stack};
 use ::h2::{Reason, SendStream, server::SendResponse};
 use bytes::Bytes;
+use futures_util::stream::FuturesUnordered;
 use http::{Request, Response, header};
 use http_body::Frame;
 use pin_project_lite::pin_project;
 use prism_filters::{
-    Body, Reason as Refused, Rejection,
+    Body, Rejection,
     body::{BodyError, Stall},
     trailers_of,
 };
@@ -26,7 +27,7 @@ pub(super) fn serve(
     request: Request<Body>,
     respond: SendResponse<Bytes>,
     peer: Option<SocketAddr>,
-) -> impl Future<Output = Ended> {
+) -> Stream<impl Future<Output = Response<Body>>> {
     let grpc = is_grpc(request.headers());
     let at = At::Chain { answering: stack::serve(Rc::clone(&edge), request, peer), respond };
     Stream { at, edge, grpc }
@@ -43,23 +44,13 @@ pub(super) enum Ended {
 
 pin_project! {
     /// Written out, because an `async fn` would hold the request and the answer several times over, in a future
-    /// that is moved for every request. Dropped before it is over because the proxy goes away, it tells the client so.
-    struct Stream<F> {
+    /// that is moved for every request.
+    pub(super) struct Stream<F> {
         #[pin]
         at: At<F>,
         edge: Rc<Edge>,
         // The request is gRPC, and so is the answer.
         grpc: bool,
-    }
-
-    impl<F> PinnedDrop for Stream<F> {
-        fn drop(this: Pin<&mut Self>) {
-            let this = this.project();
-            // In this order: nearly every stream is at its end here, and the other question takes a lock.
-            if !matches!(*this.at, At::End) && this.edge.is_cut() {
-                this.at.cut(*this.grpc);
-            }
-        }
     }
 }
 
@@ -118,27 +109,41 @@ fn answer<F>(respond: &mut SendResponse<Bytes>, response: Response<Body>, grpc: 
     }
 }
 
-impl<F> At<F> {
-    /// The proxy goes away under the stream. Whatever cannot be sent any more has nobody to read it.
-    fn cut(self: Pin<&mut Self>, grpc: bool) {
-        let refusal = Rejection::new(Refused::Draining, "the proxy is shutting down: call again");
-        match self.project() {
+/// Refuses what is left of all of them.
+pub(super) fn end_all<F>(streams: &mut FuturesUnordered<Stream<F>>, refusal: &Rejection) {
+    for stream in Pin::new(&mut *streams).iter_pin_mut() {
+        stream.end(refusal);
+    }
+    streams.clear();
+}
+
+impl<F> Stream<F> {
+    /// Refuses what is left of it. Whatever cannot be sent any more has nobody to read it. It must not be polled again.
+    fn end(self: Pin<&mut Self>, refusal: &Rejection) {
+        let this = self.project();
+        match this.at.project() {
             AtProjection::End => {}
-            AtProjection::Body { sending } if grpc => drop(sending.send.send_trailers(trailers_of(&refusal))),
-            AtProjection::Body { sending } => sending.send.send_reset(Reason::CANCEL),
-            AtProjection::Chain { respond, .. } => {
-                let mut head = Response::new(());
-                if grpc {
-                    *head.headers_mut() = trailers_of(&refusal);
-                    head.headers_mut()
-                        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/grpc"));
-                } else {
-                    *head.status_mut() = refusal.http_status();
-                }
-                drop(respond.send_response(head, true));
+            // Fails only when the stream is gone.
+            AtProjection::Body { sending } if *this.grpc => {
+                let _ = sending.send.send_trailers(trailers_of(refusal));
             }
+            AtProjection::Body { sending } => sending.send.send_reset(Reason::CANCEL),
+            AtProjection::Chain { respond, .. } => refuse(respond, *this.grpc, refusal),
         }
     }
+}
+
+/// Answers a request with nothing but a refusal.
+pub(super) fn refuse(respond: &mut SendResponse<Bytes>, grpc: bool, refusal: &Rejection) {
+    let mut head = Response::new(());
+    if grpc {
+        *head.headers_mut() = trailers_of(refusal);
+        head.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/grpc"));
+    } else {
+        *head.status_mut() = refusal.http_status();
+    }
+    // Fails only when the stream is gone.
+    drop(respond.send_response(head, true));
 }
 
 struct Sending {

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::edge::Edge;
 use prism_platform::time::{Instant, timeout_at};
-use prism_tls::{ServerStream, ServerTls, alpn};
-use std::{io, net::SocketAddr, rc::Rc};
+use prism_tls::{ClientIdentity, ServerStream, ServerTls, alpn, client_of};
+use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
 
 /// What client and listener have agreed on by ALPN (RFC 7301).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(super) enum Agreed {
     Nothing,
 }
 
-/// Takes the connection, or counts why not. The client reads that in its alert (RFC 8446 section 6.2), if it speaks TLS
+/// Takes the connection, and says who its client is where that has shown a certificate; or counts why not. The client reads that in its alert (RFC 8446 section 6.2), if it speaks TLS
 /// at all.
 pub(super) async fn handshake(
     tls: &ServerTls,
@@ -26,13 +26,17 @@ pub(super) async fn handshake(
     edge: &Edge,
     peer: Option<SocketAddr>,
     deadline: Instant,
-) -> Option<(Socket, Agreed)> {
+) -> Option<(Socket, Agreed, Option<Arc<ClientIdentity>>)> {
     let reads = io.reads();
     let error = match timeout_at(deadline, tls.accept_or_return(io)).await {
-        Ok(Ok(stream)) => {
-            let agreed = agreed(&stream);
-            return Some((Socket::Tls(Box::new(stream)), agreed));
-        }
+        Ok(Ok(stream)) => match client_of(&stream) {
+            Ok(client) => {
+                let agreed = agreed(&stream);
+                return Some((Socket::Tls(Box::new(stream)), agreed, client.map(Arc::new)));
+            }
+            // Nobody could say who that is, or when it ends.
+            Err(malformed) => io::Error::new(io::ErrorKind::InvalidData, malformed),
+        },
         Ok(Err((error, io))) => {
             // Closed with care, or what the client sent behind its mistake would cost it the alert.
             drop(Lingering::new(Socket::Plain(io), Rc::clone(edge.linger())));

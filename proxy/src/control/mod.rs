@@ -209,6 +209,7 @@ impl Control {
         }
         // Before a new listener takes its first connection, and for those that come from now on to a running one.
         for (handle, tls) in built.tls {
+            self.metrics.set_listener_tls(handle.name(), tls.as_ref());
             handle.set_tls(tls);
         }
         for (handle, socket) in built.new_sockets {

@@ -4,7 +4,7 @@ use super::build::BuildError;
 use crate::{connection::PROTOCOLS, listener::ListenerHandle};
 use prism_config::{Config, Listener};
 use prism_filters::tls::{self, SettingsError};
-use prism_tls::{ServerFiles, ServerTls, TlsError};
+use prism_tls::{Event, ServerFiles, ServerTls, TlsError};
 use std::{path::Path, sync::Arc};
 
 /// Why a listener cannot encrypt as it is told.
@@ -55,7 +55,12 @@ pub(super) async fn secure(
     let secured = async {
         let files = files?;
         let failed_renewals = handle.failed_renewals();
-        let told = move || failed_renewals.inc();
+        let review = handle.review();
+        let told = move |event| match event {
+            Event::Failed => failed_renewals.inc(),
+            Event::Renewed { trust_changed: true } => review.review(),
+            _ => {}
+        };
         let watched = super::blocking(move || ServerTls::watch_telling(files, &PROTOCOLS, told)).await?;
         Ok(match handle.tls().filter(|running| running.files() == watched.files()) {
             Some(running) => running,

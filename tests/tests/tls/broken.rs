@@ -14,7 +14,7 @@ use std::{
     io::Write,
     net::TcpStream,
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -62,7 +62,12 @@ async fn plain_text_and_garbage_are_closed_without_an_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_says_why() {
     let pki = pki();
-    let auth = format!(", client_ca: '{}'", pki.path("ca.crt"));
+    let list = |serials: &[u64], authority: &Authority, next_update: SystemTime| {
+        pki.folder.write("ca.crl", &authority.revoked(serials, next_update));
+    };
+    let hour = Duration::from_secs(3600);
+    list(&[7], &pki.authority, SystemTime::now() + hour);
+    let auth = format!(", client_ca: '{}', crls: ['{}']", pki.path("ca.crt"), pki.path("ca.crl"));
     let proxy = Proxy::start(&crate::behind(&own(&pki, &auth), "limits: { handshake_timeout: 1s }"));
     let nobody = crate::nobody(&pki);
     let hello = client_hello(&nobody).await;
@@ -73,7 +78,14 @@ async fn the_log_says_why() {
         params.not_after = rcgen::date_time_ymd(2002, 1, 1);
     });
     let expired = somebody(&pki, pki.folder.identity("expired", &expired));
+    let revoked = pki.authority.identity(&["a.test"], |params| params.serial_number = Some(7.into()));
+    let revoked = somebody(&pki, pki.folder.identity("revoked", &revoked));
+    // Signed by one between, of which there is no list.
+    let between = pki.authority.between(8);
+    let (certificate, key) = between.identity(&["a.test"], |_| {});
+    let unlisted = somebody(&pki, pki.folder.identity("unlisted", &(certificate + &between.pem(), key)));
     let distrusts = ClientFiles { ca: pki.folder.write("strangers.crt", &strangers.pem()), identity: None };
+    let right = somebody(&pki, pki.folder.identity("app", &pki.authority.identity(&["a.test"], |_| {})));
     let said = |bytes: &[u8], end: bool| {
         let mut socket = raw::connect(proxy.port());
         raw::send(&mut socket, bytes);
@@ -86,7 +98,7 @@ async fn the_log_says_why() {
     let table = text.split("| `TLS handshake failed … error=` |").nth(1).expect("the table is there");
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
     let rows: Vec<&str> = rows.map(|row| row.split('`').nth(1).unwrap().trim_end_matches('…')).collect();
-    assert_eq!(rows.len(), 9, "{rows:?}");
+    assert_eq!(rows.len(), 12, "{rows:?}");
     for words in rows {
         // One a second: the next is sure to be among them when it is tried until it is.
         wait::until_async(&format!("the log should say `{words}`"), || async {
@@ -95,6 +107,15 @@ async fn the_log_says_why() {
                 "peer sent no certificates" => drop(serves(&proxy, &nobody).await),
                 "invalid peer certificate: UnknownIssuer" => drop(serves(&proxy, &stranger).await),
                 "invalid peer certificate: certificate expired" => drop(serves(&proxy, &expired).await),
+                "invalid peer certificate: Revoked" => drop(serves(&proxy, &revoked).await),
+                "invalid peer certificate: UnknownRevocationStatus" => {
+                    list(&[7], &pki.authority, SystemTime::now() + hour);
+                    drop(serves(&proxy, &unlisted).await);
+                }
+                "invalid peer certificate: certificate revocation list expired" => {
+                    list(&[], &pki.authority, SystemTime::now() - hour);
+                    drop(serves(&proxy, &right).await);
+                }
                 "received fatal alert: UnknownCA" => drop(serves(&proxy, &distrusts).await),
                 "peer doesn't support any known protocol" => {
                     drop(connect(proxy.port(), &nobody, alpn::FRAMES).await);

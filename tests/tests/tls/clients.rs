@@ -3,7 +3,8 @@
 use crate::{behind, failed, nobody, own, pki, serves, somebody};
 use prism_tests::{Pki, Proxy, client::curl, wait};
 use prism_tls::{ClientFiles, testing::Authority};
-use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType, date_time_ymd};
+use std::time::{Duration, SystemTime};
 
 /// Everybody whose certificate is not a right one.
 fn wrong(pki: &Pki) -> Vec<(&'static str, ClientFiles)> {
@@ -35,6 +36,7 @@ fn wrong(pki: &Pki) -> Vec<(&'static str, ClientFiles)> {
         ),
         ("a-ca", signed(&|params| params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained))),
         ("borrowed-chain", borrowed),
+        ("revoked", signed(&|params| params.serial_number = Some(7.into()))),
     ];
     identities.map(|(name, identity)| (name, somebody(pki, pki.folder.identity(name, &identity)))).into()
 }
@@ -44,7 +46,10 @@ fn right(pki: &Pki) -> ClientFiles {
 }
 
 fn started(pki: &Pki, auth: &str) -> Proxy {
-    Proxy::start(&behind(&own(pki, &format!(", client_ca: '{}'{auth}", pki.path("ca.crt"))), ""))
+    let list = pki.authority.revoked(&[7], SystemTime::now() + Duration::from_secs(3600));
+    pki.folder.write("ca.crl", &list);
+    let settings = format!(", client_ca: '{}', crls: ['{}']{auth}", pki.path("ca.crt"), pki.path("ca.crl"));
+    Proxy::start(&behind(&own(pki, &settings), ""))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,6 +88,40 @@ async fn one_that_may_be_left_out_must_be_right() {
     serves(&proxy, &right(&pki)).await.unwrap();
 }
 
+/// It is not known of anybody whether he was revoked.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_revocation_list_lets_nobody_in() {
+    let pki = pki();
+    let list = pki.authority.revoked(&[], SystemTime::now() - Duration::from_secs(3600));
+    pki.folder.write("ca.crl", &list);
+    let settings = format!(", client_ca: '{}', crls: ['{}']", pki.path("ca.crt"), pki.path("ca.crl"));
+    // Or a restart would be an outage for those who need no certificate too.
+    let proxy = Proxy::start(&behind(&own(&pki, &settings), ""));
+    assert!(proxy.process.log().contains("a revocation list has expired"), "{}", proxy.process.log());
+    serves(&proxy, &right(&pki)).await.expect_err("its list has expired");
+    wait::until("it should be counted", || (failed(&proxy) == 1.0).then_some(()));
+    let log = proxy.process.log();
+    assert!(log.contains("error=invalid peer certificate: certificate revocation list expired"), "{log}");
+}
+
+/// Names that could be read in two ways let nobody be who he is not: whoever has such a certificate has no name at all. The
+/// authority vouches for it all the same, and that is all that a listener without authentication asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_with_strange_names_is_still_the_authoritys() {
+    let pki = pki();
+    let proxy = started(&pki, "");
+    let uri = |text: &str| SanType::URI(text.try_into().unwrap());
+    let names = [
+        vec![uri("spiffe://a.test/x"), uri("spiffe://a.test/y")],
+        vec![SanType::DnsName("a.test\0.evil.test".try_into().unwrap())],
+    ];
+    for (number, names) in names.into_iter().enumerate() {
+        let identity = pki.authority.identity(&[], |params| params.subject_alt_names = names);
+        let client = somebody(&pki, pki.folder.identity(&format!("strange-{number}"), &identity));
+        serves(&proxy, &client).await.unwrap();
+    }
+}
+
 /// TLS 1.2 has the whole handshake behind it before the client knows more, and TLS 1.3 has not.
 #[test]
 fn both_versions_of_tls_ask_for_it() {
@@ -97,7 +136,7 @@ fn both_versions_of_tls_ask_for_it() {
             let always = ["--cacert", &ca, "--tlsv1.2", "--tls-max", version];
             curl::run(&[&always[..], more, &[&url]].concat()).status
         };
-        for name in ["expired", "wrong-ca"] {
+        for name in ["expired", "wrong-ca", "revoked"] {
             let files = [pki.path(&format!("{name}.crt")), pki.path(&format!("{name}.key"))];
             assert_eq!(call(&["--cert", &files[0], "--key", &files[1]]), 0, "{name}");
         }

@@ -2,8 +2,12 @@
 
 use crate::{behind, nobody, own, pki, serves, sign};
 use prism_tests::{DEMO, Proxy, client::tls, tools, wait};
-use prism_tls::alpn;
-use std::{fs, process::Command};
+use prism_tls::{alpn, testing::Authority};
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, SystemTime},
+};
 
 /// What `prism-edge check` says of a configuration that it refuses.
 fn checked(proxy: &Proxy, text: &str) -> String {
@@ -17,7 +21,7 @@ fn checked(proxy: &Proxy, text: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_cannot_be_used_is_taken() {
     let pki = pki();
-    pki.folder.identity("other", &pki.authority.identity(&["127.0.0.1"], |_| {}));
+    pki.folder.identity("other", &pki.authority.identity(&["edge.test", "127.0.0.1"], |_| {}));
     pki.folder.write("empty.crt", "");
     pki.folder.write("cut.crt", &pki.authority.pem()[..100]);
     let proxy = Proxy::start(&behind(&own(&pki, ""), ""));
@@ -26,6 +30,17 @@ async fn nothing_that_cannot_be_used_is_taken() {
     let (version, certificate) = (proxy.admin().version(), shown().await);
 
     let place = "listeners[0].filters[0].tls";
+    let list = |authority: &Authority| authority.revoked(&[], SystemTime::now() + Duration::from_secs(3600));
+    pki.folder.write("ca.crl", &list(&pki.authority));
+    pki.folder.write("other.crl", &list(&Authority::new()));
+    pki.folder.identity("nameless", &pki.authority.identity(&["127.0.0.1"], |_| {}));
+    let crls = |name: &str| {
+        own(&pki, &format!(", client_ca: '{}', crls: ['{}']", pki.path("ca.crt"), pki.path(name)))
+    };
+    let more = |cert: &str, key: &str| {
+        let (cert, key) = (pki.path(&format!("{cert}.crt")), pki.path(&format!("{key}.key")));
+        own(&pki, &format!(", certificates: [{{ cert: '{cert}', key: '{key}' }}]"))
+    };
     let ca = |name: &str| own(&pki, &format!(", client_ca: '{}'", pki.path(name)));
     let settings = [
         (own(&pki, "").replace("edge.crt", "none.crt"), "none.crt: No such file"),
@@ -47,9 +62,20 @@ async fn nothing_that_cannot_be_used_is_taken() {
         ("{ cert: 7, key: [a] }".to_owned(), "expected a string"),
         ("".to_owned(), "expected a mapping, found nothing"),
         (own(&pki, ", client_auth: maybe"), "expected one of `required`, `optional`, `none`"),
+        (crls("none.crl"), "none.crl: No such file"),
+        (crls("empty.crt"), "empty.crt: has no revocation list"),
+        (crls("ca.crt"), "ca.crt: has no revocation list"),
+        (crls("other.crl"), "an authority of the clients has no revocation list in"),
+        (own(&pki, &format!(", crls: ['{}']", pki.path("ca.crl"))), "do nothing without a `client_ca`"),
+        (ca("ca.crt").replace(" }", ", crls: [] }"), "at least 1 item"),
+        (more("none", "other"), "none.crt: No such file"),
+        (more("other", "edge"), "edge.key are not one identity"),
+        (more("other", "other"), "`edge.test` is a name of both"),
+        (more("nameless", "nameless"), "nameless.crt: has no DNS name"),
+        (own(&pki, ", certificates: []"), "at least 1 item"),
+        (own(&pki, ", certificates: [{ cert: x }]"), "the key `key` is missing"),
         // What is not built is not accepted and ignored.
         (own(&pki, ", crl: x"), "unknown key `crl`"),
-        (own(&pki, ", certificates: []"), "unknown key `certificates`"),
         (own(&pki, ", min_version: '1.3'"), "unknown key `min_version`"),
     ];
     let mut cases: Vec<(String, &str)> =

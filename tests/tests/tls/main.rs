@@ -1,5 +1,6 @@
 //! TLS at the listener, from outside: what is spoken, who is refused, renewal, and how connections end.
 
+mod again;
 mod broken;
 mod clients;
 mod ends;

@@ -10,7 +10,14 @@ use prism_tests::{
     wait,
 };
 use prism_tls::{ClientFiles, alpn, testing::Authority};
-use std::fs;
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 
 /// The certificate that new connections see.
 async fn shown(proxy: &Proxy, files: &ClientFiles) -> Vec<u8> {
@@ -79,6 +86,58 @@ async fn no_connection_is_lost_while_certificates_change() {
     }
 }
 
+/// Everything that can be renewed at once, by those who do it well: nobody hears of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_call_fails_while_everything_is_renewed_under_load() {
+    let pki = pki();
+    let revoked = |serials: &[u64]| {
+        let list = pki.authority.revoked(serials, SystemTime::now() + Duration::from_secs(3600));
+        pki.folder.write("ca.crl", &list);
+    };
+    revoked(&[]);
+    let more = pki.folder.identity("more", &pki.authority.identity(&["more.test"], |_| {}));
+    let settings = format!(
+        ", client_ca: '{}', crls: ['{}'], certificates: [{{ cert: '{}', key: '{}' }}]",
+        pki.path("ca.crt"),
+        pki.path("ca.crl"),
+        more.certificates.display(),
+        more.key.display()
+    );
+    let proxy = Arc::new(Proxy::start(&behind(&own(&pki, &settings), "")));
+    let client = somebody(&pki, pki.folder.identity("app", &pki.authority.identity(&["app.test"], |_| {})));
+    let done = Arc::new(AtomicBool::new(false));
+    let calls = (0..8).map(|number| {
+        let (proxy, client, done) = (Arc::clone(&proxy), client.clone(), Arc::clone(&done));
+        tokio::spawn(async move {
+            let held = tls::http2(proxy.port(), &client).await.unwrap();
+            let mut served = 0;
+            while !done.load(Ordering::Relaxed) {
+                match number % 2 {
+                    0 => call(&held).await.unwrap(),
+                    _ => serves(&proxy, &client).await.unwrap(),
+                }
+                served += 1;
+            }
+            served
+        })
+    });
+    let calls: Vec<_> = calls.collect();
+    let mut before = shown(&proxy, &client).await;
+    for round in 0..5 {
+        sign(&pki);
+        pki.folder.identity("more", &pki.authority.identity(&["more.test"], |_| {}));
+        revoked(&[1000 + round]);
+        pki.folder.write("ca.crt", &format!("{}\n# renewed {round}\n", pki.authority.pem()));
+        before = renewed(&proxy, &client, &before).await;
+    }
+    done.store(true, Ordering::Relaxed);
+    for calls in calls {
+        assert!(wait::guard("the last call", calls).await.expect("no call fails") > 0);
+    }
+    assert_eq!(crate::failed(&proxy), 0.0);
+    assert_eq!(proxy.admin().metric("prism_tls_clients_ended_total", "edge"), 0.0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_of_a_ca_that_is_gone_are_refused() {
     let pki = pki();
@@ -93,7 +152,7 @@ async fn clients_of_a_ca_that_is_gone_are_refused() {
         serves(&proxy, &client).await.is_err().then_some(())
     })
     .await;
-    call(&open).await.expect("the old connection goes on");
+    wait::guard("the old connection's end", open.driver).await.unwrap().unwrap();
 }
 
 async fn applied(proxy: &Proxy, template: &str) {
@@ -144,5 +203,5 @@ async fn other_files_in_the_configuration_are_for_new_connections() {
     let ca = format!("{}, client_ca: '{}' }}", settings.trim_end_matches(" }"), pki.path("ca.crt"));
     applied(&proxy, &behind(&ca, "")).await;
     serves(&proxy, &nobody).await.expect_err("a certificate is needed now");
-    call(&old).await.unwrap();
+    wait::guard("the old connection's end", old.driver).await.unwrap().unwrap();
 }

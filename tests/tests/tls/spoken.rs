@@ -9,7 +9,13 @@ use prism_tests::{
     },
     tools, wait,
 };
-use std::{fs, net::TcpStream, process::Command};
+use prism_tls::testing::end;
+use std::{
+    fs,
+    net::TcpStream,
+    process::Command,
+    time::{Duration, SystemTime},
+};
 
 const VERSIONS: [(&str, &str); 2] = [("--http2", "2"), ("--http1.1", "1.1")];
 
@@ -141,6 +147,79 @@ fn the_protocol_is_agreed_on() {
             assert!(!said.success && said.text.contains("no application protocol"), "{offered}: {said:?}");
         }
     }
+}
+
+/// As a client of another library asks for it.
+#[test]
+fn the_name_that_is_asked_for_chooses_the_certificate() {
+    let pki = pki();
+    let more = |name: &str, names: &[&str]| {
+        let files = pki.folder.identity(name, &pki.authority.identity(names, |_| {}));
+        format!("{{ cert: '{}', key: '{}' }}", files.certificates.display(), files.key.display())
+    };
+    let (wildcard, exact) = (more("wildcard", &["*.shop.test"]), more("exact", &["pay.shop.test"]));
+    let settings = own(&pki, &format!(", certificates: [{wildcard}, {exact}]"));
+    let proxy = Proxy::start(&crate::behind(&settings, ""));
+    let ca = pki.path("ca.crt");
+    for version in ["-tls1_2", "-tls1_3"] {
+        for (asked, file) in [
+            (&["-servername", "edge.test"][..], "edge.crt"),
+            (&["-servername", "a.shop.test"], "wildcard.crt"),
+            (&["-servername", "A.SHOP.test"], "wildcard.crt"),
+            (&["-servername", "pay.shop.test"], "exact.crt"),
+            (&["-servername", "a.pay.shop.test"], "edge.crt"),
+            (&["-servername", "shop.test"], "edge.crt"),
+            (&["-servername", "unknown.test"], "edge.crt"),
+            (&["-noservername"], "edge.crt"),
+        ] {
+            let said = handshake(proxy.port(), &ca, &[&[version], asked].concat());
+            let expected = fs::read_to_string(pki.path(file)).unwrap();
+            // `s_client` shows the server's certificate as PEM.
+            let body: String = expected.lines().filter(|line| !line.starts_with('-')).collect();
+            let shown: String = said.text.lines().map(str::trim).collect();
+            assert!(said.success && shown.contains(&body), "{asked:?}: {said:?}");
+        }
+    }
+}
+
+/// What ends soon is seen before it does.
+#[test]
+fn metrics_say_when_certificates_and_revocation_lists_end() {
+    let pki = pki();
+    let in_days = |days: u64| SystemTime::now() + Duration::from_secs(days * 86_400);
+    let soon = pki.authority.identity(&["127.0.0.1"], |params| end(params, in_days(10)));
+    pki.folder.identity("edge", &soon);
+    pki.folder.write("ca.crl", &pki.authority.revoked(&[], in_days(3)));
+    let settings = format!(", client_ca: '{}', crls: ['{}']", pki.path("ca.crt"), pki.path("ca.crl"));
+    let proxy = Proxy::start(&crate::behind(&own(&pki, &settings), ""));
+    let value = |name: &str, label: &str, file: &str| {
+        let series = format!("{name}{{{label}=\"{}\",listener=\"edge\"}} ", pki.path(file));
+        let text = proxy.admin().get("/metrics").expect(200).text();
+        let line = text.lines().find_map(|line| line.strip_prefix(&series).map(str::to_owned));
+        line.unwrap_or_else(|| panic!("no {series} in {text}")).parse::<f64>().unwrap()
+    };
+    let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+    let near =
+        |found: f64, expected: f64, by: f64| assert!((found - expected).abs() < by, "{found} {expected}");
+    near(value("prism_tls_certificate_expiry_days", "certificate", "edge.crt"), 10.0, 0.1);
+    near(
+        value("prism_tls_certificate_expiry_timestamp_seconds", "certificate", "edge.crt"),
+        seconds(in_days(10)),
+        600.0,
+    );
+    near(value("prism_tls_crl_expiry_timestamp_seconds", "crl", "ca.crl"), seconds(in_days(3)), 600.0);
+
+    let later = pki.authority.identity(&["127.0.0.1"], |params| end(params, in_days(90)));
+    pki.folder.identity("edge", &later);
+    wait::until("the renewal should be seen", || {
+        (value("prism_tls_certificate_expiry_days", "certificate", "edge.crt") > 80.0).then_some(())
+    });
+    // What is not used any more ends no more.
+    proxy.hang_up(DEMO);
+    wait::until("the series should go", || {
+        let text = proxy.admin().get("/metrics").expect(200).text();
+        (!text.contains("prism_tls_certificate_expiry")).then_some(())
+    });
 }
 
 #[test]
