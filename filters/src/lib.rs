@@ -3,6 +3,7 @@
 //! To write a filter: a module of its own with a settings type, a type that implements [`Filter`] and
 //! [`FilterType`], its tests, and one line in [`registry::builtin`].
 
+pub mod authz;
 pub mod body;
 mod caller;
 mod context;

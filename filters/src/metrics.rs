@@ -38,6 +38,7 @@ pub struct Metrics {
     connections_refused: IntCounterVec,
     tls_handshakes_failed: IntCounterVec,
     tls_failed_renewals: IntCounterVec,
+    authz_shadow_denied: IntCounterVec,
     /// Lines that the access log could not take.
     pub access_log_dropped: IntCounter,
     /// The version of the running configuration.
@@ -140,6 +141,11 @@ impl Metrics {
                 "Times that a listener's TLS files had changed and could not be used.",
                 &["listener"],
             )?,
+            authz_shadow_denied: add.counters(
+                "prism_authz_shadow_denied_total",
+                "Requests that authz would have refused if it were not told to shadow.",
+                &["listener"],
+            )?,
             access_log_dropped: IntCounter::new(
                 "prism_access_log_dropped_total",
                 "Access log lines that were not written because the log could not keep up.",
@@ -198,6 +204,12 @@ impl Metrics {
             tls_failed: self.tls_handshakes_failed.with_label_values(&[name]),
             tls_failed_renewals: self.tls_failed_renewals.with_label_values(&[name]),
         }
+    }
+
+    /// What a listener's `authz` counts where it only watches.
+    #[must_use]
+    pub fn authz_shadow_denied(&self, listener: &str) -> IntCounter {
+        self.authz_shadow_denied.with_label_values(&[listener])
     }
 
     /// Counts a refusal.

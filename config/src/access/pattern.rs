@@ -19,6 +19,9 @@ const MOST_BYTES: usize = 512;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(Box<[Token]>);
 
+/// Where the pattern goes on behind a run, and where in the text the run ends.
+type Run = (usize, usize);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token {
     Byte(u8),
@@ -181,8 +184,8 @@ impl Pattern {
             return self.is_literal() && self.prefix() == ANONYMOUS;
         }
         let text = principal.as_bytes();
-        // Where the pattern goes on behind the last run, and where that run ends.
-        let (mut star, mut stars): (Option<(usize, usize)>, Option<(usize, usize)>) = (None, None);
+        let mut star: Option<Run> = None;
+        let mut stars: Option<Run> = None;
         let (mut at, mut from) = (0, 0);
         loop {
             match self.0.get(at) {

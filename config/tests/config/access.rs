@@ -137,7 +137,7 @@ fn a_rule_that_says_nothing_or_is_about_nobody_is_refused() {
         ),
         (
             "{ principal: 'key:a', claims: { a: .nan }, permissions: [read] }",
-            "claims.a: no claim has this number",
+            "claims.a: the number is not finite",
         ),
         ("{ principal: 'key:a', claims: { a..b: c }, permissions: [read] }", "this is no claim's name"),
         ("{ principal: anonymous, claims: { a: b }, permissions: [read] }", "has no claims"),
