@@ -1,6 +1,10 @@
 //! A listener's routes, as requests look them up.
 
-use super::{Control, build::BuildError, services::Clusters};
+use super::{
+    Control,
+    build::{BuildError, policy},
+    services::Clusters,
+};
 use crate::snapshot::{Chains, Conditions, Forward, ListenerState, Route, RouteTable};
 use bytestring::ByteString;
 use http::{HeaderName, HeaderValue};
@@ -33,6 +37,7 @@ pub(super) fn state(
         let chain = chains.route(route, number)?;
         let conditions = conditions(&route.matcher, &format!("{path}.routes[{number}].match"))?;
         let paths = route.matcher.paths();
+        let policy = policy(&route.access, None, || format!("{path}.routes[{number}]"))?;
         let forward = clusters.get(&(index, number)).map(|cluster| {
             Forward::new(
                 cluster.clone(),
@@ -40,6 +45,7 @@ pub(super) fn state(
                 paths.clone(),
                 route.prefix_rewrite.clone(),
             )
+            .guarded_by(policy)
         });
         let namespace = route.namespace.as_deref().map(ByteString::from);
         let built = Route::new(namespace, chain, conditions).forwarding(forward);
@@ -56,7 +62,7 @@ pub(super) fn state(
     Ok(ListenerState::new(listener.name.as_str().into(), table, chains))
 }
 
-fn conditions(matcher: &prism_config::Match, path: &str) -> Result<Conditions, BuildError> {
+pub(super) fn conditions(matcher: &prism_config::Match, path: &str) -> Result<Conditions, BuildError> {
     let mut headers = Vec::with_capacity(matcher.headers.len());
     for (name, value) in &matcher.headers {
         match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
