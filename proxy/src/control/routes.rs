@@ -10,7 +10,7 @@ use bytestring::ByteString;
 use http::{HeaderName, HeaderValue};
 use prism_config::{Listener, PathMatch};
 use prism_filters::BuildContext;
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 /// Builds what a listener does with requests.
 ///
@@ -48,11 +48,8 @@ pub(super) fn state(
             .guarded_by(policy)
         });
         let namespace = route.namespace.as_deref().map(ByteString::from);
-        let built = Route::new(namespace, chain, conditions).forwarding(forward);
-        match paths {
-            PathMatch::Exact(path) => table.add_exact(&path, built),
-            PathMatch::Prefix(prefix) => table.add_prefix(&prefix, built),
-        }
+        let built = Route::new(namespace, chain, conditions).forwarding(forward).numbered(number);
+        add(&mut table, paths, built);
     }
     let chains = chains.finish();
     if listener.routes.is_empty() {
@@ -62,7 +59,31 @@ pub(super) fn state(
     Ok(ListenerState::new(listener.name.as_str().into(), table, chains))
 }
 
-pub(super) fn conditions(matcher: &prism_config::Match, path: &str) -> Result<Conditions, BuildError> {
+/// A listener's routes without what they lead to: which of them a request would take.
+///
+/// # Errors
+/// A matcher is none.
+pub(crate) fn bare_routes(listener: &Listener) -> Result<RouteTable, BuildError> {
+    let mut table = RouteTable::default();
+    for (number, route) in listener.routes.iter().enumerate() {
+        let conditions = conditions(&route.matcher, &format!("routes[{number}].match"))?;
+        let built = Route::new(None, Arc::new([]), conditions).numbered(number);
+        add(&mut table, route.matcher.paths(), built);
+    }
+    if listener.routes.is_empty() {
+        table.add_prefix("/", Route::new(None, Arc::new([]), Conditions::default()));
+    }
+    Ok(table)
+}
+
+fn add(table: &mut RouteTable, paths: PathMatch, route: Route) {
+    match paths {
+        PathMatch::Exact(path) => table.add_exact(&path, route),
+        PathMatch::Prefix(prefix) => table.add_prefix(&prefix, route),
+    }
+}
+
+fn conditions(matcher: &prism_config::Match, path: &str) -> Result<Conditions, BuildError> {
     let mut headers = Vec::with_capacity(matcher.headers.len());
     for (name, value) in &matcher.headers {
         match (HeaderName::try_from(name), HeaderValue::try_from(value)) {

@@ -17,6 +17,7 @@ pub struct Route {
     chain: Arc<[Arc<dyn Filter>]>,
     conditions: Conditions,
     forward: Option<Box<Forward>>,
+    number: Option<usize>,
 }
 
 /// What a request must have besides its path.
@@ -35,7 +36,18 @@ impl Route {
     /// conditions.
     #[must_use]
     pub fn new(namespace: Option<ByteString>, chain: Arc<[Arc<dyn Filter>]>, conditions: Conditions) -> Self {
-        Self { namespace, chain, conditions, forward: None }
+        Self { namespace, chain, conditions, forward: None, number: None }
+    }
+
+    /// The same, which knows its place among the listener's routes.
+    pub(crate) fn numbered(mut self, number: usize) -> Self {
+        self.number = Some(number);
+        self
+    }
+
+    /// Its place among the listener's routes; `None` for the one that is there when none is configured.
+    pub(crate) fn number(&self) -> Option<usize> {
+        self.number
     }
 
     /// The same for requests that are forwarded.
