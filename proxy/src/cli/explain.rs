@@ -205,13 +205,16 @@ impl Way<'_> {
 
     fn decision(&self, route: Option<&Configured>) -> (String, bool) {
         let asked = self.authz(route);
+        let (decision, allowed) = match route.filter(|route| route.forward) {
+            Some(route) => self.forwarded(route),
+            None => match self.reached(route) {
+                Ok(namespace) => self.dispatched(namespace),
+                Err(why) => return (why, false),
+            },
+        };
         if asked.is_none() {
             return ("allowed: nobody is asked, there is no `authz`".to_owned(), true);
         }
-        let (decision, allowed) = match route {
-            Some(route) if route.forward => self.forwarded(route),
-            _ => self.dispatched(route),
-        };
         match (asked, allowed) {
             (Some(true), false) => (format!("allowed: `authz` only watches; it would be {decision}"), true),
             _ => (decision, allowed),
@@ -228,16 +231,17 @@ impl Way<'_> {
         }
     }
 
-    fn dispatched(&self, route: Option<&Configured>) -> (String, bool) {
+    /// The namespace that is called, if the route lets it be.
+    fn reached(&self, route: Option<&Configured>) -> Result<&Namespace, String> {
         let name = &self.question.namespace;
-        if let Some(other) = route.and_then(|route| route.namespace.as_ref())
-            && other != name
-        {
-            return (format!("denied: the route is to namespace `{other}`"), false);
+        match route.and_then(|route| route.namespace.as_ref()) {
+            Some(other) if other != name => Err(format!("denied: the route is to namespace `{other}`")),
+            _ => self.config.namespace(name).ok_or_else(|| format!("denied: there is no namespace `{name}`")),
         }
-        let Some(namespace) = self.config.namespace(name) else {
-            return (format!("denied: there is no namespace `{name}`"), false);
-        };
+    }
+
+    fn dispatched(&self, namespace: &Namespace) -> (String, bool) {
+        let name = &namespace.name;
         let Ok(policy) = Policy::new(&namespace.access) else {
             return ("denied: a rule's principal is no pattern".to_owned(), false);
         };
