@@ -49,7 +49,7 @@ enum Command {
     },
     /// Say whether a caller may call an operation: which route the call takes, through which filters, and which access rule
     /// decides. Exits with 0 if it may, with 1 if it may not.
-    Explain(explain::Question),
+    Explain(Box<explain::Question>),
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
 }

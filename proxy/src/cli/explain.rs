@@ -159,13 +159,12 @@ impl Way<'_> {
             let _ = writeln!(text, "{what:<11}{is}");
         };
         say("listener", &self.listener.name);
-        match (found, found.and_then(Route::number), route) {
-            (Some(_), Some(number), Some(route)) => {
-                say("route", &format!("routes[{number}] ({})", route.matcher))
-            }
-            (Some(_), ..) => say("route", "every request (the listener has no routes)"),
-            (None, ..) => say("route", "none"),
-        }
+        let route_text = match (found.and_then(Route::number), route) {
+            (Some(number), Some(route)) => format!("routes[{number}] ({})", route.matcher),
+            _ if found.is_some() => "every request (the listener has no routes)".to_owned(),
+            _ => "none".to_owned(),
+        };
+        say("route", &route_text);
         say("filters", &self.filters(route));
         let (decision, allowed) = match found {
             None => ("denied: no route takes this path".to_owned(), false),
