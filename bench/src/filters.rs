@@ -2,11 +2,17 @@
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response};
+use prism_config::{AccessRule, Permission};
 use prism_filters::{
-    Body, BuildContext, Filter, FilterFuture, Protocol, Registry, RequestContext, RequestStart, Terminal,
-    body::MessageLimits, metrics::Metrics, registry, run,
+    Body, BuildContext, Caller, Credential, Filter, FilterFuture, Method, Protocol, Registry, RequestContext,
+    RequestStart, Terminal,
+    authz::{Guarded, Policy},
+    body::MessageLimits,
+    metrics::Metrics,
+    registry, run,
 };
 use prism_platform::Platform;
+use prism_plugin_abi::Kind;
 use serde_json::{Value, json};
 use std::{future::poll_fn, sync::Arc, time::Duration};
 use tempfile::TempDir;
@@ -21,6 +27,26 @@ pub struct Scene {
     metrics: Arc<Metrics>,
     registry: Registry,
     folder: TempDir,
+    guarded: Arc<dyn Guarded>,
+}
+
+/// A namespace in which the bench's caller may read.
+struct Readable(Policy);
+
+impl Guarded for Readable {
+    fn policy(&self) -> &Policy {
+        &self.0
+    }
+
+    fn kind(&self, _: &str) -> Option<Kind> {
+        Some(Kind::Read)
+    }
+}
+
+thread_local! {
+    /// Who makes every call.
+    static CALLER: Caller =
+        Caller::new(Arc::new(Credential::new(Method::ApiKey, "bench").expect("a principal")));
 }
 
 impl Scene {
@@ -33,6 +59,7 @@ impl Scene {
             metrics: Arc::new(Metrics::new().expect("metrics")),
             registry: registry::builtin(),
             folder: tempfile::tempdir().expect("a folder"),
+            guarded: Arc::new(Readable(readable())),
         }
     }
 
@@ -83,9 +110,19 @@ impl Scene {
                 stall_timeout: Duration::from_secs(30),
             }),
             metrics: Some(self.metrics.namespace("bench")),
+            guarded: Some(Arc::clone(&self.guarded)),
             ..RequestStart::new(Protocol::Grpc, "bench")
         }
     }
+}
+
+fn readable() -> Policy {
+    let rule = AccessRule {
+        principal: "key:bench".to_owned(),
+        permissions: [Permission::Read].into(),
+        ..AccessRule::default()
+    };
+    Policy::new(&[rule].into_iter().collect()).expect("a rule")
 }
 
 /// The end of the chain: an answer of two bytes and trailers.
@@ -118,6 +155,7 @@ pub async fn call(filters: &[Arc<dyn Filter>], end: Answer, start: RequestStart,
         .body(Body::whole(message.clone().into(), None))
         .expect("a request");
     let cx = RequestContext::new(start);
+    CALLER.with(|caller| cx.set_caller(caller.clone()));
     let response = match run(filters, &end, &cx, &mut request).await {
         Ok(response) => response,
         Err(rejection) => panic!("refused: {rejection}"),

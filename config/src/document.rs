@@ -119,6 +119,7 @@ impl Document {
                 config: form.config,
                 credentials: form.credentials,
                 operations: form.operations,
+                access: form.access,
                 limits: form.limits,
             });
         }

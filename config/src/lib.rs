@@ -4,6 +4,7 @@
 //! that the types here and the filters of the [`Registry`] give, validated, and resolved into a [`Config`].
 //! This crate knows no filter and no plugin, opens no file and starts nothing.
 
+mod access;
 mod admin;
 mod config;
 mod diff;
@@ -26,6 +27,7 @@ mod units;
 mod validate;
 mod walk;
 
+pub use access::{AccessRule, AccessRules, Claims, Pattern, PatternError, Permission, RuleOperations};
 pub use admin::{Admin, Drain, Ready};
 pub use config::Config;
 pub use diff::{Change, ChangeKind, diff};

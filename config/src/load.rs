@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::{
     Config,
+    access::AccessRules,
     document::Document,
     problem::{Collector, ProblemKind, Problems},
     registry::Registry,
@@ -38,6 +39,7 @@ pub fn parse(source: &Source, registry: &Registry) -> Result<Config, Problems> {
                 Ok(read) => {
                     let mut config = read.resolve(&source.base_dir);
                     number_filters(&mut config, &document);
+                    number_rules(&mut config, &document);
                     return Ok(config);
                 }
                 Err(error) => {
@@ -104,6 +106,21 @@ fn number_filters(config: &mut Config, document: &Node) {
                 NodeValue::Map(entries) => entries.first().map_or(node.at, |entry| entry.at).line,
                 _ => node.at.line,
             };
+        }
+    }
+}
+
+/// Tells every access rule which line it stands on; namespaces and routes are those of the document as well.
+fn number_rules(config: &mut Config, document: &Node) {
+    let number = |rules: &mut AccessRules, owner: &Node| {
+        rules.number(owner.list("access").iter().map(|rule| rule.at.line));
+    };
+    for (namespace, node) in config.namespaces.iter_mut().zip(document.list("namespaces")) {
+        number(&mut namespace.access, node);
+    }
+    for (listener, node) in config.listeners.iter_mut().zip(document.list("listeners")) {
+        for (route, node) in listener.routes.iter_mut().zip(node.list("routes")) {
+            number(&mut route.access, node);
         }
     }
 }

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    access::{AccessRule, AccessRules},
     plugin::{OperationKind, PluginForm},
     redact,
-    schema::{Name, Secrets, access_rules, add_not_built},
+    schema::{Name, Secrets, add_not_built},
     units::ByteSize,
 };
 
@@ -31,8 +32,15 @@ pub struct Namespace {
     /// What kind of operation each one is, against what the plugin says.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub operations: BTreeMap<String, OperationKind>,
+    /// Who may do what in it.
+    #[serde(skip_serializing_if = "is_empty")]
+    pub access: AccessRules,
     /// What its callers may use.
     pub limits: NamespaceLimits,
+}
+
+fn is_empty(rules: &AccessRules) -> bool {
+    rules.is_empty()
 }
 
 impl fmt::Debug for Namespace {
@@ -44,6 +52,7 @@ impl fmt::Debug for Namespace {
             .field("config", &self.config.as_ref().map(redact::map))
             .field("credentials", &self.credentials)
             .field("operations", &self.operations)
+            .field("access", &self.access)
             .field("limits", &self.limits)
             .finish()
     }
@@ -117,7 +126,7 @@ fn not_built_limits(schema: &mut Schema) {
 /// What clients address: a backend, and how its plugin is set up for them.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "Namespace", transform = not_built_keys)]
+#[schemars(rename = "Namespace")]
 pub(crate) struct NamespaceForm {
     /// What clients call it.
     #[schemars(with = "Name")]
@@ -141,13 +150,14 @@ pub(crate) struct NamespaceForm {
     /// What kind of operation each one is, against what the plugin says.
     #[serde(default)]
     pub(crate) operations: BTreeMap<String, OperationKind>,
+    /// Who may do what in it. Everything else is denied: without a rule, everything. Whoever comes through a listener or
+    /// route without the filter `authz` would not be asked, so there is none that leads here.
+    #[serde(default)]
+    #[schemars(with = "Vec<AccessRule>")]
+    pub(crate) access: AccessRules,
     /// What its callers may use.
     #[serde(default)]
     pub(crate) limits: NamespaceLimits,
-}
-
-fn not_built_keys(schema: &mut Schema) {
-    add_not_built(schema, json!({ "access": access_rules() }));
 }
 
 /// How a namespace says which plugin serves it.

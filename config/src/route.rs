@@ -10,11 +10,11 @@ use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::{
+    access::{AccessRule, AccessRules},
     redact,
-    schema::{access_rules, add_not_built},
 };
 
 /// A route. The most specific one that matches a request is taken: an exact path before any prefix, the
@@ -22,7 +22,6 @@ use crate::{
 /// with more headers. Two that could tie are an error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(transform = not_built_keys)]
 pub struct Route {
     /// Which requests it takes.
     #[serde(rename = "match")]
@@ -48,19 +47,24 @@ pub struct Route {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub prefix_rewrite: Option<String>,
+    /// For `forward`: who may use it, each rule by `principal` and `claims` alone. Everybody else is denied where `authz`
+    /// runs: without a rule, everybody.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    #[schemars(with = "Vec<AccessRule>")]
+    pub access: AccessRules,
     /// What is different in the filter chain: a filter's name with its settings here, or with `false`
     /// to leave it out.
     #[serde(default, skip_serializing_if = "FilterOverrides::is_empty")]
     pub filters: FilterOverrides,
 }
 
+fn is_empty(rules: &AccessRules) -> bool {
+    rules.is_empty()
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it by reference")]
 fn is_false(value: &bool) -> bool {
     !value
-}
-
-fn not_built_keys(schema: &mut Schema) {
-    add_not_built(schema, json!({ "access": access_rules() }));
 }
 
 /// The filters whose settings a route overrides, by name.

@@ -104,24 +104,3 @@ pub(crate) fn add_not_built_values(schema: &mut Schema, values: &[(&str, &str)])
         }
     }
 }
-
-/// The schema of a list of access rules, which namespaces and routes have.
-pub(crate) fn access_rules() -> Value {
-    serde_json::json!({
-        "description": "Who may do what. Everything else is denied where `authz` runs.",
-        "type": "array",
-        "items": {
-            "type": "object",
-            "properties": {
-                "principal": { "type": "string", "description": "A principal, or a glob of principals." },
-                "permissions": {
-                    "type": "array",
-                    "items": { "type": "string", "enum": ["read", "write", "admin"] },
-                },
-                "operations": { "type": "array", "items": { "type": "string" } },
-            },
-            "required": ["principal"],
-            "additionalProperties": false,
-        },
-    })
-}

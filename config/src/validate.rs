@@ -3,6 +3,7 @@
 //! It works on the tree, not on the types, so that it can judge what is fine in a document whose other
 //! parts are not. It is silent about whatever the schema refuses already.
 
+mod access;
 mod listeners;
 mod namespaces;
 mod plugins;

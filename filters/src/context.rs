@@ -2,6 +2,7 @@
 
 use crate::{
     Body, Caller, Reason, Rejection,
+    authz::{Grant, Guarded, Wanted},
     body::{BodyError, MessageLimits, Messages, Parameters},
     metrics::CallMetrics,
 };
@@ -53,6 +54,10 @@ pub struct RequestStart {
     pub deadline: Option<Instant>,
     /// What is counted of the namespace's calls; `None` for one that does not exist.
     pub metrics: Option<Arc<CallMetrics>>,
+    /// What it wants.
+    pub wanted: Wanted,
+    /// The namespace's rules; `None` where there are none, or no such namespace.
+    pub guarded: Option<Arc<dyn Guarded>>,
 }
 
 impl RequestStart {
@@ -71,6 +76,8 @@ impl RequestStart {
             messages: None,
             deadline: None,
             metrics: None,
+            wanted: Wanted::Operation,
+            guarded: None,
         }
     }
 }
@@ -85,6 +92,8 @@ pub struct RequestContext {
     traceparent: OnceCell<ByteString>,
     caller: OnceCell<Caller>,
     plugin: OnceCell<ByteString>,
+    grant: OnceCell<Grant>,
+    note: OnceCell<ByteString>,
 }
 
 static NO_TEXT: ByteString = ByteString::from_static("");
@@ -100,6 +109,8 @@ impl RequestContext {
             traceparent: OnceCell::new(),
             caller: OnceCell::new(),
             plugin: OnceCell::new(),
+            grant: OnceCell::new(),
+            note: OnceCell::new(),
         }
     }
 
@@ -190,6 +201,40 @@ impl RequestContext {
     /// States who calls, once: what the first filter to find out has said stays.
     pub fn set_caller(&self, caller: Caller) {
         let _ = self.caller.set(caller);
+    }
+
+    /// What it wants.
+    #[must_use]
+    pub fn wanted(&self) -> &Wanted {
+        &self.start.wanted
+    }
+
+    /// The namespace's rules; `None` where there are none, or no such namespace.
+    #[must_use]
+    pub fn guarded(&self) -> Option<&dyn Guarded> {
+        self.start.guarded.as_deref()
+    }
+
+    /// What was granted; `None` where nobody was asked.
+    #[must_use]
+    pub fn grant(&self) -> Option<Grant> {
+        self.grant.get().copied()
+    }
+
+    /// States what is granted, once: the end of the chain does that and nothing else.
+    pub fn set_grant(&self, grant: Grant) {
+        let _ = self.grant.set(grant);
+    }
+
+    /// What the access log tells the operator of this request, also where it is not refused.
+    #[must_use]
+    pub fn note(&self) -> Option<&ByteString> {
+        self.note.get()
+    }
+
+    /// States it, once. No secrets.
+    pub fn set_note(&self, note: ByteString) {
+        let _ = self.note.set(note);
     }
 
     /// The operation, if something has read it already.

@@ -4,6 +4,7 @@
 //! [`FilterType`], its tests, and one line in [`registry::builtin`].
 
 pub mod auth;
+pub mod authz;
 pub mod body;
 mod caller;
 mod context;

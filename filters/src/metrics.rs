@@ -42,6 +42,7 @@ pub struct Metrics {
     tls_failed_renewals: IntCounterVec,
     tls_clients_refused: IntCounterVec,
     tls: tls::Listeners,
+    authz_shadow_denied: IntCounterVec,
     /// Lines that the access log could not take.
     pub access_log_dropped: IntCounter,
     /// The version of the running configuration.
@@ -151,6 +152,11 @@ impl Metrics {
                 "Open client connections that were ended because their client would not be let in any more.",
                 &["listener"],
             )?,
+            authz_shadow_denied: add.counters(
+                "prism_authz_shadow_denied_total",
+                "Requests that authz would have refused if it were not told to shadow.",
+                &["listener"],
+            )?,
             access_log_dropped: IntCounter::new(
                 "prism_access_log_dropped_total",
                 "Access log lines that were not written because the log could not keep up.",
@@ -216,6 +222,12 @@ impl Metrics {
     /// States what a listener encrypts its connections with, if it does: when that ends is shown.
     pub fn set_listener_tls(&self, listener: &Arc<str>, tls: Option<&Arc<ServerTls>>) {
         self.tls.set(listener, tls);
+    }
+
+    /// What a listener's `authz` counts where it only watches.
+    #[must_use]
+    pub fn authz_shadow_denied(&self, listener: &str) -> IntCounter {
+        self.authz_shadow_denied.with_label_values(&[listener])
     }
 
     /// Counts a refusal.

@@ -2,6 +2,7 @@
 
 use crate::{
     auth::Auth,
+    authz::Authz,
     cors::Cors,
     filter::{BuildContext, BuildError, Filter, FilterType},
     grpc_web::GrpcWeb,
@@ -14,7 +15,7 @@ use std::{any::Any, collections::BTreeMap, fmt, sync::Arc};
 /// The filters that come with Prism Edge, one line each.
 #[must_use]
 pub fn builtin() -> Registry {
-    Registry::default().with::<Trace>().with::<Auth>().with::<Cors>().with::<GrpcWeb>()
+    Registry::default().with::<Trace>().with::<Cors>().with::<GrpcWeb>().with::<Auth>().with::<Authz>()
 }
 
 type Construct =

@@ -1,5 +1,7 @@
 //! The command line around the proxy, for this binary and for others that link more filters and plugins in.
 
+mod explain;
+
 use crate::{
     Builtins, ConfigFile, Options, Proxy, check_files, config_registry, log_outcome, run_on_threads, watch,
 };
@@ -45,6 +47,9 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Say whether a caller may call an operation: which route the call takes, through which filters, and which access rule
+    /// decides. Exits with 0 if it may, with 1 if it may not.
+    Explain(Box<explain::Question>),
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
 }
@@ -58,6 +63,7 @@ pub fn run(filters: Registry, builtins: Builtins) -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.command {
         Some(Command::Check { config }) => check(&config, &filters, &builtins),
+        Some(Command::Explain(question)) => explain::explain(&question, &filters, &builtins),
         Some(Command::Schema) => {
             let registry = config_registry(&filters, &builtins);
             print(format_args!("{:#}\n", registry.json_schema()))

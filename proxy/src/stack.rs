@@ -14,11 +14,13 @@ use crate::{
     dispatch::Dispatch,
     edge::Edge,
     head::{Head, Target},
+    snapshot::Route,
 };
 use bytestring::ByteString;
 use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use prism_filters::{
-    Body, Protocol, RequestContext, RequestStart, Rpc, arrive, body::MessageLimits, respond, run,
+    Body, Protocol, RequestContext, RequestStart, Rpc, arrive, authz::Wanted, body::MessageLimits, respond,
+    run,
 };
 use prism_platform::time::Instant;
 use prism_plugin_host::TypedMethod;
@@ -66,6 +68,8 @@ pub(crate) fn serve(
                 &edge,
             ),
             metrics: namespace.map(|found| Arc::clone(found.metrics())),
+            wanted: wanted(&head, route, method.is_some()),
+            guarded: namespace.and_then(|found| found.guarded()),
             namespace: std::mem::take(&mut head.namespace),
             deadline: head.deadline,
         });
@@ -91,6 +95,25 @@ pub(crate) fn serve(
         }
         decorators.apply(&mut response);
         response
+    }
+}
+
+/// What a request wants, as far as `authz` is concerned: what [`Dispatch`] will do, told before.
+fn wanted(head: &Head, route: Option<&Route>, has_method: bool) -> Wanted {
+    match head.target {
+        _ if head.refusal.is_some() => Wanted::Nothing,
+        Target::Local if head.namespace.is_empty() => Wanted::Listener,
+        Target::Local => Wanted::Description,
+        _ if route.is_none() => Wanted::Nothing,
+        Target::Nothing => Wanted::Nothing,
+        Target::Forward => {
+            Wanted::Forward(route.and_then(Route::forward).and_then(|forward| forward.policy().cloned()))
+        }
+        Target::Data(_) | Target::Gateway => Wanted::Operation,
+        // What is no method of the namespace's is told so, to whoever may know what there is.
+        Target::Typed if !has_method => Wanted::Description,
+        Target::Typed => Wanted::Operation,
+        Target::Description { .. } => Wanted::Description,
     }
 }
 

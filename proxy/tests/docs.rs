@@ -136,6 +136,7 @@ fn every_metric_is_described() {
     let metrics = Metrics::new().unwrap();
     // Families without a series are not rendered.
     let _ = metrics.listener("edge");
+    let _ = metrics.authz_shadow_denied("edge");
     let _ = metrics.namespace("demo");
     let custom = CustomMetrics::new().counter("evictions", 1.0).gauge("depth", 1.0);
     let said = abi::Metrics { custom, interval_start_ns: 1, ..Default::default() };

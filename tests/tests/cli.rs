@@ -7,11 +7,15 @@ use std::{
 };
 
 fn prism_edge(arguments: &[&str], config: &str) -> Output {
+    run("prism-edge", arguments, config)
+}
+
+fn run(program: &str, arguments: &[&str], config: &str) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("prism.yaml");
     let filled = config.replace("@listen@", "0").replace("@admin@", "0").replace("@dir@", "run");
     fs::write(&file, filled).unwrap();
-    let mut command = Command::new(tools::own("prism-edge"));
+    let mut command = Command::new(tools::own(program));
     command.args(arguments);
     if !arguments.contains(&"schema") {
         command.arg("-c").arg(&file);
@@ -48,14 +52,8 @@ fn check_names_every_mistake_with_its_place() {
 #[test]
 fn settings_whose_enforcement_is_not_built_are_refused_by_name() {
     for (name, config) in [
-        (
-            "access",
-            DEMO.replace(
-                "plugin: memory }",
-                "plugin: memory, access: [ { principal: a, permissions: [read] } ] }",
-            ),
-        ),
-        ("auth", DEMO.replace("- trace: {}", "- trace: {}\n      - auth: {}")),
+        ("burst", DEMO.replace("plugin: memory }", "plugin: memory, limits: { burst: 1 } }")),
+        ("rate_limit", DEMO.replace("- trace: {}", "- trace: {}\n      - rate_limit: {}")),
     ] {
         let output = prism_edge(&["check"], &config);
         assert!(!output.status.success(), "{name} was accepted");
@@ -85,4 +83,167 @@ fn a_missing_file_is_named() {
     let output = tools::output(Command::new(tools::own("prism-edge")).args(["-c", "/nowhere/prism.yaml"]));
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("/nowhere/prism.yaml"));
+}
+
+const GUARDED: &str = "\
+listeners:
+  - name: edge
+    address: 127.0.0.1:1
+    filters:
+      - auth
+      - authz
+      - plugin_dispatch
+    routes:
+      - match: {}
+      - { match: { path_prefix: /svc/ }, forward: true, targets: [{ address: '127.0.0.1:9' }], access: [{ principal: 'key:svc' }] }
+      - { match: { path_prefix: /free/ }, namespace: free, filters: { auth: false, authz: false } }
+  - name: trial
+    address: 127.0.0.1:2
+    filters: [auth, { authz: { shadow: true } }, plugin_dispatch]
+plugins:
+  - { name: far, type: sidecar, socket: far.sock, operations: { rebuild: admin } }
+namespaces:
+  - { name: free, backend: memory }
+  - name: demo
+    backend: memory
+    operations: { exists: admin }
+    access:
+      - { principal: 'spiffe://*/orders-*', permissions: [read] }
+      - { principal: 'jwt:https://id.example:*', claims: { groups: staff, realm.level: 3 }, permissions: [write] }
+      - { principal: '**', operations: { allow: [scan], deny: [delete] } }
+  - { name: far, backend: x, plugin: far, access: [{ principal: 'key:boss', permissions: [admin] }] }
+";
+
+/// What `explain` says and exits with. The binary is one that has an `auth` to be configured.
+fn explained(arguments: &str) -> (Option<i32>, String) {
+    let arguments: Vec<&str> = ["explain"].into_iter().chain(arguments.split(' ')).collect();
+    let output = run("edge-that-believes", &arguments, GUARDED);
+    (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+}
+
+#[test]
+fn explain_says_which_rule_decides_and_exits_accordingly() {
+    let orders = "--listener edge --principal spiffe://a.example/orders-1 --namespace demo --operation";
+    let staff = "--listener edge --principal jwt:https://id.example:a --namespace demo --operation";
+    let (good, rest) = ("--claim groups=[\"x\",\"staff\"]", "--claim realm.level=3");
+    for (arguments, status, parts) in [
+        (
+            format!("{orders} get"),
+            0,
+            &["routes[0] (every path)", "auth (line 5), authz (line 6), plugin_dispatch (line 7)"][..],
+        ),
+        (
+            format!("{orders} get"),
+            0,
+            &["allowed by access[0] (line 23, principal `spiffe://*/orders-*`), which permits `read`"],
+        ),
+        (format!("{orders} get"), 0, &["read (the plugin says so)"]),
+        (format!("{orders} set"), 1, &["denied: no rule permits the caller `write`"]),
+        (
+            format!("{orders} exists"),
+            1,
+            &["admin (the namespace's `operations`)", "denied: no rule permits the caller `admin`"],
+        ),
+        (
+            format!("{orders} delete"),
+            1,
+            &["denied by access[2] (line 25, principal `**`), which denies the operation"],
+        ),
+        (format!("{orders} scan"), 0, &["allowed by access[0] (line 23"]),
+        (format!("{orders} nonsense"), 1, &["unspecified (the plugin has no such operation)"]),
+        (format!("{orders} nonsense --kind read"), 0, &["read (as asked)"]),
+        (format!("{staff} set {good} {rest}"), 0, &["allowed by access[1] (line 24"]),
+        (
+            format!("{staff} set {good} --claim realm.level=\"3\""),
+            1,
+            &["denied: no rule permits the caller `write`"],
+        ),
+        (format!("{staff} set {good}"), 1, &["denied: no rule permits the caller `write`"]),
+        (format!("{staff} scan"), 0, &["allowed by access[2]", "which names the operation"]),
+        (
+            "--listener edge --principal anonymous --namespace demo --operation get".into(),
+            1,
+            &["permits the caller anything"],
+        ),
+        (
+            "--listener edge --principal key:a --namespace free --operation get".into(),
+            1,
+            &["permits the caller anything"],
+        ),
+        (
+            "--listener edge --principal key:a --namespace missing --operation get".into(),
+            1,
+            &["there is no namespace `missing`"],
+        ),
+        (
+            "--listener edge --principal key:boss --namespace far --operation rebuild".into(),
+            0,
+            &["the plugin's `operations`"],
+        ),
+        (
+            "--listener edge --principal key:boss --namespace far --operation x".into(),
+            0,
+            &["unspecified", "`admin`"],
+        ),
+        (
+            "--listener edge --principal key:a --namespace free --operation get --path /free/x".into(),
+            0,
+            &["nobody is asked"],
+        ),
+        (
+            "--listener edge --principal key:a --namespace demo --operation get --path /free/x".into(),
+            1,
+            &["the route is to namespace `free`"],
+        ),
+        (
+            "--listener edge --principal key:svc --namespace demo --operation get --path /svc/x".into(),
+            0,
+            &["forward route"],
+        ),
+        (
+            "--listener edge --principal key:a --namespace demo --operation get --path /svc/x".into(),
+            1,
+            &["forward route's `access`"],
+        ),
+        (
+            "--listener trial --principal key:a --namespace demo --operation set".into(),
+            0,
+            &["every request", "`authz` only watches; it would be denied"],
+        ),
+        (
+            "--principal key:a --namespace demo --operation set".into(),
+            0,
+            &["edge", "denied:", "trial", "only watches"],
+        ),
+    ] {
+        let (found, text) = explained(&arguments);
+        assert_eq!(found, Some(status), "{arguments}\n{text}");
+        for part in parts {
+            assert!(text.contains(part), "{arguments}: no {part} in\n{text}");
+        }
+    }
+}
+
+#[test]
+fn explain_answers_no_question_that_makes_no_sense() {
+    for arguments in [
+        "--principal orders --namespace demo --operation get",
+        "--principal dns:a%c3 --namespace demo --operation get",
+        "--principal dns:%41 --namespace demo --operation get",
+        "--principal dns: --namespace demo --operation get",
+        "--principal key:a --namespace demo",
+        "--principal key:a --namespace demo --operation get --kind odd",
+        "--principal key:a --namespace demo --operation get --claim x",
+        "--principal key:a --namespace demo --operation get --listener none",
+    ] {
+        let (status, text) = explained(arguments);
+        assert_eq!(status, Some(2), "{arguments}\n{text}");
+    }
+    let wrong = run(
+        "edge-that-believes",
+        &["explain", "--principal", "key:a", "--namespace", "demo", "--operation", "get"],
+        &GUARDED.replace("- authz\n", ""),
+    );
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("there is no `authz`"));
 }

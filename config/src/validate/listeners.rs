@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Context, Names, routes, settings};
+use super::{Context, Names, access::Guarded, routes, settings};
 use crate::{
     admin::Admin,
     listener::{DEFAULT_CHAIN, Listener},
@@ -13,9 +13,9 @@ use crate::{
 };
 
 /// One filter of a chain, as far as it is known.
-struct Filter<'a> {
-    name: &'a str,
-    at: Position,
+pub(super) struct Filter<'a> {
+    pub(super) name: &'a str,
+    pub(super) at: Position,
     phase: Option<Phase>,
     /// Nothing but its name is written.
     bare: bool,
@@ -24,7 +24,9 @@ struct Filter<'a> {
 pub(super) fn check(document: &Node, namespaces: &Names<'_>, context: &mut Context<'_>) {
     let mut names = Names::new("listener");
     let mut addresses = vec![admin_address(document)];
+    let guarded = Guarded::of(document);
     if document.entry("listeners").is_none() {
+        guarded.without_listeners(context);
         let at = document.at;
         address(Listener::default().address, "listener `edge`", at, "listeners", &mut addresses, context);
     }
@@ -52,6 +54,7 @@ pub(super) fn check(document: &Node, namespaces: &Names<'_>, context: &mut Conte
             }
         }
         windows(listener, &path, context);
+        guarded.check(listener, &chain, &path, context);
         let chain: Vec<(&str, Option<Phase>)> = chain.iter().map(|it| (it.name, it.phase)).collect();
         routes::check(listener, &chain, document, namespaces, &path, context);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Context, Names, plugins};
+use super::{Context, Names, access, plugins};
 use crate::{
     problem::{Position, closest},
     tree::{Node, NodeValue},
@@ -21,6 +21,7 @@ pub(super) fn check<'a>(document: &'a Node, declared: &Names<'_>, context: &mut 
             names.declare(name, entry.value.at, format!("{path}.name"), context.problems);
         }
         secrets(document, namespace, &path, context);
+        access::rules(namespace, access::Of::Namespace, &path, context);
         match namespace.get("plugin") {
             None => backend(namespace, declared, &path, context),
             Some(plugin) => match &plugin.value {

@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, HashMap},
 };
 
-use super::{Context, Names, settings};
+use super::{Context, Names, access, settings};
 use crate::{
     host_port::HostPort,
     problem::{Position, closest},
@@ -69,6 +69,7 @@ pub(super) fn check(
             namespaces.require(name, node.at, &format!("{path}.namespace"), context.problems);
         }
         forward::check(route, document, &path, context);
+        access::rules(route, access::Of::Route, &path, context);
         overrides(route, chain, &path, context);
     }
     for matchers in ranks.values() {

@@ -1,5 +1,6 @@
 //! Configurations as people write them: right, wrong, and hostile.
 
+mod access;
 mod common;
 mod examples;
 mod forward;

@@ -188,7 +188,6 @@ listeners:
       - plugin_dispatch
     routes:
       - match: {}
-        access: [{ principal: '*', permissions: [read] }]
         filters: { rate_limit: { burst: 1 }, auth: false }
 plugins:
   - { name: a, type: in_process, library: x.so }
@@ -198,7 +197,6 @@ plugins:
 namespaces:
   - name: n
     backend: memory
-    access: []
     limits: { requests_per_second: 1000, burst: 200, max_concurrent: 256 }
     credentials: { password: '{{ secret:x }}' }
     config: { list: ['a {{secret:y}} b'], other: '{{ env:z }}' }
@@ -209,23 +207,21 @@ namespaces:
             "7:14: listeners[0].filters[0].tls: filter `tls` is not built yet",
             "8:9: listeners[0].filters[1]: filter `auth` is not built yet",
             "9:21: listeners[0].filters[2].rate_limit: filter `rate_limit` is not built yet",
-            "14:17: listeners[0].routes[0].access: `access` is not built yet",
-            "15:32: listeners[0].routes[0].filters.rate_limit: filter `rate_limit` is not built yet",
-            "15:52: listeners[0].routes[0].filters.auth: filter `auth` is not built yet",
-            "18:22: plugins[1].type: `wasm` plugins are not built yet",
-            "18:36: plugins[1].module: `module` is not built yet",
-            "20:40: plugins[3].command: `command` is not built yet",
-            "20:52: plugins[3].env: `env` is not built yet",
-            "20:67: plugins[3].cwd: `cwd` is not built yet",
-            "20:76: plugins[3].user: `user` is not built yet",
-            "20:87: plugins[3].limits: `limits` is not built yet",
-            "24:13: namespaces[0].access: `access` is not built yet",
-            "25:36: namespaces[0].limits.requests_per_second: `requests_per_second` is not built yet",
-            "25:49: namespaces[0].limits.burst: `burst` is not built yet",
-            "25:70: namespaces[0].limits.max_concurrent: `max_concurrent` is not built yet",
-            "26:30: namespaces[0].credentials.password: secret providers are not built yet, so `{{ secret:… }}` \
+            "14:32: listeners[0].routes[0].filters.rate_limit: filter `rate_limit` is not built yet",
+            "14:52: listeners[0].routes[0].filters.auth: filter `auth` is not built yet",
+            "17:22: plugins[1].type: `wasm` plugins are not built yet",
+            "17:36: plugins[1].module: `module` is not built yet",
+            "19:40: plugins[3].command: `command` is not built yet",
+            "19:52: plugins[3].env: `env` is not built yet",
+            "19:67: plugins[3].cwd: `cwd` is not built yet",
+            "19:76: plugins[3].user: `user` is not built yet",
+            "19:87: plugins[3].limits: `limits` is not built yet",
+            "23:36: namespaces[0].limits.requests_per_second: `requests_per_second` is not built yet",
+            "23:49: namespaces[0].limits.burst: `burst` is not built yet",
+            "23:70: namespaces[0].limits.max_concurrent: `max_concurrent` is not built yet",
+            "24:30: namespaces[0].credentials.password: secret providers are not built yet, so `{{ secret:… }}` \
              cannot be resolved",
-            "27:22: namespaces[0].config.list[0]: secret providers are not built yet, so `{{ secret:… }}` cannot be \
+            "25:22: namespaces[0].config.list[0]: secret providers are not built yet, so `{{ secret:… }}` cannot be \
              resolved",
         ],
     );
@@ -234,12 +230,10 @@ namespaces:
 #[test]
 fn what_is_not_built_is_checked_all_the_same() {
     refused(
-        "namespaces: [{ name: a, backend: memory, access: [{ permissions: [reed] }] }]\n",
+        "namespaces: [{ name: a, backend: memory, limits: { burst: few } }]\n",
         &[
-            "1:50: namespaces[0].access: `access` is not built yet",
-            "1:51: namespaces[0].access[0]: the key `principal` is missing",
-            "1:67: namespaces[0].access[0].permissions[0]: expected one of `read`, `write`, `admin`, found a string \
-             `reed` (did you mean `read`?)",
+            "1:59: namespaces[0].limits.burst: `burst` is not built yet",
+            "1:59: namespaces[0].limits.burst: expected an integer, found a string `few`",
         ],
     );
 }

@@ -36,6 +36,7 @@ pub(super) struct Record {
     operation: Option<ByteString>,
     plugin: Option<ByteString>,
     principal: Option<ByteString>,
+    note: Option<ByteString>,
     status: Option<StatusCode>,
     /// From the headers of an answer that has no more than those.
     grpc_status: Option<Code>,
@@ -62,6 +63,7 @@ impl Record {
             operation: None,
             plugin: None,
             principal: None,
+            note: None,
             status: None,
             grpc_status: None,
             sent_bytes: 0,
@@ -73,6 +75,7 @@ impl Record {
         self.operation = cx.known_operation().cloned();
         self.plugin = cx.plugin().cloned();
         self.principal = cx.principal().cloned();
+        self.note = cx.note().cloned();
     }
 
     /// The head of the answer is known.
@@ -130,7 +133,7 @@ impl Record {
                 .map(|status| status.as_u16())
                 .filter(|_| self.protocol == Protocol::Http),
             reason: reason.map(Reason::name),
-            detail: detail.map(|detail| cut(detail, DETAIL_BYTES)),
+            detail: detail.or(self.note.as_deref()).map(|detail| cut(detail, DETAIL_BYTES)),
             bytes_sent: self.sent_bytes,
             duration_us: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
             config_version: self.config_version,

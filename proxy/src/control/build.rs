@@ -13,7 +13,8 @@ use crate::{
     snapshot::{ChainError, Namespace, Snapshot},
 };
 use bytestring::ByteString;
-use prism_config::{Config, OperationKind};
+use prism_config::{AccessRules, Config, OperationKind, PatternError};
+use prism_filters::authz::Policy;
 use prism_platform::{Address, BindOptions, Listener, time::Instant};
 use prism_plugin_abi::{Credentials, Kind};
 use prism_plugin_host::{Held, InstanceSpec, NamespaceSlot, PluginSpec, Service};
@@ -81,6 +82,14 @@ pub enum BuildError {
     /// What a listener's connections are to be encrypted with cannot be used.
     #[error(transparent)]
     ListenerTls(#[from] ListenerTlsError),
+    /// An access rule's principal is no pattern.
+    #[error("{path}: {source}")]
+    Access {
+        /// Where it stands.
+        path: String,
+        /// Why not.
+        source: PatternError,
+    },
     /// A setting that is read once, at the start.
     #[error("`{0}` is read only at the start: restart the proxy to change it, or set it back")]
     NeedsRestart(&'static str),
@@ -92,7 +101,7 @@ impl BuildError {
         match self {
             Self::Bind { .. } => "listeners",
             Self::Filter(error) => &error.path,
-            Self::Header { path, .. } | Self::Service { path, .. } => path,
+            Self::Header { path, .. } | Self::Service { path, .. } | Self::Access { path, .. } => path,
             Self::ListenerTls(error) => &error.path,
             Self::Library(_) | Self::Tls { .. } => "plugins",
             Self::NeedsRestart(key) => key,
@@ -190,6 +199,7 @@ pub(super) async fn build(
         }
         listeners.insert(listener.address, handle);
     }
+    let policies = policies(config, &before).map_err(|error| errors.push(error)).unwrap_or_default();
     if !errors.is_empty() {
         return Err(Refusal::Build(errors));
     }
@@ -207,7 +217,7 @@ pub(super) async fn build(
     let plugins = plugins(control, config, &libraries).await.map_err(|error| Refusal::Build(vec![error]))?;
 
     // Only what is away can go wrong from here on, and that stops nobody's change who does not ask for it.
-    let Namespaces { slots, views, held } = namespaces(control, config, &plugins, mode).await;
+    let Namespaces { slots, views, held } = namespaces(control, config, &plugins, policies, mode).await;
     let snapshot = Snapshot::new(version, Arc::clone(config), states, views);
     Ok(Built {
         snapshot,
@@ -249,6 +259,34 @@ async fn plugins(
     Ok(plugins)
 }
 
+/// The rules of each namespace, compiled; those that did not change are the running ones.
+fn policies(config: &Config, before: &Snapshot) -> Result<Vec<Option<Arc<Policy>>>, BuildError> {
+    let compiled = config.namespaces.iter().enumerate().map(|(index, namespace)| {
+        let running = before.namespace(&namespace.name).and_then(|running| running.policy());
+        policy(&namespace.access, running, || format!("namespaces[{index}]"))
+    });
+    compiled.collect()
+}
+
+/// Rules, compiled, of what stands at `path`; `None` where there are none.
+pub(super) fn policy(
+    rules: &AccessRules,
+    running: Option<&Arc<Policy>>,
+    path: impl Fn() -> String,
+) -> Result<Option<Arc<Policy>>, BuildError> {
+    if rules.is_empty() {
+        return Ok(None);
+    }
+    if let Some(same) = running.filter(|running| running.source() == rules) {
+        return Ok(Some(Arc::clone(same)));
+    }
+    let policy = Policy::new(rules).map_err(|(rule, source)| BuildError::Access {
+        path: format!("{}.access[{rule}].principal", path()),
+        source,
+    })?;
+    Ok(Some(Arc::new(policy)))
+}
+
 #[derive(Default)]
 struct Namespaces {
     slots: BTreeMap<String, Arc<NamespaceSlot>>,
@@ -262,10 +300,11 @@ async fn namespaces(
     control: &Control,
     config: &Config,
     plugins: &BTreeMap<String, Arc<PluginSpec>>,
+    policies: Vec<Option<Arc<Policy>>>,
     mode: Mode,
 ) -> Namespaces {
     let mut all = Namespaces::default();
-    for (index, namespace) in config.namespaces.iter().enumerate() {
+    for ((index, namespace), policy) in config.namespaces.iter().enumerate().zip(policies) {
         let Some(plugin) = plugins.get(&namespace.plugin) else { continue };
         let slot = control.running.slots.get(&namespace.name).cloned().unwrap_or_else(|| {
             Arc::new(NamespaceSlot::new(control.platform.clone(), Arc::clone(&control.supervision)))
@@ -289,7 +328,8 @@ async fn namespaces(
             namespace.limits.max_message_bytes.as_usize(),
             Arc::clone(&slot),
             control.metrics.namespace(&namespace.name),
-        );
+        )
+        .guarded_by(policy);
         all.views.insert(namespace.name.as_str().into(), Arc::new(view));
         all.slots.insert(namespace.name.clone(), slot);
     }

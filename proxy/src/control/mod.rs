@@ -17,6 +17,7 @@ pub use queue::{Accepted, ControlHandle, Mode};
 pub(crate) use queue::{ControlQueue, queue};
 pub(crate) use report::ConfigReport;
 pub use report::{Refusal, Unhealthy, log_outcome};
+pub(crate) use routes::bare_routes;
 
 use crate::{
     builtins::Builtins,

@@ -1,12 +1,16 @@
 //! A listener's routes, as requests look them up.
 
-use super::{Control, build::BuildError, services::Clusters};
+use super::{
+    Control,
+    build::{BuildError, policy},
+    services::Clusters,
+};
 use crate::snapshot::{Chains, Conditions, Forward, ListenerState, Route, RouteTable};
 use bytestring::ByteString;
 use http::{HeaderName, HeaderValue};
 use prism_config::{Listener, PathMatch};
 use prism_filters::BuildContext;
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 /// Builds what a listener does with requests.
 ///
@@ -34,6 +38,7 @@ pub(super) fn state(
         let chain = chains.route(route, number)?;
         let conditions = conditions(&route.matcher, &format!("{path}.routes[{number}].match"))?;
         let paths = route.matcher.paths();
+        let policy = policy(&route.access, None, || format!("{path}.routes[{number}]"))?;
         let forward = clusters.get(&(index, number)).map(|cluster| {
             Forward::new(
                 cluster.clone(),
@@ -41,13 +46,11 @@ pub(super) fn state(
                 paths.clone(),
                 route.prefix_rewrite.clone(),
             )
+            .guarded_by(policy)
         });
         let namespace = route.namespace.as_deref().map(ByteString::from);
-        let built = Route::new(namespace, chain, conditions).forwarding(forward);
-        match paths {
-            PathMatch::Exact(path) => table.add_exact(&path, built),
-            PathMatch::Prefix(prefix) => table.add_prefix(&prefix, built),
-        }
+        let built = Route::new(namespace, chain, conditions).forwarding(forward).numbered(number);
+        add(&mut table, paths, built);
     }
     let chains = chains.finish();
     if listener.routes.is_empty() {
@@ -55,6 +58,30 @@ pub(super) fn state(
         table.add_prefix("/", Route::new(None, chains.base_chain(), Conditions::default()));
     }
     Ok(ListenerState::new(listener.name.as_str().into(), table, chains))
+}
+
+/// A listener's routes without what they lead to: which of them a request would take.
+///
+/// # Errors
+/// A matcher is none.
+pub(crate) fn bare_routes(listener: &Listener) -> Result<RouteTable, BuildError> {
+    let mut table = RouteTable::default();
+    for (number, route) in listener.routes.iter().enumerate() {
+        let conditions = conditions(&route.matcher, &format!("routes[{number}].match"))?;
+        let built = Route::new(None, Arc::new([]), conditions).numbered(number);
+        add(&mut table, route.matcher.paths(), built);
+    }
+    if listener.routes.is_empty() {
+        table.add_prefix("/", Route::new(None, Arc::new([]), Conditions::default()));
+    }
+    Ok(table)
+}
+
+fn add(table: &mut RouteTable, paths: PathMatch, route: Route) {
+    match paths {
+        PathMatch::Exact(path) => table.add_exact(&path, route),
+        PathMatch::Prefix(prefix) => table.add_prefix(&prefix, route),
+    }
 }
 
 fn conditions(matcher: &prism_config::Match, path: &str) -> Result<Conditions, BuildError> {

@@ -19,8 +19,12 @@ use crate::{
 };
 use bytestring::ByteString;
 use http::{Request, Response};
-use prism_filters::{Body, FilterFuture, Reason, Rejection, RequestContext, Rpc, Terminal, body::Parameters};
-use prism_plugin_abi::{CallContext, InstanceId, OperationInfo};
+use prism_filters::{
+    Body, FilterFuture, Reason, Rejection, RequestContext, Rpc, Terminal,
+    authz::{self, Grant},
+    body::Parameters,
+};
+use prism_plugin_abi::{CallContext, InstanceId, Kind, OperationInfo};
 use prism_plugin_envelope::behind;
 use prism_plugin_host::{BoxError, DeclaredMethod, ForwardError, InFlight, State, Status, Types, WireBody};
 use std::{future::Future, ops::Deref, rc::Rc, sync::Arc, time::Duration};
@@ -80,6 +84,9 @@ impl<'a> Dispatch<'a> {
                 if !cx.namespace().is_empty() && self.namespace.is_none() {
                     return Err(unknown_namespace(cx));
                 }
+                if let Some(namespace) = self.namespace {
+                    check_asked(cx, namespace.policy().is_some())?;
+                }
                 let (namespace, stall_timeout) = (self.namespace, self.edge.limits().stall_timeout);
                 let request = std::mem::take(request);
                 Box::pin(self.edge.local().call(request, namespace.map(|found| &**found), stall_timeout))
@@ -88,7 +95,10 @@ impl<'a> Dispatch<'a> {
             _ if self.route.is_none() => Err(nothing_here()),
             Target::Nothing => Err(nothing_here()),
             Target::Forward => match self.route.and_then(Route::forward) {
-                Some(route) => Box::pin(self.within(cx, self.forward(cx, route, request))).await,
+                Some(route) => {
+                    check_asked(cx, route.policy().is_some())?;
+                    Box::pin(self.within(cx, self.forward(cx, route, request))).await
+                }
                 None => Err(nothing_here()),
             },
             Target::Data(rpc) => self.within(cx, self.data(cx, rpc, request)).await,
@@ -162,7 +172,8 @@ impl<'a> Dispatch<'a> {
                 return Err(replaced(namespace.plugin()));
             }
             let rpc = if method.streaming() { Rpc::Streaming } else { Rpc::Unary };
-            let idempotent = check_operation(namespace.plugin(), &status, &method.operation, rpc)?;
+            let idempotent =
+                check_operation(namespace.plugin(), &status, &method.operation, rpc, cx.grant())?;
             (self.begin(cx, (namespace, backend), idempotent, rpc), method)
         };
         let result_url = &method.result_url;
@@ -249,7 +260,8 @@ impl<'a> Dispatch<'a> {
         operation: &ByteString,
         rpc: Rpc,
     ) -> Result<call::Call<'a>, Rejection> {
-        let idempotent = check_operation(namespace.plugin(), &backend.load_status(), operation, rpc)?;
+        let idempotent =
+            check_operation(namespace.plugin(), &backend.load_status(), operation, rpc, cx.grant())?;
         Ok(self.begin(cx, (namespace, backend), idempotent, rpc))
     }
 
@@ -281,6 +293,7 @@ impl<'a> Dispatch<'a> {
             ));
         }
         let namespace = self.namespace.ok_or_else(|| unknown_namespace(cx))?;
+        check_asked(cx, namespace.policy().is_some())?;
         cx.set_plugin(namespace.plugin().clone());
         let unavailable = |reason: &str| {
             Rejection::new(Reason::PluginUnavailable, format!("plugin `{}`: {reason}", namespace.plugin()))
@@ -317,6 +330,15 @@ fn unknown_namespace(cx: &RequestContext) -> Rejection {
     Rejection::new(Reason::UnknownNamespace, format!("there is no namespace `{}`", cx.namespace()))
 }
 
+/// What has rules is not entered by a way on which nobody asked for them. `check` refuses such a configuration; this holds
+/// whatever else put the chain together.
+fn check_asked(cx: &RequestContext, has_rules: bool) -> Result<(), Rejection> {
+    match has_rules && cx.grant().is_none() {
+        true => Err(authz::denied().with_detail("there are `access` rules, and no `authz` asked for them")),
+        false => Ok(()),
+    }
+}
+
 /// Between the chain and here another instance took over, which may mean something else by the same name.
 fn replaced(plugin: &str) -> Rejection {
     Rejection::new(Reason::Reloaded, "the plugin instance was replaced while the call waited: call again")
@@ -329,20 +351,32 @@ fn unknown_operation(plugin: &str, operation: &str) -> Rejection {
         .about_plugin(plugin)
 }
 
+/// What was granted is what runs: the instance that the call enters declares the operation as the one did that was judged.
+fn check_grant(plugin: &str, declared: Kind, grant: Option<Grant>) -> Result<(), Rejection> {
+    match grant {
+        None => Ok(()),
+        Some(grant) if grant.covers(declared) => Ok(()),
+        Some(Grant::Description) => Err(authz::denied().with_detail("to call an operation was not granted")),
+        Some(_) => Err(replaced(plugin)),
+    }
+}
+
 /// Whether doing it twice does no harm.
 ///
 /// # Errors
-/// There is no such operation, or it is called through the other method.
+/// There is no such operation, it is not what was granted, or it is called through the other method.
 fn check_operation(
     plugin: &str,
     status: &Status,
     operation: &ByteString,
     rpc: Rpc,
+    grant: Option<Grant>,
 ) -> Result<bool, Rejection> {
     let table = status.operations.as_ref();
     let Some(info) = table.and_then(|table| table.get(operation)) else {
         return Err(unknown_operation(plugin, operation));
     };
+    check_grant(plugin, info.kind, grant)?;
     if !table.is_some_and(|table| table.is_described()) {
         // A plugin that cannot say which of its operations stream is asked by either method.
         return Ok(info.idempotent);

@@ -2,6 +2,7 @@
 
 use bytestring::ByteString;
 use prism_config::PathMatch;
+use prism_filters::authz::Policy;
 use prism_plugin_host::Cluster;
 use std::{borrow::Cow, sync::Arc};
 
@@ -11,6 +12,7 @@ pub(crate) struct Forward {
     plugin: Option<ByteString>,
     matched: PathMatch,
     rewrite: Option<String>,
+    policy: Option<Arc<Policy>>,
 }
 
 impl Forward {
@@ -21,7 +23,18 @@ impl Forward {
         matched: PathMatch,
         rewrite: Option<String>,
     ) -> Self {
-        Self { cluster, plugin: plugin.map(ByteString::from), matched, rewrite }
+        Self { cluster, plugin: plugin.map(ByteString::from), matched, rewrite, policy: None }
+    }
+
+    /// The same with rules of who may use it.
+    pub(crate) fn guarded_by(mut self, policy: Option<Arc<Policy>>) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Who may use it; `None` where it has no rules.
+    pub(crate) fn policy(&self) -> Option<&Arc<Policy>> {
+        self.policy.as_ref()
     }
 
     pub(crate) fn cluster(&self) -> &Arc<Cluster> {

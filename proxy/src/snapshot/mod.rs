@@ -14,7 +14,12 @@ use crate::listener::ListenerId;
 use bytestring::ByteString;
 use foldhash::HashMap;
 use prism_config::Config;
-use prism_filters::{Filter, metrics::CallMetrics};
+use prism_filters::{
+    Filter,
+    authz::{Guarded, Policy},
+    metrics::CallMetrics,
+};
+use prism_plugin_abi::Kind;
 use prism_plugin_host::NamespaceSlot;
 use std::sync::Arc;
 
@@ -114,6 +119,7 @@ pub struct Namespace {
     max_message_bytes: usize,
     slot: Arc<NamespaceSlot>,
     metrics: Arc<CallMetrics>,
+    rules: Option<Arc<Rules>>,
 }
 
 impl Namespace {
@@ -126,7 +132,15 @@ impl Namespace {
         slot: Arc<NamespaceSlot>,
         metrics: Arc<CallMetrics>,
     ) -> Self {
-        Self { name: name.into(), plugin: plugin.into(), max_message_bytes, slot, metrics }
+        Self { name: name.into(), plugin: plugin.into(), max_message_bytes, slot, metrics, rules: None }
+    }
+
+    /// The same with rules of who may do what.
+    #[must_use]
+    pub fn guarded_by(mut self, policy: Option<Arc<Policy>>) -> Self {
+        let slot = Arc::clone(&self.slot);
+        self.rules = policy.map(|policy| Arc::new(Rules { policy, slot }));
+        self
     }
 
     /// Its name.
@@ -155,5 +169,31 @@ impl Namespace {
 
     pub(crate) fn metrics(&self) -> &Arc<CallMetrics> {
         &self.metrics
+    }
+
+    /// Who may do what in it; `None` where it has no rules.
+    pub(crate) fn policy(&self) -> Option<&Arc<Policy>> {
+        self.rules.as_ref().map(|rules| &rules.policy)
+    }
+
+    /// What `authz` judges by; `None` where it has no rules.
+    pub(crate) fn guarded(&self) -> Option<Arc<dyn Guarded>> {
+        self.rules.clone().map(|rules| rules as Arc<dyn Guarded>)
+    }
+}
+
+/// A namespace's rules, and what its operations are.
+struct Rules {
+    policy: Arc<Policy>,
+    slot: Arc<NamespaceSlot>,
+}
+
+impl Guarded for Rules {
+    fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    fn kind(&self, operation: &str) -> Option<Kind> {
+        self.slot.kind(operation)
     }
 }

@@ -17,6 +17,7 @@ pub struct Route {
     namespace: Option<ByteString>,
     chain: Arc<[Arc<dyn Filter>]>,
     forward: Option<Box<Forward>>,
+    number: Option<usize>,
 }
 
 /// Which requests a route takes. Of one listener's routes no two have the same.
@@ -45,7 +46,7 @@ impl Route {
     #[must_use]
     pub fn new(namespace: Option<ByteString>, chain: Arc<[Arc<dyn Filter>]>, conditions: Conditions) -> Self {
         let place = Arc::new(Place { conditions, ..Place::default() });
-        Self { place, namespace, chain, forward: None }
+        Self { place, namespace, chain, forward: None, number: None }
     }
 
     fn at(mut self, path: &str, is_prefix: bool) -> Self {
@@ -57,6 +58,17 @@ impl Route {
     /// Which requests it takes.
     pub(crate) fn place(&self) -> &Arc<Place> {
         &self.place
+    }
+
+    /// The same, which knows its place among the listener's routes.
+    pub(crate) fn numbered(mut self, number: usize) -> Self {
+        self.number = Some(number);
+        self
+    }
+
+    /// Its place among the listener's routes; `None` for the one that is there when none is configured.
+    pub(crate) fn number(&self) -> Option<usize> {
+        self.number
     }
 
     /// The same for requests that are forwarded.

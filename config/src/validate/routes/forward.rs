@@ -11,14 +11,18 @@ use crate::{
 };
 
 /// What only a forward route has.
-const KEYS: [&str; 3] = ["plugin", "targets", "prefix_rewrite"];
+const KEYS: [&str; 4] = ["plugin", "targets", "prefix_rewrite", "access"];
 
 pub(super) fn check(route: &Node, document: &Node, path: &str, context: &mut Context<'_>) {
     let forward = route.get("forward").is_some_and(|node| matches!(node.value, NodeValue::Bool(true)));
     if !forward {
         for entry in KEYS.iter().filter_map(|key| route.entry(key)) {
             let message = format!("`{}` has a meaning only with `forward: true`", entry.key);
-            let hint = Some("add `forward: true`, or remove it".to_owned());
+            let hint = match entry.key.as_str() {
+                "access" => "write it in the namespace",
+                _ => "add `forward: true`, or remove it",
+            };
+            let hint = Some(hint.to_owned());
             context.problems.invalid(entry.at, format!("{path}.{}", entry.key), message, hint);
         }
         return;

@@ -3,7 +3,7 @@
 use super::offload::Offloaded;
 use prism_platform::time::{Instant, tick};
 use prism_plugin_abi::{
-    Plugin,
+    Description, Plugin,
     ffi::{EncodedPlugin, LONG_POLL, Observer},
 };
 use prism_plugin_envelope::control::{self, BadDescription, Decoded};
@@ -53,6 +53,12 @@ impl InProcessPlugin {
     pub fn offloaded(&self) -> io::Result<Self> {
         let plugin = Offloaded::new(Arc::clone(&self.plugin), &self.watch.plugin)?;
         Ok(Self { plugin: Arc::new(plugin), watch: Arc::clone(&self.watch) })
+    }
+
+    /// What it says that it is.
+    #[must_use]
+    pub fn description(&self) -> Arc<Description> {
+        self.plugin.describe()
     }
 
     /// How often it kept a thread for longer than [`LONG_POLL`].

@@ -1,7 +1,7 @@
 //! One instance of a plugin for one namespace, as requests and the control plane see it.
 
 use super::{
-    Counted, EndpointStatus, InstanceSpec, Status, Tally,
+    Counted, EndpointStatus, InstanceSpec, OperationTable, Status, Tally,
     seat::{self, Entry, Seat},
 };
 use crate::{
@@ -25,6 +25,8 @@ use tokio::sync::{Notify, watch};
 pub struct Backend {
     spec: InstanceSpec,
     instance: InstanceId,
+    /// What the instance could do in whose place it was built.
+    before: Option<Arc<OperationTable>>,
     /// Where it is: at one place, except for a remote plugin's.
     seats: Vec<Seat>,
     /// What is known of each seat.
@@ -47,7 +49,7 @@ pub struct Backend {
 }
 
 impl Backend {
-    pub(crate) fn new(spec: InstanceSpec, platform: &Platform) -> Self {
+    pub(crate) fn new(spec: InstanceSpec, platform: &Platform, before: Option<Arc<OperationTable>>) -> Self {
         let seat = Seat::new;
         let (channel, seats): (Arc<dyn PluginChannel>, Vec<Seat>) = match spec.plugin.transport() {
             Transport::InProcess(plugin) => {
@@ -65,6 +67,7 @@ impl Backend {
         Self {
             spec,
             instance,
+            before,
             entries: Mutex::new(seats.iter().map(|_| Entry::new()).collect()),
             seats,
             status: ArcSwap::from_pointee(Status::new()),
@@ -91,6 +94,11 @@ impl Backend {
     #[must_use]
     pub fn status(&self) -> Arc<Status> {
         self.status.load_full()
+    }
+
+    /// What it was last heard to be able to do, or else what the one before it could.
+    pub(crate) fn known_operations(&self) -> Option<Arc<OperationTable>> {
+        self.load_status().operations.clone().or_else(|| self.before.clone())
     }
 
     /// How it is, for a request: cheaper than [`Backend::status`], to be held for a moment only.

@@ -18,6 +18,8 @@ use std::{
 pub struct OperationTable {
     // Not std's hasher: callers look up what they like, but only the plugin puts anything in.
     by_name: HashMap<Box<str>, OperationInfo>,
+    /// What the plugin says of those whose kind the namespace overrides.
+    overridden: HashMap<Box<str>, Kind>,
     methods: MethodTable,
     schema: Option<Arc<Schema>>,
     described: bool,
@@ -72,9 +74,11 @@ impl OperationTable {
         check_interfaces(description)?;
         let schema = schemas.of(description)?;
         let methods = MethodTable::of(description, &schema)?;
+        let mut overridden = HashMap::default();
         let by_name = description.operations.iter().map(|operation| {
             let mut operation = operation.clone();
             if let Some(kind) = kinds.get(&operation.name) {
+                overridden.insert(operation.name.as_str().into(), operation.kind);
                 operation.kind = *kind;
             }
             if let (true, Some(method)) =
@@ -84,7 +88,8 @@ impl OperationTable {
             }
             (operation.name.as_str().into(), operation)
         });
-        Ok(Self { by_name: by_name.collect(), methods, schema: Some(schema), described: true })
+        let by_name = by_name.collect();
+        Ok(Self { by_name, overridden, methods, schema: Some(schema), described: true })
     }
 
     /// For a plugin without `Describe`: names from `Initialize`, kinds from the configuration. What neither
@@ -101,7 +106,66 @@ impl OperationTable {
                 OperationInfo { name: name.clone(), kind, raw: true, ..Default::default() },
             )
         });
-        Self { by_name: by_name.collect(), methods: MethodTable::default(), schema: None, described: false }
+        Self { by_name: by_name.collect(), ..Self::default() }
+    }
+
+    /// Checks it against what was there before: no operation may be of a lower kind by the plugin's word alone, or whoever
+    /// may read could call what was for those who may write (contracts, "Kinds"). The namespace's `accepted` kinds are the
+    /// configuration's word, and so are those of a plugin that cannot say what it is; those of the project's own interfaces
+    /// are in its contracts.
+    ///
+    /// # Errors
+    /// Which are lower, for whoever configures.
+    pub(crate) fn check_kinds(&self, before: &Self, accepted: &BTreeMap<String, Kind>) -> Result<(), String> {
+        if !self.described {
+            return Ok(());
+        }
+        let mut lowered: Vec<_> = self
+            .by_name
+            .values()
+            .filter(|info| !accepted.contains_key(&info.name))
+            .filter(|info| prism_proto::method(&info.service_method).is_none())
+            .filter_map(|info| {
+                let (was, is) = (before.said(&info.name)?, info.kind);
+                (rank(is) < rank(was)).then_some((info.name.as_str(), was, is))
+            })
+            .collect();
+        lowered.sort_by_key(|(name, ..)| *name);
+        if lowered.is_empty() {
+            return Ok(());
+        }
+        let each =
+            lowered.iter().map(|(name, was, is)| format!("`{name}` from {} to {}", word(*was), word(*is)));
+        let accept = lowered.iter().map(|(name, _, is)| format!("{name}: {}", word(*is)));
+        Err(format!(
+            "it lowers the kind of {}, so that callers could do what they may not; if that is meant, write `operations: \
+             {{ {} }}` in the namespace",
+            each.collect::<Vec<_>>().join(" and "),
+            accept.collect::<Vec<_>>().join(", ")
+        ))
+    }
+
+    /// The kind of an operation without what the namespace overrides.
+    fn said(&self, name: &str) -> Option<Kind> {
+        self.overridden.get(name).or(self.by_name.get(name).map(|info| &info.kind)).copied()
+    }
+}
+
+/// The fewer callers may do it, the higher.
+fn rank(kind: Kind) -> u8 {
+    match kind {
+        Kind::Read => 0,
+        Kind::Write => 1,
+        Kind::Admin | Kind::Unspecified => 2,
+    }
+}
+
+fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Read => "read",
+        Kind::Write => "write",
+        Kind::Admin => "admin",
+        Kind::Unspecified => "unspecified",
     }
 }
 

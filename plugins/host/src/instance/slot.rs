@@ -11,6 +11,7 @@ use prism_platform::{
     Platform,
     time::{self, Instant},
 };
+use prism_plugin_abi::Kind;
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -145,6 +146,14 @@ impl NamespaceSlot {
         DeclaredMethod::find(active.as_ref()?.load_status().operations.as_ref()?, path)
     }
 
+    /// The kind of the operation of that name, as the instance that answers now declares it; `None` too where nothing is
+    /// known of it yet.
+    #[must_use]
+    pub fn kind(&self, operation: &str) -> Option<Kind> {
+        let active = self.0.active.load();
+        Some(active.as_ref()?.load_status().operations.as_ref()?.get(operation)?.kind)
+    }
+
     /// Waits until the newest instance serves or has failed once, and says how it is then; at `deadline`, how it
     /// is. `None`: there is none.
     pub async fn first_verdict(&self, deadline: Instant) -> Option<Arc<Status>> {
@@ -195,7 +204,8 @@ impl Inner {
 
     /// A new instance, and who watches over it.
     fn build(&self, changing: &mut Changing, spec: InstanceSpec) -> Arc<Backend> {
-        let backend = Arc::new(Backend::new(spec, &self.platform));
+        let before = self.active.load().as_ref().and_then(|active| active.known_operations());
+        let backend = Arc::new(Backend::new(spec, &self.platform, before));
         let supervised =
             supervisor::run(Arc::clone(&backend), self.platform.clone(), Arc::clone(&self.options));
         changing.tasks.spawn(supervised);

@@ -30,6 +30,7 @@ use std::{
 
 mod holding;
 mod interfaces;
+mod kinds;
 mod life;
 mod metrics;
 mod protocols;

@@ -177,6 +177,10 @@ impl Supervisor<'_> {
         let operations =
             operations.map(|description| OperationTable::described(description, kinds, &options.schemas));
         let operations = operations.transpose().map_err(refused)?;
+        // Also against what this very instance said before: a process that was replaced may say something else.
+        if let (Some(operations), Some(before)) = (&operations, self.backend.known_operations()) {
+            operations.check_kinds(&before, kinds).map_err(refused)?;
+        }
         // Before it is given any configuration or secret, which it might never be called with.
         let protocol = session.choose(&described).map_err(refused)?;
         let description = described.description;
