@@ -33,7 +33,8 @@ pub struct Settings {
     #[schemars(with = "String")]
     pub typ: Option<String>,
     /// How many accepted tokens are remembered until they expire, so that their signatures are checked once; 0 remembers
-    /// none. 10,000 by default: of 1 KiB each they take 20 MiB. Choose twice as many as are in use at a time.
+    /// none. 10,000 by default, of which each takes 5 KiB if it has forty roles in it. Choose twice as many as are in use at a
+    /// time.
     #[serde(default = "cache_size")]
     #[schemars(range(max = 1_000_000))]
     pub cache_size: u32,
@@ -68,5 +69,67 @@ impl Settings {
             wrong("typ", "an empty type is none", "such as `at+jwt`, or leave it out");
         }
         problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn read(more: &Value) -> Result<Settings, String> {
+        let mut settings =
+            json!({"issuer": "https://id.example", "audiences": ["a"], "jwks": {"file": "keys.json"}});
+        for (name, value) in more.as_object().unwrap() {
+            match value {
+                Value::Null => drop(settings.as_object_mut().unwrap().remove(name)),
+                value => settings[name] = value.clone(),
+            }
+        }
+        serde_json::from_value(settings).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_not_said_is_safe() {
+        let settings = read(&json!({})).unwrap();
+        assert_eq!(settings.check(), []);
+        assert_eq!((settings.leeway.get().as_secs(), settings.cache_size), (30, 10_000));
+        assert_eq!((settings.typ, settings.algorithms), (None, Vec::new()));
+        let all: Vec<_> = Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect();
+        assert_eq!(read(&json!({"algorithms": all})).unwrap().algorithms, Algorithm::ALL);
+        let schema = schemars::schema_for!(Settings).to_value();
+        assert_eq!(schema["additionalProperties"], Value::Bool(false));
+        assert_eq!(schema["required"], json!(["issuer", "audiences", "jwks"]));
+    }
+
+    #[test]
+    fn what_protects_nothing_is_refused() {
+        for (settings, said) in [
+            (json!({"issuer": null}), "missing field `issuer`"),
+            (json!({"issuer": ["https://id.example"]}), "invalid type"),
+            (json!({"audiences": null}), "missing field `audiences`"),
+            (json!({"jwks": null}), "missing field `jwks`"),
+            (json!({"algorithms": ["none"]}), "unknown variant `none`"),
+            (json!({"algorithms": ["HS256"]}), "unknown variant `HS256`"),
+            (json!({"algorithms": ["rs256"]}), "unknown variant `rs256`"),
+            (json!({"validate_exp": false}), "unknown field"),
+            (json!({"secret": "s3cret"}), "unknown field"),
+        ] {
+            let refused = read(&settings).unwrap_err();
+            assert!(refused.contains(said), "{settings}: {refused}");
+        }
+        for (settings, key) in [
+            (json!({"issuer": ""}), "issuer"),
+            (json!({"issuer": "i".repeat(257)}), "issuer"),
+            (json!({"audiences": []}), "audiences"),
+            (json!({"audiences": ["a", ""]}), "audiences"),
+            (json!({"jwks": {}}), "jwks"),
+            (json!({"jwks": {"url": "http://id.example"}}), "jwks"),
+            (json!({"leeway": "301s"}), "leeway"),
+            (json!({"typ": ""}), "typ"),
+        ] {
+            let problems = read(&settings).unwrap().check();
+            assert_eq!(problems.iter().map(|problem| problem.key).collect::<Vec<_>>(), [key], "{settings}");
+        }
     }
 }
