@@ -3,10 +3,10 @@
 use crate::{
     IdentityFiles, ServerName, TlsError,
     files::{Contents, Identity},
-    renewed::{Renewed, Source, keep_fresh},
+    renewed::{INTERVAL, Renewed, Source, keep_fresh},
 };
 use rustls::{ClientConfig, client::ResolvesClientCert, crypto::ring, sign::SingleCertAndKey};
-use std::{fmt, hash::DefaultHasher, io, path::PathBuf, sync::Arc};
+use std::{fmt, hash::DefaultHasher, io, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::JoinHandle,
@@ -101,6 +101,7 @@ impl ClientTls {
 }
 
 impl Source for ClientFiles {
+    const INTERVAL: Duration = INTERVAL;
     type Made = ClientConfig;
     type Contents<'a> = (Contents<'a>, Option<Identity<'a>>);
 

@@ -1,7 +1,7 @@
 //! TLS at both ends of the proxy, from files that may be renewed while they are in use.
 //!
 //! [`ClientTls`] opens connections and [`ServerTls`] takes them. Both read PEM files once when they are made, which
-//! tells whoever configured them what is wrong, and then look at them every [`INTERVAL`]: certificates,
+//! tells whoever configured them what is wrong, and then look at them every [`INTERVAL`] or [`SERVER_INTERVAL`]: certificates,
 //! keys, authorities and revocation lists change together or not at all, and files that cannot be used leave what is in use
 //! in use.
 //!
@@ -29,7 +29,7 @@ pub use client_identity::{ClientIdentity, IdentityProblem};
 pub use error::TlsError;
 pub use files::IdentityFiles;
 pub use parsed::Malformed;
-pub use renewed::INTERVAL;
+pub use renewed::{INTERVAL, SERVER_INTERVAL};
 pub use rustls::pki_types::ServerName;
 pub use server::{ClientAuth, Event, ServerFiles, ServerTls, client_of};
 /// The bytes of a connection, encrypted.

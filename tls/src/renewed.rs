@@ -12,11 +12,17 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// How often the files are looked at: who was revoked is out within a second, and it is a few small reads each time.
-pub const INTERVAL: Duration = Duration::from_millis(500);
+/// How often a client's files are looked at: soon enough for a key that has to go, and a few small reads each time. More often,
+/// a renewal file by file would replace every connection several times.
+pub const INTERVAL: Duration = Duration::from_secs(2);
+
+/// How often a server's files are looked at: whoever was revoked has to be out within a second.
+pub const SERVER_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Where files are, and what they make.
 pub(crate) trait Source: Send + Sync + 'static {
+    /// How often they are looked at.
+    const INTERVAL: Duration;
     /// What is made of them.
     type Made: Send + Sync + 'static;
     /// What is in them.
@@ -137,10 +143,10 @@ impl<S: Source> Renewed<S> {
     }
 }
 
-/// Looks at the files every [`INTERVAL`] until `renewed` is gone.
+/// Looks at the files every [`Source::INTERVAL`] until `renewed` is gone.
 pub(crate) async fn keep_fresh<S: Source>(renewed: Weak<Renewed<S>>) {
     loop {
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(S::INTERVAL).await;
         let Some(renewed) = renewed.upgrade() else { return };
         // A file system may hang, and then only this waits for it.
         if tokio::task::spawn_blocking(move || renewed.look()).await.is_err() {

@@ -4,7 +4,7 @@ use crate::{
     ClientIdentity, ClientRefused, Expiry, IdentityFiles, Malformed, TlsError,
     certificates::Certificates,
     files::Identity,
-    renewed::{Renewed, Source, keep_fresh},
+    renewed::{Renewed, SERVER_INTERVAL, Source, keep_fresh},
     trust::{Trust, TrustFiles},
 };
 use rustls::{ServerConfig, crypto::ring, server::NoServerSessionStorage};
@@ -221,6 +221,7 @@ pub fn client_of<S>(stream: &TlsStream<S>) -> Result<Option<ClientIdentity>, Mal
 }
 
 impl Source for ServerSource {
+    const INTERVAL: Duration = SERVER_INTERVAL;
     type Made = Made;
     type Contents<'a> = (Vec<(&'a IdentityFiles, Identity<'a>)>, TrustFiles<'a>);
 

@@ -59,16 +59,25 @@ fn somebody(pki: &Pki, identity: IdentityFiles) -> ClientFiles {
 
 /// A call on an open connection: what it is for is that it is answered.
 async fn call(connection: &http2::Connection) -> Result<(), h2::Error> {
-    let head = http::Request::get("https://127.0.0.1/v1/demo").body(()).unwrap();
-    let answer = connection.call(head, Bytes::new()).await?;
+    let answer = ask(connection).await?;
     assert_eq!(answer.status, 200, "{answer:?}");
     Ok(())
 }
 
-/// Connects and calls.
+async fn ask(connection: &http2::Connection) -> Result<http2::Answer, h2::Error> {
+    let head = http::Request::get("https://127.0.0.1/v1/demo").body(()).unwrap();
+    connection.call(head, Bytes::new()).await
+}
+
+/// Connects and calls. A client whose rights end between the two is let in and then refused: that is no service either.
 async fn serves(proxy: &Proxy, files: &ClientFiles) -> io::Result<()> {
     let connection = tls::http2(proxy.port(), files).await?;
-    call(&connection).await.map_err(io::Error::other)
+    let answer = ask(&connection).await.map_err(io::Error::other)?;
+    match answer.status.as_u16() {
+        200 => Ok(()),
+        401 => Err(io::Error::other("refused after the handshake")),
+        _ => panic!("{answer:?}"),
+    }
 }
 
 /// How many handshakes have failed.
