@@ -1,6 +1,7 @@
 //! The registry of filters: names to constructors and schemas.
 
 use crate::{
+    audit::Audit,
     cors::Cors,
     filter::{BuildContext, BuildError, Filter, FilterType},
     grpc_web::GrpcWeb,
@@ -13,7 +14,7 @@ use std::{any::Any, collections::BTreeMap, fmt, sync::Arc};
 /// The filters that come with Prism Edge, one line each.
 #[must_use]
 pub fn builtin() -> Registry {
-    Registry::default().with::<Trace>().with::<Cors>().with::<GrpcWeb>()
+    Registry::default().with::<Trace>().with::<Cors>().with::<GrpcWeb>().with::<Audit>()
 }
 
 type Construct =
