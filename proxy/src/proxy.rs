@@ -98,6 +98,7 @@ impl Proxy {
         let admin_server =
             if admin { Some(AdminServer::bind(&platform, &config.admin).await?) } else { None };
         let (handle, queue) = control::queue();
+        let world = platform.clone();
         let mut control = Control::new(control::Parts {
             platform,
             filters,
@@ -107,7 +108,7 @@ impl Proxy {
             snapshots: Arc::clone(&snapshots),
             workers: handles.into(),
         });
-        let first = control.apply(&source, Mode::Apply, std::future::pending()).await?;
+        let first = control.apply("process", &source, Mode::Apply, std::future::pending()).await?;
         health.set_serving(true).await;
         let admin_state = Arc::new(AdminState {
             snapshots,
@@ -115,6 +116,7 @@ impl Proxy {
             control: handle.clone(),
             metrics,
             file,
+            platform: world,
             registry: config_registry,
             base_dir: source.base_dir,
             draining: AtomicBool::new(false),
@@ -160,6 +162,7 @@ impl Proxy {
             self.control.run(&mut self.queue, stop).await;
             // Whoever asks for a change now is told at once.
             self.queue.close();
+            self.control.audit_drain().await;
             // Load balancers first: they should look elsewhere before connections are refused.
             self.admin_state.draining.store(true, Ordering::Relaxed);
             self.health.set_serving(false).await;

@@ -1,6 +1,6 @@
 //! What an operator does to the proxy, as the audit log has it.
 
-use prism_audit::Log;
+use prism_audit::{Hash, Log};
 use prism_platform::time;
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
@@ -32,6 +32,8 @@ pub struct Change<'a> {
     pub outcome: Outcome,
     /// The version of the configuration that runs afterwards.
     pub config_version: u64,
+    /// Of a configuration: the SHA-256 of its text.
+    pub config: Option<Hash>,
     /// What differs, or why it was refused. No secrets.
     pub details: Vec<String>,
 }
@@ -48,7 +50,7 @@ impl Change<'_> {
         if let Some(more) = self.details.len().checked_sub(MOST_CHANGES).filter(|more| *more > 0) {
             details.push(format!("and {more} more").into());
         }
-        let fields = json!({
+        let mut fields = json!({
             "kind": "admin",
             "time": humantime::format_rfc3339_millis(now).to_string(),
             "who": self.who,
@@ -60,6 +62,9 @@ impl Change<'_> {
             "config_version": self.config_version,
             "details": details,
         });
+        if let Some(config) = self.config {
+            fields["config_sha256"] = config.to_string().into();
+        }
         let mut text = fields.to_string().into_bytes();
         // Its braces.
         text.pop();

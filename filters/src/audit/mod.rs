@@ -12,7 +12,7 @@ mod change;
 mod settings;
 
 pub use change::{Change, Outcome as ChangeOutcome};
-pub use prism_audit::{Log, Status, finish};
+pub use prism_audit::{Hash, Log, Status, finish};
 pub use settings::{OnBackpressure, Settings, SyncPolicy};
 
 use crate::{

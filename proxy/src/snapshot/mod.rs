@@ -13,7 +13,7 @@ use crate::listener::ListenerId;
 use bytestring::ByteString;
 use foldhash::HashMap;
 use prism_config::Config;
-use prism_filters::{Filter, metrics::CallMetrics};
+use prism_filters::{Filter, audit::Log, metrics::CallMetrics};
 use prism_plugin_host::NamespaceSlot;
 use std::sync::Arc;
 
@@ -54,6 +54,15 @@ impl Snapshot {
 
     pub(crate) fn listener(&self, id: ListenerId) -> Option<&Arc<ListenerState>> {
         self.listeners.get(&id)
+    }
+
+    /// Every audit log that a listener writes to, once.
+    pub(crate) fn audit_logs(&self) -> Vec<Arc<Log>> {
+        let all = self.listeners.values().flat_map(|listener| listener.chains.audit_logs());
+        let mut logs: Vec<_> = all.cloned().collect();
+        logs.sort_by(|one, other| one.dir().cmp(other.dir()));
+        logs.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        logs
     }
 
     /// A namespace by its name.
