@@ -210,6 +210,10 @@ impl Chain {
             let here = fs::metadata(&open.path).map(|named| (named.dev(), named.ino())).ok();
             if here != Some(open.identity) {
                 let path = open.path.clone();
+                if let Err(source) = fs::metadata(&self.settings.dir) {
+                    // With its folder it may come back.
+                    return Err(WriteError::Write { path, source });
+                }
                 // The next segment takes up its last hash; whoever checks misses this one.
                 self.open = None;
                 self.unsynced = false;

@@ -136,11 +136,13 @@ fn a_removed_folder_is_told_and_refused_until_it_is_back() {
     log.count_refused();
     fs::rename(&moved, scene.dir()).unwrap();
     settled(&log, |status| status.problem.is_none());
-    // Tried again at the latest when there is something to write.
     put(&log, 3);
     settled(&log, |status| status.records == 3);
     drop(log);
     assert!(finish(Duration::from_secs(30)));
+    // The file that came back with it was gone on with.
+    let report = scene.intact();
+    assert_eq!((report.segments, report.refused, report.dropped), (1, 1, 0));
 }
 
 #[test]
