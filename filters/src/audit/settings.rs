@@ -110,11 +110,6 @@ impl Settings {
                 problems.push(SettingProblem::new(key, "the path is empty"));
             }
         }
-        for (key, duration) in [("segment_age", self.segment_age), ("sync_interval", self.sync_interval)] {
-            if duration.get().is_zero() {
-                problems.push(SettingProblem::new(key, "it has to be longer than nothing"));
-            }
-        }
         problems
     }
 
