@@ -11,6 +11,7 @@ mod log;
 mod segment;
 mod settings;
 pub mod verify;
+mod writer;
 
 pub use chain::OpenError;
 pub use key::{KeyError, PublicKey, SigningKey};

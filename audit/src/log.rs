@@ -4,11 +4,11 @@
 //! without waiting: so a call knows before it does anything that what it does can be written down.
 
 use crate::{
-    chain::{Chain, OpenError, WriteError, inside, time},
+    chain::{Chain, OpenError},
     line::Hash,
     settings::LogSettings,
+    writer::Writer,
 };
-use serde_json::json;
 use std::{
     collections::BTreeMap,
     fmt, fs,
@@ -16,7 +16,7 @@ use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{self, Receiver, Sender},
+        mpsc::{self, Sender},
     },
     thread::{self, Thread},
     time::{Duration, SystemTime},
@@ -26,18 +26,8 @@ use tokio::sync::Semaphore;
 /// The longest record that is taken; a longer one is a bug of who makes it, and is counted as dropped.
 pub const MOST_RECORD: usize = 32 << 10;
 
-/// How many bytes of records go into one write.
-const BATCH_BYTES: usize = 256 << 10;
-
-/// Pause after a write: what comes meanwhile goes into the next one, and the thread is woken at most so often. It is also
-/// what a `kill -9` can take of the last records.
-const LINGER: Duration = Duration::from_millis(2);
-
-/// How long a disk that failed is left alone. Somebody has to make room; that takes longer.
-const RETRY: Duration = Duration::from_millis(500);
-
 /// How long the thread sleeps at most.
-const IDLE: Duration = Duration::from_secs(1);
+pub(crate) const IDLE: Duration = Duration::from_secs(1);
 
 /// The time of day.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -69,21 +59,21 @@ pub struct Log {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    settings: LogSettings,
-    room: Semaphore,
-    queue: Sender<Vec<u8>>,
+pub(crate) struct Shared {
+    pub(crate) settings: LogSettings,
+    pub(crate) room: Semaphore,
+    pub(crate) queue: Sender<Vec<u8>>,
     /// How many records were ever put there.
-    queued: AtomicU64,
-    failing: AtomicBool,
-    dropped: AtomicU64,
-    refused: AtomicU64,
-    stop: AtomicBool,
+    pub(crate) queued: AtomicU64,
+    pub(crate) failing: AtomicBool,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) stop: AtomicBool,
     /// The thread sleeps, or is about to.
-    asleep: AtomicBool,
-    thread: OnceLock<Thread>,
-    status: Mutex<Status>,
-    ended: (Mutex<bool>, Condvar),
+    pub(crate) asleep: AtomicBool,
+    pub(crate) thread: OnceLock<Thread>,
+    pub(crate) status: Mutex<Status>,
+    pub(crate) ended: (Mutex<bool>, Condvar),
 }
 
 /// Why there is no place for a record.
@@ -154,17 +144,7 @@ impl Log {
         tracing::info!(
             dir = %dir.display(), seq = chain.seq(), head = %chain.head(), key = %chain.key().public(), "audit log opened"
         );
-        let writer = Writer {
-            shared: Arc::clone(&shared),
-            chain,
-            records,
-            clock,
-            watcher,
-            told: (0, 0),
-            taken: 0,
-            held: 0,
-            written: 0,
-        };
+        let writer = Writer::new(Arc::clone(&shared), chain, records, clock, watcher);
         let thread = thread::Builder::new()
             .name("prism-audit".to_owned())
             .spawn(move || writer.run())
@@ -312,194 +292,6 @@ pub fn finish(timeout: Duration) -> bool {
     ending.iter().all(|shared| shared.await_end(timeout))
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The log's thread.
-struct Writer {
-    shared: Arc<Shared>,
-    chain: Chain,
-    records: Receiver<Vec<u8>>,
-    clock: Clock,
-    watcher: Watcher,
-    /// How many dropped records and refused calls the chain tells of already.
-    told: (u64, u64),
-    /// How many records were ever taken from the queue.
-    taken: u64,
-    /// Places of records that are in the chain and not in the file.
-    held: usize,
-    /// Records that are in the file.
-    written: u64,
-}
-
-/// What a turn of the thread did.
-enum Turn {
-    /// There was nothing to write; it need not look again for so long.
-    Nothing(Duration),
-    /// It wrote.
-    Wrote,
-    /// It wrote, and there is more.
-    Full,
-}
-
-/// Tells who waits for it that the thread has ended, however it did.
-struct Ended(Arc<Shared>);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        *lock(&self.0.ended.0) = true;
-        self.0.ended.1.notify_all();
-    }
-}
-
-impl Writer {
-    fn run(mut self) {
-        let _ended = Ended(Arc::clone(&self.shared));
-        (self.watcher)(&self.status(None));
-        loop {
-            // Asked for first: what was put before it was set is seen below.
-            let stop = self.shared.stop.load(Ordering::SeqCst);
-            let pause = match self.turn() {
-                Ok(Turn::Full) => Duration::ZERO,
-                Ok(Turn::Wrote) => LINGER,
-                Ok(Turn::Nothing(sleep)) => {
-                    if stop && self.is_unused() && self.end() {
-                        return;
-                    }
-                    sleep
-                }
-                Err(error) => {
-                    self.fail(&error);
-                    // Whoever stops the proxy is not to wait for a disk.
-                    if stop && self.end() {
-                        return;
-                    }
-                    RETRY
-                }
-            };
-            self.pause(pause);
-        }
-    }
-
-    /// Nobody holds a place, so nothing more can come.
-    fn is_unused(&self) -> bool {
-        self.shared.room.available_permits() == self.shared.settings.queue
-    }
-
-    fn losses(&self) -> (u64, u64) {
-        (self.shared.dropped.load(Ordering::Relaxed), self.shared.refused.load(Ordering::Relaxed))
-    }
-
-    fn has_news(&self) -> bool {
-        self.shared.queued.load(Ordering::SeqCst) != self.taken || self.losses() != self.told
-    }
-
-    fn pause(&self, pause: Duration) {
-        if pause <= LINGER || self.shared.failing.load(Ordering::Relaxed) {
-            // Nobody can hurry it.
-            return thread::sleep(pause);
-        }
-        self.shared.asleep.store(true, Ordering::SeqCst);
-        if !self.has_news() {
-            thread::park_timeout(pause.min(IDLE));
-        }
-        self.shared.asleep.store(false, Ordering::SeqCst);
-    }
-
-    fn turn(&mut self) -> Result<Turn, WriteError> {
-        let failing = self.shared.failing.load(Ordering::Relaxed);
-        if !failing && !self.has_news() {
-            let next = self.chain.tick((self.clock)())?;
-            return Ok(Turn::Nothing(next.unwrap_or(IDLE)));
-        }
-        let now = (self.clock)();
-        self.chain.prepare(now)?;
-        let mut bytes = 0;
-        while bytes < BATCH_BYTES
-            && let Ok(record) = self.records.try_recv()
-        {
-            bytes += record.len();
-            self.chain.append(&record);
-            self.taken += 1;
-            self.held += 1;
-        }
-        self.tell_losses(now);
-        self.chain.flush()?;
-        self.chain.tick(now)?;
-        self.written += self.held as u64;
-        self.shared.room.add_permits(std::mem::take(&mut self.held));
-        if failing {
-            tracing::info!(dir = %self.shared.settings.dir.display(), "the audit log is written again");
-        }
-        self.publish(None);
-        Ok(if bytes < BATCH_BYTES { Turn::Wrote } else { Turn::Full })
-    }
-
-    /// A gap is never silent: the chain says how many records are not in it.
-    fn tell_losses(&mut self, now: SystemTime) {
-        let losses = self.losses();
-        if losses == self.told {
-            return;
-        }
-        let fields = json!({
-            "kind": "dropped",
-            "time": time(now),
-            "records": losses.0 - self.told.0,
-            "refused": losses.1 - self.told.1,
-        });
-        self.chain.append(&inside(&fields));
-        self.told = losses;
-    }
-
-    fn fail(&mut self, error: &WriteError) {
-        let problem = error.to_string();
-        if lock(&self.shared.status).problem.as_ref() != Some(&problem) {
-            tracing::error!("the audit log cannot be written: {problem}");
-        }
-        self.publish(Some(problem));
-    }
-
-    fn publish(&self, problem: Option<String>) {
-        let status = self.status(problem);
-        (self.watcher)(&status);
-        self.shared.failing.store(status.problem.is_some(), Ordering::Relaxed);
-        *lock(&self.shared.status) = status;
-    }
-
-    fn status(&self, problem: Option<String>) -> Status {
-        let (dropped, refused) = self.losses();
-        Status {
-            segment: self.chain.segment(),
-            seq: self.chain.seq(),
-            head: self.chain.head(),
-            records: self.written,
-            dropped,
-            refused,
-            problem,
-        }
-    }
-
-    /// Signs what there is and ends, unless somebody has opened the log again. Answers whether it has ended.
-    fn end(&mut self) -> bool {
-        let shared = Arc::clone(&self.shared);
-        let mut ended = lock(&shared.ended.0);
-        if !shared.stop.load(Ordering::SeqCst) {
-            return false;
-        }
-        let left = self.held as u64 + self.shared.queued.load(Ordering::SeqCst) - self.taken;
-        if let Err(error) = self.chain.end((self.clock)()) {
-            tracing::error!(
-                lost = left,
-                "the audit log could not be ended, and its last records are lost: {error}"
-            );
-            self.shared.dropped.fetch_add(left, Ordering::Relaxed);
-            self.publish(Some(error.to_string()));
-        } else {
-            self.publish(None);
-        }
-        self.chain.unlock();
-        *ended = true;
-        true
-    }
 }
