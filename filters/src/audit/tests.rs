@@ -277,7 +277,7 @@ async fn a_change_is_a_record_without_too_much_of_it() {
         action: "config.apply",
         outcome: ChangeOutcome::Refused,
         config_version: 7,
-        config: Some(prism_audit::Hash::of(b"text")),
+        config: Some(Hash::of(b"text")),
         details: (0..100).map(|number| format!("{number}{}", "x".repeat(1000))).collect(),
     };
     change.put(audit.log(), scene.platform.wall_clock()).await;
@@ -288,7 +288,7 @@ async fn a_change_is_a_record_without_too_much_of_it() {
         (&record["who"], &record["action"], &record["outcome"]),
         (&"uid:0".into(), &"config.apply".into(), &"refused".into())
     );
-    assert_eq!(record["config_sha256"], prism_audit::Hash::of(b"text").to_string());
+    assert_eq!(record["config_sha256"], Hash::of(b"text").to_string());
     let details = record["details"].as_array().unwrap();
     assert_eq!((details.len(), details.last().unwrap()), (65, &"and 36 more".into()));
     assert!(details.iter().all(|detail| detail.as_str().unwrap().len() <= 256));
