@@ -81,8 +81,9 @@ pub struct FilterSchemas(BTreeMap<&'static str, FilterSchema>);
 
 /// Filters that are known by name. One that the binary does not bring is refused as not built; one that
 /// it brings is built, listed here or not.
-pub const KNOWN_FILTERS: [(&str, Phase); 11] = [
+pub const KNOWN_FILTERS: [(&str, Phase); 12] = [
     ("tls", Phase::Connection),
+    ("audit", Phase::Request),
     ("cors", Phase::Request),
     ("grpc_web", Phase::Request),
     ("auth", Phase::Request),

@@ -3,9 +3,11 @@
 //! To write a filter: a module of its own with a settings type, a type that implements [`Filter`] and
 //! [`FilterType`], its tests, and one line in [`registry::builtin`].
 
+pub mod audit;
 pub mod auth;
 pub mod authz;
 pub mod body;
+mod call;
 mod caller;
 mod context;
 pub mod cors;

@@ -43,6 +43,11 @@ pub struct Metrics {
     tls_clients_refused: IntCounterVec,
     tls: tls::Listeners,
     authz_shadow_denied: IntCounterVec,
+    audit_records: IntCounterVec,
+    audit_dropped: IntCounterVec,
+    audit_refused: IntCounterVec,
+    audit_sequence: IntGaugeVec,
+    audit_failing: IntGaugeVec,
     /// Lines that the access log could not take.
     pub access_log_dropped: IntCounter,
     /// The version of the running configuration.
@@ -94,6 +99,21 @@ pub struct ConnectionMetrics {
     pub tls_failed_renewals: IntCounter,
     /// Ended because their client would not be let in any more.
     pub clients_refused: IntCounter,
+}
+
+/// What is counted of one audit log.
+#[derive(Clone, Debug)]
+pub struct AuditMetrics {
+    /// Records that are in it.
+    pub records: IntCounter,
+    /// Records that it had no room for.
+    pub dropped: IntCounter,
+    /// Calls that were refused because it had no room.
+    pub refused: IntCounter,
+    /// The number of its last line.
+    pub sequence: IntGauge,
+    /// Whether it cannot be written just now.
+    pub failing: IntGauge,
 }
 
 impl Metrics {
@@ -156,6 +176,31 @@ impl Metrics {
                 "prism_authz_shadow_denied_total",
                 "Requests that authz would have refused if it were not told to shadow.",
                 &["listener"],
+            )?,
+            audit_records: add.counters(
+                "prism_audit_records_total",
+                "Records written into an audit log.",
+                &["log"],
+            )?,
+            audit_dropped: add.counters(
+                "prism_audit_dropped_total",
+                "Records that an audit log had no room for.",
+                &["log"],
+            )?,
+            audit_refused: add.counters(
+                "prism_audit_refused_total",
+                "Calls refused because an audit log had no room for their record.",
+                &["log"],
+            )?,
+            audit_sequence: add.gauges(
+                "prism_audit_sequence",
+                "The number of an audit log's last line.",
+                &["log"],
+            )?,
+            audit_failing: add.gauges(
+                "prism_audit_failing",
+                "1 where an audit log cannot be written just now.",
+                &["log"],
             )?,
             access_log_dropped: IntCounter::new(
                 "prism_access_log_dropped_total",
@@ -228,6 +273,18 @@ impl Metrics {
     #[must_use]
     pub fn authz_shadow_denied(&self, listener: &str) -> IntCounter {
         self.authz_shadow_denied.with_label_values(&[listener])
+    }
+
+    /// The handles of an audit log, by the folder that the configuration names.
+    #[must_use]
+    pub fn audit(&self, log: &str) -> AuditMetrics {
+        AuditMetrics {
+            records: self.audit_records.with_label_values(&[log]),
+            dropped: self.audit_dropped.with_label_values(&[log]),
+            refused: self.audit_refused.with_label_values(&[log]),
+            sequence: self.audit_sequence.with_label_values(&[log]),
+            failing: self.audit_failing.with_label_values(&[log]),
+        }
     }
 
     /// Counts a refusal.

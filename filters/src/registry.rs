@@ -1,6 +1,7 @@
 //! The registry of filters: names to constructors and schemas.
 
 use crate::{
+    audit::Audit,
     auth::Auth,
     authz::Authz,
     cors::Cors,
@@ -15,7 +16,13 @@ use std::{any::Any, collections::BTreeMap, fmt, sync::Arc};
 /// The filters that come with Prism Edge, one line each.
 #[must_use]
 pub fn builtin() -> Registry {
-    Registry::default().with::<Trace>().with::<Cors>().with::<GrpcWeb>().with::<Auth>().with::<Authz>()
+    Registry::default()
+        .with::<Trace>()
+        .with::<Audit>()
+        .with::<Cors>()
+        .with::<GrpcWeb>()
+        .with::<Auth>()
+        .with::<Authz>()
 }
 
 type Construct =

@@ -99,6 +99,7 @@ impl Proxy {
         let admin_server =
             if admin { Some(AdminServer::bind(&platform, &config.admin).await?) } else { None };
         let (handle, queue) = control::queue();
+        let world = platform.clone();
         let mut control = Control::new(control::Parts {
             platform,
             filters,
@@ -109,7 +110,7 @@ impl Proxy {
             snapshots: Arc::clone(&snapshots),
             workers: handles.into(),
         });
-        let first = control.apply(&source, Mode::Apply, std::future::pending()).await?;
+        let first = control.apply("process", &source, Mode::Apply, std::future::pending()).await?;
         health.set_serving(true).await;
         let admin_state = Arc::new(AdminState {
             snapshots,
@@ -117,6 +118,7 @@ impl Proxy {
             control: handle.clone(),
             metrics,
             file,
+            platform: world,
             registry: config_registry,
             base_dir: source.base_dir,
             draining: AtomicBool::new(false),
@@ -162,6 +164,7 @@ impl Proxy {
             self.control.run(&mut self.queue, stop).await;
             // Whoever asks for a change now is told at once.
             self.queue.close();
+            self.control.audit_drain().await;
             // Load balancers first: they should look elsewhere before connections are refused.
             self.admin_state.draining.store(true, Ordering::Relaxed);
             self.health.set_serving(false).await;

@@ -53,8 +53,14 @@ where
     });
     // A library or a file that hangs keeps the thread that it hangs on, and must not keep the process.
     control.shutdown_timeout(LAST_THREADS);
+    if !prism_filters::audit::finish(LAST_RECORDS) {
+        tracing::error!("an audit log could not be ended in time");
+    }
     ran
 }
+
+/// What audit logs are given to write their last records and their signature, after the last call.
+const LAST_RECORDS: Duration = Duration::from_secs(5);
 
 /// What threads that do blocking work are given to end, once everything else has: reading a small file, at most.
 const LAST_THREADS: Duration = Duration::from_secs(1);

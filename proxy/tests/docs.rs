@@ -40,8 +40,8 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-const GUIDES: [&str; 6] =
-    ["operate.md", "clients.md", "browsers.md", "redis.md", "write-a-filter.md", "plugins.md"];
+const GUIDES: [&str; 7] =
+    ["operate.md", "clients.md", "browsers.md", "redis.md", "write-a-filter.md", "plugins.md", "audit.md"];
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -138,6 +138,7 @@ fn every_metric_is_described() {
     let _ = metrics.listener("edge");
     let _ = metrics.authz_shadow_denied("edge");
     let _ = metrics.namespace("demo");
+    let _ = metrics.audit("audit");
     let custom = CustomMetrics::new().counter("evictions", 1.0).gauge("depth", 1.0);
     let said = abi::Metrics { custom, interval_start_ns: 1, ..Default::default() };
     let counts = PluginCounts { metrics: &said, cache_hit_ratio: Some(0.5), left_out: 0 };
@@ -356,7 +357,7 @@ fn every_log_field_and_endpoint_is_described() {
     let scene = Scene::start();
     scene.call("/v1/orders/take");
     scene.call("/v1/nobody/take");
-    for endpoint in ["/healthz", "/ready", "/metrics", "/config", "/namespaces", "/plugins"] {
+    for endpoint in ["/healthz", "/ready", "/metrics", "/config", "/namespaces", "/plugins", "/audit"] {
         let (status, _) = exchange(scene.admin, "GET", endpoint);
         assert_eq!(status, 200, "{endpoint}");
         assert!(guide.contains(&format!("| `GET {endpoint}` |")), "docs/operate.md lacks {endpoint}");

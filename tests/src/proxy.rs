@@ -20,6 +20,7 @@ pub struct Start {
     template: String,
     arguments: Vec<String>,
     open_files: Option<u32>,
+    file_bytes: Option<u64>,
     ready: bool,
     stdout_unread: bool,
     program: &'static str,
@@ -33,6 +34,7 @@ impl Start {
             template: template.to_owned(),
             arguments: Vec::new(),
             open_files: None,
+            file_bytes: None,
             ready: true,
             stdout_unread: false,
             program: "prism-edge",
@@ -50,6 +52,13 @@ impl Start {
     #[must_use]
     pub fn open_files(mut self, limit: u32) -> Self {
         self.open_files = Some(limit);
+        self
+    }
+
+    /// Files of so many bytes at most, for the time being: what is beyond is refused as by a full disk.
+    #[must_use]
+    pub fn file_bytes(mut self, limit: u64) -> Self {
+        self.file_bytes = Some(limit);
         self
     }
 
@@ -103,13 +112,20 @@ impl Start {
         let file = folder.path().join("prism.yaml");
         fs::write(&file, ports.fill(&self.template, folder.path())).unwrap();
         let program = tools::own(self.program);
-        let mut command = match self.open_files {
-            None => Command::new(program),
-            Some(limit) => {
-                let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]).arg(program);
-                shell
-            }
+        let mut limits = String::new();
+        if let Some(limit) = self.open_files {
+            limits.push_str(&format!("ulimit -n {limit}; "));
+        }
+        if let Some(bytes) = self.file_bytes {
+            // In blocks of 512 bytes (POSIX, `ulimit`). Without the trap the kernel would end the process.
+            limits.push_str(&format!("trap '' XFSZ; ulimit -S -f {}; ", bytes / 512));
+        }
+        let mut command = if limits.is_empty() {
+            Command::new(program)
+        } else {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("{limits}exec \"$0\" \"$@\"")]).arg(program);
+            shell
         };
         command.arg("-c").arg(&file).args(&self.arguments).current_dir(folder.path());
         let log = folder.path().join("prism-edge.log");

@@ -34,7 +34,7 @@ pub(crate) const CPU: &str = if cfg!(target_arch = "x86_64") { "x86-64-v3" } els
 
 /// What is built and put into `target/dist`: what ships, and what the comparison runs.
 const PACKAGES: &[&str] = &["-p", "prism-edge", "-p", "prism-bench", "--bins"];
-const PROGRAMS: [&str; 5] = ["prism-edge", "edge", "echo-plugin", "relay", "compare"];
+const PROGRAMS: [&str; 6] = ["prism-edge", "prism", "edge", "echo-plugin", "relay", "compare"];
 
 /// What is trained. `edge` is `prism-edge` with one more plugin in it.
 const TRAINED: &[&str] = &["-p", "prism-bench", "--bin", "edge", "--bin", "echo-plugin"];

@@ -159,11 +159,15 @@ fn order(listener: &Node, chain: &[Filter<'_>], path: &str, context: &mut Contex
 }
 
 /// Filters that do nothing behind others: which, behind which, and why.
-const BEFORE: [(&str, &[&str], &str); 1] = [(
-    "cors",
-    &["auth", "authz"],
-    "a browser asks for leave without credentials, so it would be refused there",
-)];
+const BEFORE: [(&str, &[&str], &str); 3] = [
+    (
+        "cors",
+        &["auth", "authz"],
+        "a browser asks for leave without credentials, so it would be refused there",
+    ),
+    ("audit", &["auth", "authz"], "what is refused there would not be in the audit log"),
+    ("trace", &["audit"], "a record of the audit log has the request's id, which `trace` gives it"),
+];
 
 fn before(chain: &[Filter<'_>], path: &str, context: &mut Context<'_>) {
     for (name, others, why) in BEFORE {

@@ -267,12 +267,12 @@ listeners:
             "6:26: listeners[0].filters[1].trace.buffer: expected at most 1000, found 1001",
             "8:9: listeners[0].filters[2]: expected exactly 1 filter, found 0",
             "9:9: listeners[0].filters[3]: expected a string or a mapping, found an integer `7`",
-            "10:9: listeners[0].filters[4].nonsense: unknown filter `nonsense` (known: `auth`, `authz`, `circuit_breaker`, `cors`, `fault`, `grpc_web`, `plugin_dispatch`, `rate_limit`, `retry`, `shadow`, `timeout`, `tls`, `trace`)",
+            "10:9: listeners[0].filters[4].nonsense: unknown filter `nonsense` (known: `audit`, `auth`, `authz`, `circuit_breaker`, `cors`, `fault`, `grpc_web`, `plugin_dispatch`, `rate_limit`, `retry`, `shadow`, `timeout`, `tls`, `trace`)",
             "11:28: listeners[0].filters[5].plugin_dispatch.x: unknown key `x`",
             "15:18: listeners[0].routes[0].filters.trace: expected `false` or a mapping, found `true`",
             "16:30: listeners[0].routes[0].filters.plugin_dispatch.y: unknown key `y`",
-            "17:11: listeners[0].routes[0].filters.tls: unknown filter `tls` (known: `auth`, `authz`, `circuit_breaker`, `cors`, `fault`, `grpc_web`, `plugin_dispatch`, `rate_limit`, `retry`, `shadow`, `timeout`, `trace`)",
-            "18:11: listeners[0].routes[0].filters.nonsense: unknown filter `nonsense` (known: `auth`, `authz`, `circuit_breaker`, `cors`, `fault`, `grpc_web`, `plugin_dispatch`, `rate_limit`, `retry`, `shadow`, `timeout`, `trace`)",
+            "17:11: listeners[0].routes[0].filters.tls: unknown filter `tls` (known: `audit`, `auth`, `authz`, `circuit_breaker`, `cors`, `fault`, `grpc_web`, `plugin_dispatch`, `rate_limit`, `retry`, `shadow`, `timeout`, `trace`)",
+            "18:11: listeners[0].routes[0].filters.nonsense: unknown filter `nonsense` (known: `audit`, `auth`, `authz`, `circuit_breaker`, `cors`, `fault`, `grpc_web`, `plugin_dispatch`, `rate_limit`, `retry`, `shadow`, `timeout`, `trace`)",
         ],
     );
 }

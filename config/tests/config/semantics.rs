@@ -85,6 +85,17 @@ fn chains_have_an_order() {
         ],
     );
     refused(
+        &chain("authz, audit, trace, plugin_dispatch"),
+        &[
+            "1:58: listeners[0].filters[0]: filter `authz` is not built yet",
+            "1:65: listeners[0].filters[1]: `audit` must come before `authz`: what is refused there would not be in the \
+             audit log (move it up)",
+            "1:65: listeners[0].filters[1]: filter `audit` is not built yet",
+            "1:72: listeners[0].filters[2]: `trace` must come before `audit`: a record of the audit log has the \
+             request's id, which `trace` gives it (move it up)",
+        ],
+    );
+    refused(
         &chain("plugin_dispatch, plugin_dispatch"),
         &[
             "1:58: listeners[0].filters[0]: `plugin_dispatch` answers, so it must come last (move it to the end)",

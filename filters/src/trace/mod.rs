@@ -8,11 +8,11 @@
 
 mod access_log;
 mod ids;
-mod line;
 mod record;
 
 use crate::{
-    Body, BuildContext, BuildError, Filter, FilterFuture, FilterType, Next, RequestContext, metrics::Metrics,
+    Body, BuildContext, BuildError, Filter, FilterFuture, FilterType, Next, RequestContext, call::Watched,
+    metrics::Metrics,
 };
 use access_log::AccessLog;
 use http::Request;
@@ -123,7 +123,7 @@ impl Filter for Trace {
         let accept = self.settings.request_id == RequestIdSource::Accept;
         let (request_id, traceparent) = ids::ids(&self.tools.platform, request.headers(), accept);
         cx.set_trace(request_id, traceparent);
-        let mut record = Box::new(Record::begin(cx, request, &self.tools));
+        let mut record = Box::new(Watched::begin(cx, request, Record::begin(cx, &self.tools)));
         Box::pin(async move {
             match next.call(cx, request).await {
                 Ok(mut response) => {

@@ -1,6 +1,6 @@
 //! The admin endpoints. No GET changes anything.
 
-use super::plugins::Observed;
+use super::{audit, plugins::Observed};
 use crate::{
     control::{ConfigFile, ConfigReport, ControlHandle, Mode, Refusal, log_outcome},
     snapshot::{Namespace, Snapshot},
@@ -12,7 +12,10 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use prism_config::{Ready, Source};
 use prism_filters::metrics::Metrics;
-use prism_platform::time::{self, Instant};
+use prism_platform::{
+    Platform,
+    time::{self, Instant},
+};
 use prism_plugin_host::Transport;
 use serde_json::{Value, json};
 use std::{
@@ -44,16 +47,26 @@ pub(crate) struct AdminState {
     pub file: Option<ConfigFile>,
     /// What the file is checked against.
     pub registry: prism_config::Registry,
+    /// The time of day, for the audit log.
+    pub platform: Platform,
     /// Where relative paths of a configuration start that did not come from a file.
     pub base_dir: PathBuf,
     /// The proxy is going away.
     pub draining: AtomicBool,
 }
 
+/// Who asks.
+pub(super) struct Caller {
+    /// As the audit log names it.
+    pub(super) name: String,
+    /// Whether it came by a way that changes are made by.
+    pub(super) may_change: bool,
+}
+
 pub(super) async fn answer(
     state: &AdminState,
     request: Request<Incoming>,
-    may_change: bool,
+    caller: &Caller,
 ) -> Response<Full<Bytes>> {
     let path = request.uri().path().to_owned();
     let read_only = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -64,17 +77,17 @@ pub(super) async fn answer(
         "/config" if read_only => config(state),
         "/namespaces" if read_only => json_answer(StatusCode::OK, &namespaces(state)),
         "/plugins" if read_only => json_answer(StatusCode::OK, &plugins(state)),
+        "/audit" if read_only => json_answer(StatusCode::OK, &audit::logs(state)),
         "/config" if *request.method() == Method::PUT => {
-            if may_change {
-                put_config(state, request).await
+            if caller.may_change {
+                put_config(state, request, caller).await
             } else {
-                problem(
-                    StatusCode::FORBIDDEN,
-                    "changes are made over admin.socket; this address only answers",
-                )
+                let message = "changes are made over admin.socket; this address only answers";
+                audit::refused(state, caller, "config.apply", message).await;
+                problem(StatusCode::FORBIDDEN, message)
             }
         }
-        "/healthz" | "/ready" | "/metrics" | "/config" | "/namespaces" | "/plugins" => {
+        "/healthz" | "/ready" | "/metrics" | "/config" | "/namespaces" | "/plugins" | "/audit" => {
             let allowed = if path == "/config" { "GET, HEAD, PUT" } else { "GET, HEAD" };
             let mut answer =
                 problem(StatusCode::METHOD_NOT_ALLOWED, "this endpoint does not know that method");
@@ -83,7 +96,7 @@ pub(super) async fn answer(
         }
         _ => problem(
             StatusCode::NOT_FOUND,
-            "there is /ready, /healthz, /metrics, /config, /namespaces and /plugins",
+            "there is /ready, /healthz, /metrics, /config, /namespaces, /plugins and /audit",
         ),
     }
 }
@@ -262,7 +275,11 @@ fn mode(query: Option<&str>) -> Result<Mode, &'static str> {
 }
 
 /// `PUT /config`: `?dry_run=true` only asks, `?require_healthy=true` wants all of it at once or nothing.
-async fn put_config(state: &AdminState, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn put_config(
+    state: &AdminState,
+    request: Request<Incoming>,
+    caller: &Caller,
+) -> Response<Full<Bytes>> {
     let mode = match mode(request.uri().query()) {
         Ok(mode) => mode,
         Err(message) => return problem(StatusCode::BAD_REQUEST, message),
@@ -280,7 +297,7 @@ async fn put_config(state: &AdminState, request: Request<Incoming>) -> Response<
         },
     };
     let source = Source { name: "admin".to_owned(), text, base_dir: state.base_dir.clone() };
-    let outcome = state.control.apply(source, mode).await;
+    let outcome = state.control.apply_for(&caller.name, source, mode).await;
     if mode != Mode::DryRun {
         log_outcome("admin", &outcome);
     }

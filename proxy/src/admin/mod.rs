@@ -1,6 +1,7 @@
 //! The admin interface: what the proxy says of itself over TCP, and, over a unix socket that only its user
 //! may open, also what changes it.
 
+mod audit;
 mod endpoints;
 mod plugins;
 mod server;

@@ -1,7 +1,7 @@
 //! Serving the admin interface: HTTP/1.1, few connections, everything bounded.
 
 use super::{
-    endpoints::{self, AdminState},
+    endpoints::{self, AdminState, Caller},
     socket,
 };
 use http::{Request, Response};
@@ -9,7 +9,7 @@ use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prism_config::Admin;
-use prism_platform::{Address, BindOptions, Io, Listener, Platform, time};
+use prism_platform::{Accepted, Address, BindOptions, Io, Listener, Platform, time};
 use std::{convert::Infallible, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, task::JoinSet};
 
@@ -98,9 +98,10 @@ impl AdminServer {
             let permits = &permits[usize::from(may_change)];
             let Ok(permit) = Arc::clone(permits).try_acquire_owned() else { continue };
             let state = Arc::clone(&state);
+            let caller = Caller { name: name(&accepted), may_change };
             connections.spawn(async move {
                 // Whether it ended by itself or by the time-out, it is over.
-                let _ = time::timeout(CONNECTION_TIMEOUT, serve(accepted.io, state, may_change)).await;
+                let _ = time::timeout(CONNECTION_TIMEOUT, serve(accepted.io, state, caller)).await;
                 drop(permit);
             });
         }
@@ -114,11 +115,21 @@ impl Drop for AdminServer {
     }
 }
 
-async fn serve(io: Io, state: Arc<AdminState>, may_change: bool) {
+/// Who is at the other end, as the audit log names it.
+fn name(accepted: &Accepted) -> String {
+    match (accepted.io.peer_credentials(), accepted.peer) {
+        (Some(peer), _) => format!("uid:{}", peer.uid),
+        (None, Some(peer)) => format!("tcp:{peer}"),
+        (None, None) => "unknown".to_owned(),
+    }
+}
+
+async fn serve(io: Io, state: Arc<AdminState>, caller: Caller) {
+    let caller = Arc::new(caller);
     let service = service_fn(move |request: Request<Incoming>| {
-        let state = Arc::clone(&state);
+        let (state, caller) = (Arc::clone(&state), Arc::clone(&caller));
         async move {
-            let response: Response<Full<bytes::Bytes>> = endpoints::answer(&state, request, may_change).await;
+            let response: Response<Full<bytes::Bytes>> = endpoints::answer(&state, request, &caller).await;
             Ok::<_, Infallible>(response)
         }
     });

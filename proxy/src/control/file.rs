@@ -15,6 +15,9 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// The largest file that is read: what the parser takes anyway.
 const MOST_BYTES: u64 = 4 << 20;
 
+/// Who the audit log says has made a change: whoever may write the file.
+const WHO: &str = "file";
+
 /// A configuration file.
 #[derive(Clone, Debug)]
 pub struct ConfigFile(PathBuf);
@@ -49,7 +52,7 @@ impl ConfigFile {
     /// # Errors
     /// It cannot be read, or is refused.
     pub async fn reload(&self, control: &ControlHandle) -> Result<super::Accepted, Refusal> {
-        control.apply(self.read()?, Mode::Apply).await
+        control.apply_for(WHO, self.read()?, Mode::Apply).await
     }
 }
 
@@ -70,7 +73,7 @@ pub async fn watch(
             continue;
         }
         let text = source.text.clone();
-        let result = control.apply(source, Mode::Apply).await;
+        let result = control.apply_for(WHO, source, Mode::Apply).await;
         // Nobody has looked at it: it is handed in again.
         if !matches!(result, Err(Refusal::Busy)) {
             seen = Some(text);

@@ -1,5 +1,6 @@
 //! The control plane: what turns a configuration into a running snapshot, and keeps the two in step.
 
+mod audit;
 mod build;
 mod decide;
 mod file;
@@ -117,17 +118,19 @@ impl Control {
         Arc::clone(&self.report)
     }
 
-    /// Applies a configuration now. Given up when `stop` resolves while plugins are waited for.
+    /// Applies a configuration now, for somebody whom the audit log names. Given up when `stop` resolves while plugins are waited for.
     ///
     /// # Errors
     /// What is wrong with it; the running configuration is untouched.
     pub(crate) async fn apply(
         &mut self,
+        who: &str,
         source: &Source,
         mode: Mode,
         stop: impl Future<Output = ()>,
     ) -> Result<Accepted, Refusal> {
         let dry_run = mode == Mode::DryRun;
+        let before = self.snapshots.load_full();
         let result = self.try_apply(source, mode, stop).await;
         match &result {
             Ok(_) if dry_run => {}
@@ -141,6 +144,9 @@ impl Control {
                 let report = self.report.load().refused(self.platform.wall_clock(), &source.name, refusal);
                 self.report.store(Arc::new(report));
             }
+        }
+        if !dry_run {
+            self.audit_applied(&before, who, source, &result).await;
         }
         result
     }
@@ -254,7 +260,7 @@ impl Control {
                 change = queue.next() => change,
             };
             let Some(change) = change else { return };
-            let result = self.apply(&change.source, change.mode, &mut stop).await;
+            let result = self.apply(&change.who, &change.source, change.mode, &mut stop).await;
             let stopped = matches!(result, Err(Refusal::ShuttingDown));
             // Whoever asked may have gone; the change stands.
             let _ = change.reply.send(result);

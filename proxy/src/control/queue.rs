@@ -35,6 +35,7 @@ pub enum Mode {
 pub(super) struct Change {
     pub(super) source: Source,
     pub(super) mode: Mode,
+    pub(super) who: String,
     pub(super) reply: oneshot::Sender<Result<Accepted, Refusal>>,
 }
 
@@ -58,8 +59,16 @@ impl ControlHandle {
     /// What is wrong with it, every reason at once; the running configuration is untouched. Or too many changes
     /// wait already, or the proxy is shutting down.
     pub async fn apply(&self, source: Source, mode: Mode) -> Result<Accepted, Refusal> {
+        self.apply_for("process", source, mode).await
+    }
+
+    /// The same for somebody, whom the audit log names: `uid:1000` by the admin socket, `file` for the configuration file.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn apply_for(&self, who: &str, source: Source, mode: Mode) -> Result<Accepted, Refusal> {
         let (reply, answer) = oneshot::channel();
-        let change = Change { source, mode, reply };
+        let change = Change { source, mode, who: who.to_owned(), reply };
         self.0.try_send(change).map_err(|error| match error {
             TrySendError::Full(_) => Refusal::Busy,
             TrySendError::Closed(_) => Refusal::ShuttingDown,

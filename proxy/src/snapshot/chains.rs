@@ -3,9 +3,12 @@
 //! snapshot, with its state; one whose settings changed is built from the one that runs.
 
 use prism_config::{FilterOverride, Listener, Route};
-use prism_filters::{BuildContext, BuildError, Filter, Registry};
+use prism_filters::{
+    BuildContext, BuildError, Filter, Registry,
+    audit::{Audit, Log},
+};
 use serde_json::Value;
-use std::{collections::HashMap, sync::Arc};
+use std::{any::Any, collections::HashMap, sync::Arc};
 
 /// A compiled chain.
 type Chain = Arc<[Arc<dyn Filter>]>;
@@ -53,6 +56,14 @@ impl Chains {
 
     pub(crate) fn base_chain(&self) -> Chain {
         Arc::clone(&self.base)
+    }
+
+    /// The audit logs that these chains write to.
+    pub(crate) fn audit_logs(&self) -> impl Iterator<Item = &Arc<Log>> {
+        self.filters.values().filter_map(|filter| {
+            let any: &dyn Any = &**filter;
+            any.downcast_ref::<Audit>().map(Audit::log)
+        })
     }
 
     /// Starts with the chain that the listener lists.

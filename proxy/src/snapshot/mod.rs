@@ -16,6 +16,7 @@ use foldhash::HashMap;
 use prism_config::Config;
 use prism_filters::{
     Filter,
+    audit::Log,
     authz::{Guarded, Policy},
     metrics::CallMetrics,
 };
@@ -60,6 +61,15 @@ impl Snapshot {
 
     pub(crate) fn listener(&self, id: ListenerId) -> Option<&Arc<ListenerState>> {
         self.listeners.get(&id)
+    }
+
+    /// Every audit log that a listener writes to, once.
+    pub(crate) fn audit_logs(&self) -> Vec<Arc<Log>> {
+        let all = self.listeners.values().flat_map(|listener| listener.chains.audit_logs());
+        let mut logs: Vec<_> = all.cloned().collect();
+        logs.sort_by(|one, other| one.dir().cmp(other.dir()));
+        logs.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        logs
     }
 
     /// A namespace by its name.

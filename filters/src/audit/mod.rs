@@ -1,0 +1,182 @@
+//! `audit`: who called what and what came of it, in a log that shows when it was changed.
+//!
+//! ```yaml
+//! - audit: { dir: ./audit, key: audit.key }
+//! ```
+//!
+//! A call takes a place in the log's queue before anything is done for it, and keeps it until its record is made, which is
+//! when it is over: however it ends, also when its client goes away. The format, and what the log proves and what not, is in
+//! docs/audit.md; the log itself is the crate `prism-audit`.
+
+mod change;
+mod settings;
+
+pub use change::{Change, Outcome as ChangeOutcome};
+pub use prism_audit::{Hash, Log, Status, finish};
+pub use settings::{OnBackpressure, Settings, SyncPolicy};
+
+use crate::{
+    Body, BuildContext, BuildError, Filter, FilterFuture, FilterType, Next, Reason, Rejection,
+    RequestContext,
+    call::{Call, Outcome, Report, Watched},
+    metrics::AuditMetrics,
+};
+use http::Request;
+use prism_audit::Slot;
+use prism_config::{Phase, SettingProblem};
+use prism_platform::{
+    Platform,
+    time::{self, Instant},
+};
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, sync::Arc, time::Duration};
+
+/// Room for nearly every record.
+const USUAL_LENGTH: usize = 640;
+
+/// The filter.
+pub struct Audit {
+    tools: Arc<Tools>,
+    on_backpressure: OnBackpressure,
+    timeout: Duration,
+}
+
+/// What a record is made with, in one handle that each call holds.
+struct Tools {
+    listener: Arc<str>,
+    platform: Platform,
+    log: Arc<Log>,
+}
+
+impl FilterType for Audit {
+    const NAME: &'static str = "audit";
+    const PHASE: Phase = Phase::Request;
+    type Settings = Settings;
+
+    fn check(settings: &Settings) -> Vec<SettingProblem> {
+        settings.check()
+    }
+
+    fn build(settings: Settings, cx: &BuildContext<'_>, _: Option<&Self>) -> Result<Self, BuildError> {
+        let wanted = settings.log(cx.base_dir);
+        // 0700: it says who did what.
+        DirBuilder::new().recursive(true).mode(0o700).create(&wanted.dir).map_err(|error| {
+            BuildError::new(format!("dir: cannot make {}", wanted.dir.display())).caused_by(error)
+        })?;
+        let platform = cx.platform.clone();
+        let clock = Arc::new(move || platform.wall_clock());
+        let metrics = cx.metrics.audit(&settings.dir);
+        let watcher = Box::new(move |status: &Status| show(&metrics, status));
+        // A running log of that folder is found and shared: by other listeners, and by the snapshot before this one.
+        let log = Log::open(wanted, clock, watcher).map_err(|error| BuildError::new(error.to_string()))?;
+        let tools = Tools { listener: cx.listener.into(), platform: cx.platform.clone(), log };
+        Ok(Self {
+            tools: Arc::new(tools),
+            on_backpressure: settings.on_backpressure,
+            timeout: settings.timeout.get(),
+        })
+    }
+}
+
+fn show(metrics: &AuditMetrics, status: &Status) {
+    let raise = |counter: &prometheus::IntCounter, to: u64| counter.inc_by(to.saturating_sub(counter.get()));
+    raise(&metrics.records, status.records);
+    raise(&metrics.dropped, status.dropped);
+    raise(&metrics.refused, status.refused);
+    metrics.sequence.set(i64::try_from(status.seq).unwrap_or(i64::MAX));
+    metrics.failing.set(status.problem.is_some().into());
+}
+
+impl Audit {
+    /// Where it writes.
+    #[must_use]
+    pub fn log(&self) -> &Arc<Log> {
+        &self.tools.log
+    }
+
+    /// A place for the call's record, before anything is done for it.
+    async fn place(&self, cx: &RequestContext) -> Result<Option<Slot>, Rejection> {
+        if self.on_backpressure == OnBackpressure::DropAndCount {
+            return Ok(None);
+        }
+        let log = &self.tools.log;
+        let latest = Instant::now() + self.timeout;
+        let deadline = cx.deadline().map_or(latest, |deadline| deadline.min(latest));
+        let problem = match time::timeout_at(deadline, log.reserve()).await {
+            Ok(Ok(slot)) => return Ok(Some(slot)),
+            Ok(Err(failing)) => failing.to_string(),
+            Err(_) => "the audit log's queue was full for as long as the call could wait".to_owned(),
+        };
+        log.count_refused();
+        let message = "what this call does cannot be written down just now: try again later";
+        Err(Rejection::new(Reason::AuditUnavailable, message).by(Self::NAME).with_detail(problem))
+    }
+}
+
+impl Filter for Audit {
+    fn call<'a>(
+        &'a self,
+        cx: &'a RequestContext,
+        request: &'a mut Request<Body>,
+        next: Next<'a>,
+    ) -> FilterFuture<'a> {
+        Box::pin(async move {
+            let slot = self.place(cx).await?;
+            let record = Record { tools: Arc::clone(&self.tools), slot };
+            let mut watched = Box::new(Watched::begin(cx, request, record));
+            match next.call(cx, request).await {
+                Ok(mut response) => {
+                    watched.answered(cx, &response);
+                    if !response.body().is_end() && response.body().exact_len().is_none() {
+                        self.tools.opened(&watched);
+                    }
+                    let body = std::mem::take(response.body_mut());
+                    *response.body_mut() = body.observed(watched);
+                    Ok(response)
+                }
+                Err(rejection) => {
+                    watched.rejected(cx, &rejection);
+                    Err(rejection)
+                }
+            }
+        })
+    }
+}
+
+impl Tools {
+    /// An answer begins whose end is not in sight: a stream may last for days, and that it was opened is not to be known only
+    /// then. Beyond the place that the call has for its end, so it takes one if there is one.
+    fn opened(&self, watched: &Watched<Record>) {
+        let (call, so_far) = watched.so_far();
+        let mut line = call.line(&self.listener, self.platform.wall_clock(), &so_far);
+        line.code = None;
+        let mut record = b"\"kind\":\"open\",".to_vec();
+        line.write_json(&mut record);
+        self.put(None, record);
+    }
+
+    fn put(&self, slot: Option<Slot>, record: Vec<u8>) {
+        match slot.or_else(|| self.log.try_reserve()) {
+            Some(slot) => slot.put(record),
+            None => self.log.count_dropped(),
+        }
+    }
+}
+
+/// A call's record to be.
+struct Record {
+    tools: Arc<Tools>,
+    slot: Option<Slot>,
+}
+
+impl Report for Record {
+    fn over(&mut self, call: &Call, outcome: &Outcome<'_>) {
+        let line = call.line(&self.tools.listener, self.tools.platform.wall_clock(), outcome);
+        let mut record = Vec::with_capacity(USUAL_LENGTH);
+        record.extend_from_slice(b"\"kind\":\"call\",");
+        line.write_json(&mut record);
+        self.tools.put(self.slot.take(), record);
+    }
+}
+
+#[cfg(test)]
+mod tests;
