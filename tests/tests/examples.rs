@@ -76,6 +76,20 @@ fn what_is_wrong_with_a_call_is_said_and_not_tried_again() {
     assert_eq!(proxy.admin().metric("prism_requests_total", ""), before + 6.0);
 }
 
+/// Tried again or not: it is said that nobody listens, and not that the time is over.
+#[test]
+fn a_proxy_that_is_not_there_is_told_as_such() {
+    for program in Example::ALL {
+        for arguments in [&["get", "key"][..], &["set", "key", "value"]] {
+            // The reserved port, and the programs' own deadline.
+            let ran = tools::output(&mut program.command(1, 5.0, arguments));
+            let said = String::from_utf8(ran.stderr).unwrap();
+            assert!(!ran.status.success());
+            assert!(said.starts_with(&program.code("UNAVAILABLE")), "{program:?} {arguments:?}: {said}");
+        }
+    }
+}
+
 /// The service config of the guide and of the examples is one, and names what only reads.
 #[test]
 fn what_is_tried_again_is_what_the_interface_declares_as_reads() {

@@ -12,7 +12,7 @@ mod within;
 
 use crate::{
     edge::Edge,
-    head::{Head, Target},
+    head::{Head, Target, require_grpc},
     rights::Basis,
     snapshot::{Forward, Namespace, Route},
 };
@@ -84,7 +84,7 @@ impl<'a> Dispatch<'a> {
                     .await
             }
             _ if self.route.is_none() => Err(nothing_here()),
-            Target::Nothing => Err(nothing_here()),
+            Target::Nothing => Err(self.nothing(request)),
             Target::Forward => match self.route.and_then(Route::forward) {
                 Some(route) => Box::pin(self.within(cx, self.forward(cx, route, request))).await,
                 None => Err(nothing_here()),
@@ -94,6 +94,15 @@ impl<'a> Dispatch<'a> {
             Target::Gateway => Box::pin(self.gateway(cx, std::mem::take(request))).await,
             Target::Description { openapi } => self.describe(cx, openapi),
         }
+    }
+
+    /// Why a path that nothing answers has no answer: it is a method, and the call was not gRPC; or there is nothing.
+    fn nothing(&self, request: &Request<Body>) -> Rejection {
+        let path = request.uri().path();
+        let is_method = path.strip_prefix('/').is_some_and(|name| prism_proto::method(name).is_some())
+            || self.namespace.is_some_and(|namespace| namespace.slot().method(path).is_some());
+        let refused = is_method.then(|| require_grpc(self.head.protocol, request, false).err()).flatten();
+        refused.unwrap_or_else(nothing_here)
     }
 
     fn within<'c, F>(&'c self, cx: &'c RequestContext, call: F) -> Within<'c, F>
@@ -276,8 +285,9 @@ impl Terminal for Dispatch<'_> {
 fn nothing_here() -> Rejection {
     Rejection::new(
         Reason::NoRoute,
-        "nothing is served at this path: call prism.data.v1.DataService, POST /v1/{namespace}/{operation}, or a \
-         typed service of a namespace's plugin with the x-prism-namespace header",
+        "nothing is served at this path: call POST /v1/{namespace}/{operation}, or over gRPC (HTTP/2, content-type \
+         application/grpc) prism.data.v1.DataService or a typed service of a namespace's plugin, with the \
+         x-prism-namespace header",
     )
 }
 
