@@ -1,7 +1,8 @@
 //! The command line around the proxy, for this binary and for others that link more filters and plugins in.
 
 use crate::{
-    Builtins, ConfigFile, Options, Proxy, check_files, config_registry, log_outcome, run_on_threads, watch,
+    Builtins, ConfigFile, Options, Proxy, Refusal, check_files, config_registry, log_outcome, run_on_threads,
+    watch,
 };
 use clap::{Parser, Subcommand};
 use prism_config::Source;
@@ -70,7 +71,7 @@ fn check(path: &Path, filters: &Registry, builtins: &Builtins) -> ExitCode {
     let registry = config_registry(filters, builtins);
     let checked = ConfigFile::new(path).read().and_then(|source| {
         let config = prism_config::parse(&source, &registry)?;
-        check_files(&config, &source.base_dir)
+        Ok(check_files(&config, &source)?)
     });
     match checked {
         Ok(_) => print(format_args!("{}: ok\n", path.display())),
@@ -89,6 +90,9 @@ fn serve(arguments: &Run, filters: Registry, builtins: Builtins) -> ExitCode {
     let file = ConfigFile::new(&arguments.config);
     let source = match file.read() {
         Ok(source) => source,
+        Err(refusal @ Refusal::Unreadable { .. }) => {
+            return fail(format_args!("{refusal}: name one with `-c FILE`\n"));
+        }
         Err(refusal) => return fail(format_args!("{refusal}\n")),
     };
     let watching = arguments.watch.then(|| source.text.clone());
