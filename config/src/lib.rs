@@ -37,7 +37,7 @@ pub use load::{Source, check_schema_only, parse, read_as};
 pub use namespace::{Credentials, Namespace, NamespaceLimits};
 pub use places::Places;
 pub use plugin::{ClientIdentity, OperationKind, Plugin, PluginSource, PluginTls, Transport};
-pub use problem::{Problem, ProblemKind, Problems};
+pub use problem::{Problem, ProblemKind, Problems, closest};
 pub use reference::reference;
 pub use registry::{
     CheckSettings, FilterSchema, FilterSchemas, KNOWN_FILTERS, Phase, Registry, SettingProblem,

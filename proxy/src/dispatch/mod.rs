@@ -20,7 +20,9 @@ use bytestring::ByteString;
 use http::{Request, Response};
 use prism_filters::{Body, FilterFuture, Reason, Rejection, RequestContext, Rpc, Terminal, body::Wrap};
 use prism_plugin_abi::{CallContext, InstanceId, OperationInfo};
-use prism_plugin_host::{BoxError, ForwardError, InFlight, State, Status, TypedMethod, Types};
+use prism_plugin_host::{
+    BoxError, ForwardError, InFlight, OperationTable, State, Status, TypedMethod, Types,
+};
 use std::{future::Future, rc::Rc, sync::Arc, time::Duration};
 use within::{Terms, Within, within};
 
@@ -158,7 +160,11 @@ impl<'a> Dispatch<'a> {
                 Some(_) => replaced(target.0.plugin()),
                 None => Rejection::new(
                     Reason::UnknownOperation,
-                    format!("plugin `{}` has no method `{path}`", target.0.plugin()),
+                    format!(
+                        "plugin `{}` has no method `{path}`: `GET /v1/{}` lists what it has",
+                        target.0.plugin(),
+                        target.0.name()
+                    ),
                 )
                 .about_plugin(target.0.plugin()),
             });
@@ -204,7 +210,7 @@ impl<'a> Dispatch<'a> {
         let status = backend.load_status();
         let table = status.operations.as_ref();
         let Some(info) = table.and_then(|table| table.get(operation)) else {
-            return Err(unknown_operation(plugin, operation));
+            return Err(unknown_operation(namespace, table.map(|table| &**table), operation));
         };
         if info.client_streaming {
             return Err(Rejection::new(
@@ -242,7 +248,7 @@ impl<'a> Dispatch<'a> {
         operation: &ByteString,
         rpc: Rpc,
     ) -> Result<call::Call<'a>, Rejection> {
-        let idempotent = check_operation(namespace.plugin(), &backend.load_status(), operation, rpc)?;
+        let idempotent = check_operation(namespace, &backend.load_status(), operation, rpc)?;
         let context = call_context(cx, backend.instance());
         Ok(call::Call { worker: self.edge.worker(), namespace, backend, rpc, idempotent, context })
     }
@@ -257,11 +263,8 @@ impl<'a> Dispatch<'a> {
         }
         let namespace = self.namespace.ok_or_else(|| unknown_namespace(cx))?;
         cx.set_plugin(namespace.plugin().clone());
-        let unavailable = |reason: &str| {
-            Rejection::new(Reason::PluginUnavailable, format!("plugin `{}`: {reason}", namespace.plugin()))
-                .about_plugin(namespace.plugin())
-                .with_retry(outcome::RETRY)
-        };
+        let unavailable =
+            |reason: &str| away(namespace.plugin(), reason.to_owned()).with_retry(outcome::RETRY);
         let backend = namespace.slot().enter().ok_or_else(|| unavailable("not started yet"))?;
         {
             let status = backend.load_status();
@@ -302,9 +305,20 @@ fn replaced(plugin: &str) -> Rejection {
         .with_retry(Duration::ZERO)
 }
 
-fn unknown_operation(plugin: &str, operation: &str) -> Rejection {
-    Rejection::new(Reason::UnknownOperation, format!("plugin `{plugin}` has no operation `{operation}`"))
-        .about_plugin(plugin)
+/// Operations among which a near name is looked for: whoever calls many that are not there is not to keep a worker busy.
+const MOST_COMPARED: usize = 64;
+
+fn unknown_operation(namespace: &Namespace, table: Option<&OperationTable>, operation: &str) -> Rejection {
+    let (plugin, name) = (namespace.plugin(), namespace.name());
+    let known = table.filter(|table| table.iter().count() <= MOST_COMPARED);
+    let known = known.into_iter().flat_map(OperationTable::iter).map(|known| &*known.name);
+    let hint = prism_config::closest(operation, known);
+    let hint = hint.unwrap_or_else(|| format!("`GET /v1/{name}` lists what it has"));
+    Rejection::new(
+        Reason::UnknownOperation,
+        format!("plugin `{plugin}` has no operation `{operation}`: {hint}"),
+    )
+    .about_plugin(plugin)
 }
 
 /// Whether doing it twice does no harm.
@@ -312,14 +326,14 @@ fn unknown_operation(plugin: &str, operation: &str) -> Rejection {
 /// # Errors
 /// There is no such operation, or it is called through the other method.
 fn check_operation(
-    plugin: &str,
+    namespace: &Namespace,
     status: &Status,
     operation: &ByteString,
     rpc: Rpc,
 ) -> Result<bool, Rejection> {
     let table = status.operations.as_ref();
     let Some(info) = table.and_then(|table| table.get(operation)) else {
-        return Err(unknown_operation(plugin, operation));
+        return Err(unknown_operation(namespace, table.map(|table| &**table), operation));
     };
     if !table.is_some_and(|table| table.is_described()) {
         // A plugin that cannot say which of its operations stream is asked by either method.
@@ -358,16 +372,21 @@ fn broke_off(error: BoxError) -> Rejection {
     }
 }
 
+/// A plugin that cannot be called. Why is for the operator: it has paths and addresses in it.
+fn away(plugin: &str, why: String) -> Rejection {
+    Rejection::new(Reason::PluginUnavailable, format!("plugin `{plugin}`: it is away or not ready yet"))
+        .with_detail(why)
+        .about_plugin(plugin)
+}
+
 /// Why a call could not be forwarded, as a refusal.
 fn refusal(error: ForwardError, plugin: &str) -> Rejection {
     match error {
-        ForwardError::Unavailable(why) => {
-            Rejection::new(Reason::PluginUnavailable, format!("plugin `{plugin}`: {why}"))
-                .about_plugin(plugin)
-        }
+        ForwardError::Unavailable(why) => away(plugin, why),
         // It was not begun.
         ForwardError::Overloaded(why) => {
-            Rejection::new(Reason::PluginOverloaded, format!("plugin `{plugin}`: {why}"))
+            Rejection::new(Reason::PluginOverloaded, format!("plugin `{plugin}`: too many calls wait for it"))
+                .with_detail(why)
                 .about_plugin(plugin)
                 .with_retry(outcome::RETRY)
         }
