@@ -15,6 +15,7 @@ mod limits;
 mod listener;
 mod load;
 mod namespace;
+mod places;
 mod plugin;
 mod problem;
 mod redact;
@@ -36,8 +37,9 @@ pub use limits::{ConnectionLimits, Http1, Http2};
 pub use listener::{FilterEntry, Listener};
 pub use load::{Source, check_schema_only, parse, read_as};
 pub use namespace::{Credentials, Namespace, NamespaceLimits};
+pub use places::Places;
 pub use plugin::{ClientIdentity, OperationKind, Plugin, PluginSource, PluginTls, Transport};
-pub use problem::{Problem, ProblemKind, Problems};
+pub use problem::{Problem, ProblemKind, Problems, closest};
 pub use reference::reference;
 pub use registry::{
     CheckSettings, FilterSchema, FilterSchemas, KNOWN_FILTERS, Phase, Registry, SettingProblem,

@@ -183,7 +183,7 @@ pub(crate) struct PluginForm {
     pub(crate) metrics_interval: Duration,
 }
 
-/// How connections to a remote plugin are secured. The files are read again when they change, without a restart, and
+/// How connections to another process are secured. The files are read again when they change, without a restart, and
 /// connections that were opened with those of before are replaced.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -193,12 +193,12 @@ pub(crate) struct TlsForm {
     /// then refused.
     #[serde(default = "enabled")]
     pub(crate) enabled: bool,
-    /// PEM file of the authorities that the plugin's certificate may be from. No others are trusted, the
+    /// PEM file of the authorities that the certificate of the plugin or service may be from. No others are trusted, the
     /// system's neither. Relative to the configuration file, as the others here.
     #[serde(default)]
     #[schemars(with = "PathBuf")]
     pub(crate) ca_cert: Option<PathBuf>,
-    /// PEM file of the proxy's own certificate and its chain, for a plugin that asks who calls, as it should.
+    /// PEM file of the proxy's own certificate and its chain, for who asks who calls, as a plugin should.
     #[serde(default)]
     #[schemars(with = "PathBuf")]
     pub(crate) client_cert: Option<PathBuf>,
@@ -206,7 +206,7 @@ pub(crate) struct TlsForm {
     #[serde(default)]
     #[schemars(with = "PathBuf")]
     pub(crate) client_key: Option<PathBuf>,
-    /// The DNS name or IP address that the plugin's certificate must be for. By default the endpoint's host.
+    /// The DNS name or IP address that the certificate must be for. By default the endpoint's or target's host.
     #[serde(default)]
     #[schemars(with = "String", length(min = 1))]
     pub(crate) server_name: Option<String>,

@@ -217,7 +217,8 @@ impl Collector {
 }
 
 /// The hint for a misspelt name: the closest of the known ones, if any is close.
-pub(crate) fn closest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+#[must_use]
+pub fn closest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     // Comparing costs the product of both lengths; no name of ours is long.
     if written.len() > 80 {
         return None;

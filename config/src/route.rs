@@ -43,7 +43,7 @@ pub struct Route {
     #[schemars(length(max = 32))]
     pub targets: Vec<ForwardTarget>,
     /// For `forward`: what takes the place of the matched `path_prefix` (or of the whole `path`) in the path that the
-    /// service sees.
+    /// service sees. A prefix and what replaces it end both with `/`, or neither does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub prefix_rewrite: Option<String>,

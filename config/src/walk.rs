@@ -92,12 +92,7 @@ impl<'a> Walker<'a> {
         if !words::fits(node, schema) {
             let expected = words::expected(schema);
             let message = format!("expected {expected}, found {}", words::found(node, place.secret));
-            let quotes = matches!(
-                node.value,
-                NodeValue::Int(_) | NodeValue::Uint(_) | NodeValue::Float(_) | NodeValue::Bool(_)
-            );
-            let hint = (expected == "a string" && quotes).then(|| "put it in quotes".to_owned());
-            return self.report(place, message, hint);
+            return self.report(place, message, words::form(node, schema, place.secret));
         }
         if let Some(format) = schema.get("format").and_then(Value::as_str) {
             match format::check(format, node) {

@@ -20,7 +20,8 @@ import (
 )
 
 // Reads are made again when what serves them is away for a moment. Set is not in the list: of a call that got no answer
-// nobody knows whether it was carried out, and its condition would fail the second time.
+// nobody knows whether it was carried out, and its condition would fail the second time. All pauses together stay below a call's
+// time, or its caller would hear of the deadline and not of what is wrong.
 const serviceConfig = `{
   "methodConfig": [{
     "name": [
@@ -31,9 +32,9 @@ const serviceConfig = `{
       {"service": "prism.kv.v1.KeyValueService", "method": "Watch"}
     ],
     "retryPolicy": {
-      "maxAttempts": 5,
+      "maxAttempts": 4,
       "initialBackoff": "0.5s",
-      "maxBackoff": "4s",
+      "maxBackoff": "2s",
       "backoffMultiplier": 2,
       "retryableStatusCodes": ["UNAVAILABLE"]
     }

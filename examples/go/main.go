@@ -1,6 +1,6 @@
 // A key-value client of Prism Edge: typed calls, errors, deadlines, retries, and a watch that is opened again.
 //
-// In this folder, with protoc on the PATH:
+// In this folder, with protoc on the PATH (`apt install protobuf-compiler`):
 //
 //	go generate
 //	go run .          # shows everything once

@@ -22,7 +22,8 @@ from grpc_status import rpc_status
 from prism.kv.v1 import kv_pb2, kv_pb2_grpc
 
 # Reads are made again when what serves them is away for a moment. `Set` is not in the list: of a call that got no
-# answer nobody knows whether it was carried out, and its condition would fail the second time.
+# answer nobody knows whether it was carried out, and its condition would fail the second time. All pauses together stay below a call's time, or its caller would hear of the deadline
+# and not of what is wrong.
 SERVICE_CONFIG = {
     "methodConfig": [
         {
@@ -31,9 +32,9 @@ SERVICE_CONFIG = {
                 for method in ("Get", "Exists", "MultiGet", "Scan", "Watch")
             ],
             "retryPolicy": {
-                "maxAttempts": 5,
+                "maxAttempts": 4,
                 "initialBackoff": "0.5s",
-                "maxBackoff": "4s",
+                "maxBackoff": "2s",
                 "backoffMultiplier": 2,
                 "retryableStatusCodes": ["UNAVAILABLE"],
             },

@@ -3,7 +3,8 @@
 mod explain;
 
 use crate::{
-    Builtins, ConfigFile, Options, Proxy, check_files, config_registry, log_outcome, run_on_threads, watch,
+    Builtins, ConfigFile, Options, Proxy, Refusal, check_files, config_registry, log_outcome, run_on_threads,
+    watch,
 };
 use clap::{Parser, Subcommand};
 use prism_config::Source;
@@ -76,7 +77,7 @@ fn check(path: &Path, filters: &Registry, builtins: &Builtins) -> ExitCode {
     let registry = config_registry(filters, builtins);
     let checked = ConfigFile::new(path).read().and_then(|source| {
         let config = prism_config::parse(&source, &registry)?;
-        check_files(&config, &source.base_dir)
+        Ok(check_files(&config, &source)?)
     });
     match checked {
         Ok(_) => print(format_args!("{}: ok\n", path.display())),
@@ -95,6 +96,9 @@ fn serve(arguments: &Run, filters: Registry, builtins: Builtins) -> ExitCode {
     let file = ConfigFile::new(&arguments.config);
     let source = match file.read() {
         Ok(source) => source,
+        Err(refusal @ Refusal::Unreadable { .. }) => {
+            return fail(format_args!("{refusal}: name one with `-c FILE`\n"));
+        }
         Err(refusal) => return fail(format_args!("{refusal}\n")),
     };
     let watching = arguments.watch.then(|| source.text.clone());

@@ -32,7 +32,7 @@ pub(crate) enum Target {
     Local,
     /// Whatever the route's service makes of it.
     Forward,
-    /// Nothing that is served.
+    /// Nothing that is served; of a typed method, only that it was not called as gRPC.
     Nothing,
 }
 
@@ -131,7 +131,7 @@ impl Head {
         self.namespace = agreed_namespace(route.and_then(Route::namespace), named, in_path)?;
         self.deadline = fields.timeout.map(deadline).transpose()?.flatten();
         if matches!(self.target, Target::Data(_) | Target::Typed | Target::Local) {
-            require_grpc(self.protocol, request)?;
+            require_grpc(self.protocol, request, self.target == Target::Local)?;
         }
         if matches!(self.target, Target::Data(_) | Target::Typed) {
             self.gzip = fields.gzip()?;
@@ -272,15 +272,27 @@ fn check_http1(request: &Request<Body>) -> Result<(), Rejection> {
     Ok(())
 }
 
-fn require_grpc(protocol: Protocol, request: &Request<Body>) -> Result<(), Rejection> {
+/// A request for a gRPC method is gRPC. A service of the listener's own has no JSON.
+///
+/// # Errors
+/// It is not.
+pub(crate) fn require_grpc(
+    protocol: Protocol,
+    request: &Request<Body>,
+    local: bool,
+) -> Result<(), Rejection> {
     if request.method() != Method::POST {
         return Err(Rejection::new(Reason::MethodNotAllowed, "gRPC methods are called with POST")
             .with_header("allow", "POST"));
     }
     if protocol != Protocol::Grpc {
+        let json = if local { "" } else { ", or in JSON with POST /v1/{namespace}/{operation}" };
         return Err(Rejection::new(
             Reason::UnsupportedMediaType,
-            "this path is a gRPC method: call it over HTTP/2 with content-type application/grpc",
+            format!(
+                "this path is a gRPC method: call it over HTTP/2 with content-type application/grpc, from a web page as \
+                 gRPC-Web where the filter `grpc_web` is{json}"
+            ),
         ));
     }
     Ok(())

@@ -3,6 +3,7 @@
 use prism_tests::{DEMO, tools};
 use std::{
     fs,
+    net::TcpListener,
     process::{Command, Output},
 };
 
@@ -82,7 +83,50 @@ fn the_schema_is_json_and_knows_the_filters() {
 fn a_missing_file_is_named() {
     let output = tools::output(Command::new(tools::own("prism-edge")).args(["-c", "/nowhere/prism.yaml"]));
     assert!(!output.status.success());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("/nowhere/prism.yaml"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("/nowhere/prism.yaml") && said.contains("name one with `-c FILE`"), "{said}");
+}
+
+/// The example names certificates and a library that nobody has: each is told like any other mistake.
+#[test]
+fn check_names_the_place_of_every_file_that_is_not_there() {
+    let file = tools::repository().join("config/examples/full.yaml");
+    let output = tools::output(Command::new(tools::own("prism-edge")).args(["check", "-c"]).arg(&file));
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let places = [
+        ("plugins[1].library: ", "libprism_plugin_reports.so", "library:"),
+        ("plugins[3].tls: ", "proxy.crt", "enabled:"),
+        ("listeners[0].routes[2].targets[0].tls: ", "ca.crt", "ca_cert:"),
+    ];
+    assert_eq!(said.lines().count(), places.len(), "{said}");
+    for (place, missing, key) in places {
+        let told =
+            said.lines().find(|line| line.contains(place)).unwrap_or_else(|| panic!("{place}: {said}"));
+        let rest = told.strip_prefix(&format!("{}:", file.display())).unwrap();
+        let line: usize = rest.split(':').next().unwrap().parse().unwrap();
+        assert!(told.contains(missing), "{told}");
+        // The value, or the first of its keys.
+        assert!(lines[line - 1].trim_start().starts_with(key), "{told}");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_and_a_log_that_cannot_be_written_are_told_with_what_to_do() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for key in ["@listen@", "@admin@"] {
+        let output = prism_edge(&[], &DEMO.replace(&format!("127.0.0.1:{key}"), &address));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(said.contains(&address) && said.contains("`ss -ltnp` shows who listens there"), "{said}");
+    }
+    let unwritable = "- trace: { access_log: { path: no/such/folder/access.log } }";
+    let output = prism_edge(&[], &DEMO.replace("- trace: {}", unwritable));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("access_log.path") && said.contains("No such file or directory"), "{said}");
 }
 
 const GUARDED: &str = "\

@@ -15,6 +15,7 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::Command,
+    thread,
 };
 
 /// Only keeps a broken run from hanging.
@@ -74,6 +75,24 @@ fn what_is_wrong_with_a_call_is_said_and_not_tried_again() {
         assert_eq!((ran.succeeded, &*ran.stdout, &*ran.stderr), (false, "", &*said), "{program:?}");
     }
     assert_eq!(proxy.admin().metric("prism_requests_total", ""), before + 6.0);
+}
+
+/// Tried again or not: it is said that nobody listens, and not that the time is over.
+#[test]
+fn a_proxy_that_is_not_there_is_told_as_such() {
+    let told = |program: Example, arguments: &[&str]| {
+        // The reserved port, and the programs' own deadline.
+        let ran = tools::output(&mut program.command(1, 5.0, arguments));
+        let said = String::from_utf8(ran.stderr).unwrap();
+        assert!(!ran.status.success());
+        assert!(said.starts_with(&program.code("UNAVAILABLE")), "{program:?} {arguments:?}: {said}");
+    };
+    thread::scope(|scope| {
+        for program in Example::ALL {
+            scope.spawn(move || told(program, &["get", "key"]));
+            scope.spawn(move || told(program, &["set", "key", "value"]));
+        }
+    });
 }
 
 /// The service config of the guide and of the examples is one, and names what only reads.

@@ -186,9 +186,11 @@ fn without_the_filter_such_a_call_is_refused_as_ever() {
     for way in ways(&proxy) {
         // Where the filter is, and in the route that leaves it out.
         assert_eq!(way.call(GET, &[NAMESPACE], &key).status, Some(0));
-        let answer = way.send(EXECUTE, &[NAMESPACE, "x-way: native"], &key).expect(415);
-        assert_eq!(answer.json()["reason"], "UNSUPPORTED_MEDIA_TYPE");
-        readable(&answer);
+        for method in [EXECUTE, GET] {
+            let answer = way.send(method, &[NAMESPACE, "x-way: native"], &key).expect(415);
+            assert_eq!(answer.json()["reason"], "UNSUPPORTED_MEDIA_TYPE", "{method}");
+            readable(&answer);
+        }
         // Not POST.
         let answer = way.send(EXECUTE, &[NAMESPACE, "x-ignored: x"], b"");
         assert_eq!(answer.status, 200);

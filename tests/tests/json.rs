@@ -66,14 +66,17 @@ fn what_is_wrong_is_said_with_its_place() {
             (r#"{"keys":["a"]}"#, "keys"),
             (r#"{"key":"a","key":"b"}"#, "`key` is given twice"),
             ("{", "EOF"),
-            ("", "EOF"),
+            ("", "the body is empty: send {}"),
             ("{}{}", "trailing"),
         ] {
             let message = refused(call("/v1/demo/get", body), 400, "INVALID_ARGUMENT", "MALFORMED_MESSAGE");
             assert!(message.contains(words), "{body}: {message}");
         }
         refused(call("/v1/demo/get", r#"{"key":""}"#), 400, "INVALID_ARGUMENT", "OPERATION_FAILED");
-        refused(call("/v1/demo/fly", "{}"), 501, "UNIMPLEMENTED", "UNKNOWN_OPERATION");
+        let message = refused(call("/v1/demo/fly", "{}"), 501, "UNIMPLEMENTED", "UNKNOWN_OPERATION");
+        assert!(message.contains("`GET /v1/demo` lists"), "{message}");
+        let message = refused(call("/v1/demo/multiget", "{}"), 501, "UNIMPLEMENTED", "UNKNOWN_OPERATION");
+        assert!(message.contains("did you mean `multi_get`?"), "{message}");
         refused(call("/v1/nobody/get", "{}"), 404, "NOT_FOUND", "UNKNOWN_NAMESPACE");
         refused(call("/v1/demo/watch/more", "{}"), 400, "INVALID_ARGUMENT", "MALFORMED_PATH");
         refused(call("/v1/demo/get?a=1&a=2", r#"{"key":"a"}"#), 400, "INVALID_ARGUMENT", "MALFORMED_QUERY");

@@ -87,9 +87,14 @@ fn what_the_guide_for_applications_says() {
             "import sys; sys.path.insert(0, 'stubs')\n{}",
             python.replace("timeout=60", "timeout=0.5")
         );
-        let caught =
-            format!("try:\n    exec({python:?})\nexcept grpc.RpcError as error:\n    print(error.code())");
-        let said = run(&tools::python(), "-c", &format!("import grpc\n{caught}"), folder.path(), &proxy);
+        let said = run(&tools::python(), "-c", &python, folder.path(), &proxy);
         assert!(said.contains("StatusCode.INVALID_ARGUMENT") && said.contains("DEADLINE_EXCEEDED"), "{said}");
+    }
+    for script in blocks("docs/clients.md", "## `Execute`", "sh") {
+        let [curl, ..] = &blocks("README.md", "## First call", "sh")[..] else { panic!("no first call") };
+        shell(curl, folder.path(), &proxy);
+        let said = shell(&script, folder.path(), &proxy);
+        let times = |word: &str| said.matches(word).count();
+        assert_eq!((times(r#""success": true"#), times("aGVsbG8=")), (2, 2), "{said}");
     }
 }

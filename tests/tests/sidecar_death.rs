@@ -47,6 +47,7 @@ async fn serves(client: &Client) {
 fn unavailable(status: &Status) {
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     assert_eq!(reason(status).as_deref(), Some("PLUGIN_UNAVAILABLE"), "{status:?}");
+    assert!(!status.message().contains(".sock"), "a path is no caller's business: {status:?}");
 }
 
 async fn only_its_own_namespace_notices(transport: Transport) {
@@ -62,6 +63,12 @@ async fn only_its_own_namespace_notices(transport: Transport) {
         scene.sidecar.restart();
         serves(&client).await;
     }
+    wait::until_async("the operator should be told in the access log", || async {
+        let log = scene.proxy.process.log();
+        let told = |line: &str| line.contains("\"detail\":\"") && line.contains("echo.sock");
+        log.lines().any(told).then_some(())
+    })
+    .await;
     let before = others.calls();
     let outcome = others.stop().await;
     assert!(before > 0 && outcome.failures.is_empty(), "{outcome:?}");

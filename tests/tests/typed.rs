@@ -8,7 +8,10 @@ use prism_proto::{
 };
 use prism_tests::{
     Proxy, Sidecar, Transport,
-    client::http2::{self, Answer, Connection},
+    client::{
+        curl,
+        http2::{self, Answer, Connection},
+    },
     memory::Peak,
     over_every_transport,
     plugin::{ANSWER, ANSWER_URL, Plugin},
@@ -315,6 +318,35 @@ async fn a_typed_call_that_is_nobodys_is_refused(transport: Transport) {
             (code, Some(why)),
             "{path} {namespace:?}: {status:?}"
         );
+    }
+    // What is no gRPC is told so where there is such a method, whosever it is; and nothing of a path that is nobody's.
+    for (version, kind, path, status, why) in [
+        ("--http1.1", "application/grpc", known, 415, "UNSUPPORTED_MEDIA_TYPE"),
+        ("--http1.1", "application/json", known, 415, "UNSUPPORTED_MEDIA_TYPE"),
+        ("--http1.1", "application/grpc", "/test.v1.Test/Answer", 415, "UNSUPPORTED_MEDIA_TYPE"),
+        (
+            "--http2-prior-knowledge",
+            "application/grpc-web",
+            "/test.v1.Test/Answer",
+            415,
+            "UNSUPPORTED_MEDIA_TYPE",
+        ),
+        (
+            "--http2-prior-knowledge",
+            "application/json",
+            "/test.v1.Test/Answer",
+            415,
+            "UNSUPPORTED_MEDIA_TYPE",
+        ),
+        ("--http1.1", "application/json", "/test.v1.Test/Fly", 404, "NO_ROUTE"),
+        ("--http1.1", "application/grpc", "/prism.plugin.BackendPlugin/Execute", 404, "NO_ROUTE"),
+        ("--http1.1", "application/grpc", "/prism.kv.v1.KeyValueService/Fly", 404, "NO_ROUTE"),
+    ] {
+        let kind = format!("content-type: {kind}");
+        let url = scene.proxy.url(path);
+        let call = [version, "-d", "x", "-H", &kind, "-H", "x-prism-namespace: test", &url];
+        let answer = curl::run(&call).expect(status);
+        assert_eq!(answer.json()["reason"], why, "{version} {kind} {path}");
     }
     assert!(scene.plugin.recorder.calls().is_empty(), "none of them reached the plugin");
 }

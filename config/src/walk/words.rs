@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use crate::{
     problem::shorten,
     redact,
+    schema::Address,
     tree::{Node, NodeValue},
 };
 
@@ -77,6 +78,27 @@ pub(super) fn found(node: &Node, secret: bool) -> String {
         NodeValue::String(text) => ("a string", shorten(&redact::text(text))),
     };
     if secret { noun.into() } else { format!("{noun} `{text}`") }
+}
+
+/// How to write what was meant by a node of the wrong type, where that can be told.
+pub(super) fn form(node: &Node, schema: &Map<String, Value>, secret: bool) -> Option<String> {
+    let text = |key| schema.get(key).and_then(Value::as_str);
+    match (&*expected(schema), &node.value) {
+        ("a string", NodeValue::Int(port)) if text("format") == Some(Address::FORMAT) => {
+            let port = u16::try_from(*port).ok()?;
+            Some(format!("an address and a port: `127.0.0.1:{port}`"))
+        }
+        ("a string", NodeValue::Int(_) | NodeValue::Uint(_) | NodeValue::Float(_) | NodeValue::Bool(_)) => {
+            Some("put it in quotes".into())
+        }
+        ("a list", NodeValue::Map(_)) => Some("begin each item with `-`".into()),
+        // What a mapping cannot be without is what was meant, where that is one thing.
+        ("a mapping", NodeValue::String(written)) if !secret => {
+            let [Value::String(key)] = &schema.get("required")?.as_array()?[..] else { return None };
+            Some(format!("write `{{ {key}: {} }}`", shorten(&redact::text(written))))
+        }
+        _ => None,
+    }
 }
 
 /// A value of a schema, for a list of what is allowed.

@@ -64,6 +64,19 @@ fn everything_has_its_default_and_its_whole_path() {
 }
 
 #[test]
+fn what_only_looks_like_a_mistake_is_taken() {
+    for route in [
+        "match: { path_prefix: /x }, forward: true, prefix_rewrite: /y, plugin: near",
+        "match: { path_prefix: / }, forward: true, prefix_rewrite: /y/, plugin: near",
+        "match: { path: /x }, forward: true, prefix_rewrite: /y/, plugin: near",
+        "match: { grpc: { service: a.B } }, forward: true, targets: [{ address: '127.0.0.1:1', protocol: http1 }, \
+         { address: '127.0.0.1:2' }]",
+    ] {
+        load(&document(&[route]));
+    }
+}
+
+#[test]
 fn mistakes_in_forward_routes_are_told() {
     let target = "targets: [{ address: '127.0.0.1:1' }]";
     let forward = |rest: &str| format!("match: {{ path_prefix: /x }}, forward: true, {rest}");
@@ -120,6 +133,20 @@ fn mistakes_in_forward_routes_are_told() {
         (
             format!("match: {{ grpc: {{ method: B }} }}, forward: true, {target}"),
             "the key `service` is missing",
+        ),
+        (
+            forward(&format!("{target}, prefix_rewrite: /")),
+            "the other does not (write `path_prefix: /x/` and `prefix_rewrite: /`)",
+        ),
+        (
+            format!("match: {{ path_prefix: /x/ }}, forward: true, {target}, prefix_rewrite: /v2"),
+            "(write `path_prefix: /x/` and `prefix_rewrite: /v2/`)",
+        ),
+        (forward(&format!("{target}, prefix_rewrite: ''")), "to drop a prefix, end `path_prefix` with `/`"),
+        (
+            "match: { grpc: { service: a.B } }, forward: true, targets: [{ address: '127.0.0.1:1', protocol: http1 }]"
+                .to_owned(),
+            "gRPC is spoken over HTTP/2",
         ),
         (format!("match: {{ host: 'http://a' }}, forward: true, {target}"), "expected a host such as"),
         (format!("match: {{ host: '*.a' }}, forward: true, {target}"), "wildcards are not known here"),

@@ -94,6 +94,28 @@ fn wrong_types() {
     refused("just text\n", &["1:1: expected a mapping, found a string `just text`"]);
     refused("listeners:\n", &["1:1: listeners: expected a list, found nothing"]);
     refused("listeners: []\n", &["1:12: listeners: expected at least 1 item, found 0"]);
+    refused(
+        "listeners: { name: a, address: 127.0.0.1:1 }\n",
+        &["1:12: listeners: expected a list, found a mapping (begin each item with `-`)"],
+    );
+    refused(
+        "listeners: [{ name: a, address: 43561 }]\n",
+        &["1:33: listeners[0].address: expected a string, found an integer `43561` \
+           (an address and a port: `127.0.0.1:43561`)"],
+    );
+    refused(
+        "listeners: [{ name: a, address: 99999 }]\n",
+        &["1:33: listeners[0].address: expected a string, found an integer `99999`"],
+    );
+    refused(
+        "listeners: [{ name: a, address: '127.0.0.1:1', routes: [{ match: { grpc: orders.v1.Orders }, forward: true }] }]\n",
+        &[
+            "1:57: listeners[0].routes[0]: a forward route needs somewhere to go (add `targets: [{ address: HOST:PORT }]`, \
+           or `plugin: NAME`)",
+            "1:74: listeners[0].routes[0].match.grpc: expected a mapping, found a string `orders.v1.Orders` (write \
+           `{ service: orders.v1.Orders }`)",
+        ],
+    );
     refused("admin: true\n", &["1:8: admin: expected a mapping, found `true`"]);
     refused("workers: 1.5\n", &["1:10: workers: expected an integer, found a number `1.5`"]);
     refused("workers: 0\n", &["1:10: workers: expected at least 1, found 0"]);

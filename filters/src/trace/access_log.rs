@@ -51,8 +51,7 @@ impl AccessLog {
             path => {
                 let path = cx.base_dir.join(path);
                 let file = open(&path).map_err(|error| {
-                    BuildError::new(format!("access_log.path: cannot append to {}", path.display()))
-                        .caused_by(error)
+                    BuildError::new(format!("access_log.path: cannot append to {}: {error}", path.display()))
                 })?;
                 Sink::File { path, file }
             }

@@ -29,7 +29,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[non_exhaustive]
 pub enum AdminError {
     /// The TCP address cannot be bound.
-    #[error("admin.address: cannot listen on {address}: {source}")]
+    #[error("admin.address: cannot listen on {address}: {source}{}", crate::control::advice(source))]
     Address {
         /// The address.
         address: SocketAddr,

@@ -38,7 +38,7 @@ const FIRST_VERDICT: Duration = Duration::from_secs(2);
 #[non_exhaustive]
 pub enum BuildError {
     /// A socket cannot be bound.
-    #[error("listener `{name}`: cannot listen on {address}: {source}")]
+    #[error("listener `{name}`: cannot listen on {address}: {source}{}", advice(source))]
     Bind {
         /// The listener.
         name: String,
@@ -93,6 +93,16 @@ pub enum BuildError {
     /// A setting that is read once, at the start.
     #[error("`{0}` is read only at the start: restart the proxy to change it, or set it back")]
     NeedsRestart(&'static str),
+}
+
+/// What to do about an address that cannot be had.
+pub(crate) fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            " (`ss -ltnp` shows who listens there: stop it, or choose another address)"
+        }
+        _ => "",
+    }
 }
 
 impl BuildError {

@@ -178,12 +178,14 @@ async fn load_one(
     Ok(Library { checked, plugin, offloaded: OnceLock::new() })
 }
 
-/// Checks the libraries of a configuration that will not run here: for `prism-edge check`. Blocks.
-pub(super) fn check_all(config: &Config) -> Vec<BuildError> {
-    paths(config)
-        .filter_map(|path| check(path).err())
-        .map(|error| BuildError::Library(error.into()))
-        .collect()
+/// Checks the libraries of a configuration that will not run here, and answers those that cannot be used by their plugins'
+/// names: for `prism-edge check`. Blocks.
+pub(super) fn check_all(config: &Config) -> Vec<(&str, LibraryError)> {
+    let libraries = config.plugins.iter().filter_map(|plugin| match &plugin.source {
+        PluginSource::InProcess { library, .. } => Some((&*plugin.name, library)),
+        _ => None,
+    });
+    libraries.filter_map(|(name, library)| Some((name, check(library).err()?.into()))).collect()
 }
 
 /// Each once, whoever shares it.

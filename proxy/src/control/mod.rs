@@ -12,6 +12,7 @@ mod services;
 mod tls;
 mod transport;
 
+pub(crate) use build::advice;
 pub use file::{ConfigFile, watch};
 pub use libraries::LibraryError;
 pub use queue::{Accepted, ControlHandle, Mode};
@@ -28,12 +29,12 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use libraries::Libraries;
-use prism_config::{Config, Source};
+use prism_config::{Config, Places, Problems, Source};
 use prism_filters::{Changes, Registry, metrics::Metrics};
 use prism_platform::{Platform, time};
 use prism_plugin_host::{NamespaceSlot, PluginSpec, Service, SupervisionOptions};
 use prism_plugin_loader::Generations;
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 
 /// What everything that configures has in common.
@@ -323,16 +324,22 @@ pub fn config_registry(filters: &Registry, builtins: &Builtins) -> prism_config:
 }
 
 /// Checks the files that a configuration names, for `prism-edge check`: plugin libraries, of which nothing runs, and
-/// certificates. `base_dir` is where its relative paths start. Blocks.
+/// certificates. `source` is what it was read from. Blocks.
 ///
 /// # Errors
-/// What is wrong with them, all at once.
-pub fn check_files(config: &Config, base_dir: &Path) -> Result<(), Refusal> {
-    let mut errors = tls::check(config, base_dir);
-    errors.extend(libraries::check_all(config));
-    errors.extend(transport::check(config));
-    errors.extend(services::check(config));
-    if errors.is_empty() { Ok(()) } else { Err(Refusal::Build(errors)) }
+/// What is wrong with them, all at once, each with its line.
+pub fn check_files(config: &Config, source: &Source) -> Result<(), Problems> {
+    let places = Places::of(source);
+    let plugin = |name: &str, key: &str| format!("{}.{key}", places.plugin(name));
+    let listeners = tls::check(config, &source.base_dir);
+    let listeners = listeners.into_iter().map(|error| (error.path, error.source.to_string()));
+    let libraries = libraries::check_all(config);
+    let libraries = libraries.into_iter().map(|(name, error)| (plugin(name, "library"), error.to_string()));
+    let remotes = transport::check(config);
+    let remotes = remotes.into_iter().map(|(name, error)| (plugin(name, "tls"), error.to_string()));
+    let services = services::check(config).into_iter().map(|(path, error)| (path, error.to_string()));
+    let found: Vec<_> = listeners.chain(libraries).chain(remotes).chain(services).collect();
+    if found.is_empty() { Ok(()) } else { Err(places.problems(found)) }
 }
 
 /// Runs what blocks where it delays nobody.

@@ -55,8 +55,12 @@ fn routes(config: &Config) -> impl Iterator<Item = ((usize, usize), &Route)> {
     })
 }
 
-fn error((listener, route): (usize, usize), source: TlsError) -> BuildError {
-    BuildError::Service { path: format!("listeners[{listener}].routes[{route}]"), source: Box::new(source) }
+fn path((listener, route): (usize, usize)) -> String {
+    format!("listeners[{listener}].routes[{route}]")
+}
+
+fn error(at: (usize, usize), source: TlsError) -> BuildError {
+    BuildError::Service { path: path(at), source: Box::new(source) }
 }
 
 /// The clusters of all forward routes, and the services in them.
@@ -98,13 +102,15 @@ pub(super) async fn clusters(
     Ok((clusters, services))
 }
 
-/// Reads the files of every target of a configuration that will not run here: for `prism-edge check`. Blocks.
-pub(super) fn check(config: &Config) -> Vec<BuildError> {
+/// Reads the files of every target of a configuration that will not run here, and answers what is wrong with its place: for
+/// `prism-edge check`. Blocks.
+pub(super) fn check(config: &Config) -> Vec<(String, TlsError)> {
     let mut errors = Vec::new();
     for (at, route) in routes(config) {
-        for target in &route.targets {
+        for (index, target) in route.targets.iter().enumerate() {
             let (TargetAddress::Host(host), Some(tls)) = (&target.address, &target.tls) else { continue };
-            errors.extend(transport::check_tls(&[host], tls).err().map(|source| error(at, source)));
+            let checked = transport::check_tls(&[host], tls);
+            errors.extend(checked.err().map(|error| (format!("{}.targets[{index}].tls", path(at)), error)));
         }
     }
     errors

@@ -1,6 +1,5 @@
 //! What listeners encrypt their connections with, read when a configuration is built.
 
-use super::build::BuildError;
 use crate::{connection::PROTOCOLS, listener::ListenerHandle};
 use prism_config::{Config, Listener};
 use prism_filters::tls::{self, SettingsError};
@@ -74,14 +73,14 @@ pub(super) async fn secure(
 }
 
 /// Reads the files of every listener of a configuration that will not run here: for `prism-edge check`. Blocks.
-pub(super) fn check(config: &Config, base_dir: &Path) -> Vec<BuildError> {
+pub(super) fn check(config: &Config, base_dir: &Path) -> Vec<ListenerTlsError> {
     let mut errors = Vec::new();
     for (index, listener) in config.listeners.iter().enumerate() {
         let Some((path, files)) = files(listener, index, base_dir) else { continue };
         let loaded = files
             .map_err(ListenerTlsReason::from)
             .and_then(|files| ServerTls::load(files, &PROTOCOLS).map(drop).map_err(ListenerTlsReason::from));
-        errors.extend(loaded.err().map(|source| ListenerTlsError { path, source: Box::new(source) }.into()));
+        errors.extend(loaded.err().map(|source| ListenerTlsError { path, source: Box::new(source) }));
     }
     errors
 }

@@ -71,13 +71,14 @@ fn files(tls: &PluginTls) -> ClientFiles {
     ClientFiles { ca: tls.ca_cert.clone(), identity }
 }
 
-/// Reads the files of every remote plugin of a configuration that will not run here: for `prism-edge check`. Blocks.
-pub(super) fn check(config: &Config) -> Vec<BuildError> {
+/// Reads the files of every remote plugin of a configuration that will not run here, and answers what is wrong by the
+/// plugins' names: for `prism-edge check`. Blocks.
+pub(super) fn check(config: &Config) -> Vec<(&str, TlsError)> {
     let mut errors = Vec::new();
     for plugin in &config.plugins {
         let PluginSource::Remote { endpoints, tls: Some(tls) } = &plugin.source else { continue };
         let loaded = check_tls(&endpoints.iter().collect::<Vec<_>>(), tls);
-        errors.extend(loaded.err().map(|source| tls_error(plugin, source)));
+        errors.extend(loaded.err().map(|error| (&*plugin.name, error)));
     }
     errors
 }

@@ -13,7 +13,7 @@ mod within;
 
 use crate::{
     edge::Edge,
-    head::{Head, Target},
+    head::{Head, Target, require_grpc},
     rights::Basis,
     snapshot::{Forward, Namespace, Route},
 };
@@ -26,7 +26,9 @@ use prism_filters::{
 };
 use prism_plugin_abi::{CallContext, InstanceId, Kind, OperationInfo};
 use prism_plugin_envelope::behind;
-use prism_plugin_host::{BoxError, DeclaredMethod, ForwardError, InFlight, State, Status, Types, WireBody};
+use prism_plugin_host::{
+    BoxError, DeclaredMethod, ForwardError, InFlight, OperationTable, State, Status, Types, WireBody,
+};
 use std::{future::Future, ops::Deref, rc::Rc, sync::Arc, time::Duration};
 use within::{Terms, Within, within};
 
@@ -93,7 +95,7 @@ impl<'a> Dispatch<'a> {
                     .await
             }
             _ if self.route.is_none() => Err(nothing_here()),
-            Target::Nothing => Err(nothing_here()),
+            Target::Nothing => Err(self.nothing(request)),
             Target::Forward => match self.route.and_then(Route::forward) {
                 Some(route) => {
                     check_asked(cx, route.policy().is_some())?;
@@ -106,6 +108,18 @@ impl<'a> Dispatch<'a> {
             Target::Gateway => Box::pin(self.gateway(cx, std::mem::take(request))).await,
             Target::Description { openapi } => self.describe(cx, openapi),
         }
+    }
+
+    /// Why a path that nothing answers has no answer: it is a method, and the call was not gRPC; or there is nothing.
+    fn nothing(&self, request: &Request<Body>) -> Rejection {
+        let path = request.uri().path();
+        let is_method = path.strip_prefix('/').is_some_and(|name| prism_proto::method(name).is_some())
+            // What a namespace with rules has, nobody is told who was not asked.
+            || self.namespace.is_some_and(|namespace| {
+                namespace.policy().is_none() && namespace.slot().method(path).is_some()
+            });
+        let refused = is_method.then(|| require_grpc(self.head.protocol, request, false).err()).flatten();
+        refused.unwrap_or_else(nothing_here)
     }
 
     fn within<'c, F>(&'c self, cx: &'c RequestContext, call: F) -> Within<'c, F>
@@ -162,7 +176,11 @@ impl<'a> Dispatch<'a> {
                     Some(_) => replaced(namespace.plugin()),
                     None => Rejection::new(
                         Reason::UnknownOperation,
-                        format!("plugin `{}` has no method `{path}`", namespace.plugin()),
+                        format!(
+                            "plugin `{}` has no method `{path}`: `GET /v1/{}` lists what it has",
+                            namespace.plugin(),
+                            namespace.name()
+                        ),
                     )
                     .about_plugin(namespace.plugin()),
                 });
@@ -172,8 +190,7 @@ impl<'a> Dispatch<'a> {
                 return Err(replaced(namespace.plugin()));
             }
             let rpc = if method.streaming() { Rpc::Streaming } else { Rpc::Unary };
-            let idempotent =
-                check_operation(namespace.plugin(), &status, &method.operation, rpc, cx.grant())?;
+            let idempotent = check_operation(namespace, &status, &method.operation, rpc, cx.grant())?;
             (self.begin(cx, (namespace, backend), idempotent, rpc), method)
         };
         let result_url = &method.result_url;
@@ -222,7 +239,7 @@ impl<'a> Dispatch<'a> {
         let status = backend.load_status();
         let table = status.operations.as_ref();
         let Some(info) = table.and_then(|table| table.get(operation)) else {
-            return Err(unknown_operation(plugin, operation));
+            return Err(unknown_operation(namespace, table.map(|table| &**table), operation));
         };
         if info.client_streaming {
             return Err(Rejection::new(
@@ -260,8 +277,7 @@ impl<'a> Dispatch<'a> {
         operation: &ByteString,
         rpc: Rpc,
     ) -> Result<call::Call<'a>, Rejection> {
-        let idempotent =
-            check_operation(namespace.plugin(), &backend.load_status(), operation, rpc, cx.grant())?;
+        let idempotent = check_operation(namespace, &backend.load_status(), operation, rpc, cx.grant())?;
         Ok(self.begin(cx, (namespace, backend), idempotent, rpc))
     }
 
@@ -295,11 +311,8 @@ impl<'a> Dispatch<'a> {
         let namespace = self.namespace.ok_or_else(|| unknown_namespace(cx))?;
         check_asked(cx, namespace.policy().is_some())?;
         cx.set_plugin(namespace.plugin().clone());
-        let unavailable = |reason: &str| {
-            Rejection::new(Reason::PluginUnavailable, format!("plugin `{}`: {reason}", namespace.plugin()))
-                .about_plugin(namespace.plugin())
-                .with_retry(outcome::RETRY)
-        };
+        let unavailable =
+            |reason: &str| away(namespace.plugin(), reason.to_owned()).with_retry(outcome::RETRY);
         let backend = namespace.slot().enter().ok_or_else(|| unavailable("not started yet"))?;
         let status = backend.load_status();
         // One that is replaced from now on has counted this call in, and waits for it.
@@ -321,8 +334,9 @@ impl Terminal for Dispatch<'_> {
 fn nothing_here() -> Rejection {
     Rejection::new(
         Reason::NoRoute,
-        "nothing is served at this path: call prism.data.v1.DataService, POST /v1/{namespace}/{operation}, or a \
-         typed service of a namespace's plugin with the x-prism-namespace header",
+        "nothing is served at this path: call POST /v1/{namespace}/{operation}, or over gRPC (HTTP/2, content-type \
+         application/grpc) prism.data.v1.DataService or a typed service of a namespace's plugin, with the \
+         x-prism-namespace header",
     )
 }
 
@@ -346,9 +360,20 @@ fn replaced(plugin: &str) -> Rejection {
         .with_retry(Duration::ZERO)
 }
 
-fn unknown_operation(plugin: &str, operation: &str) -> Rejection {
-    Rejection::new(Reason::UnknownOperation, format!("plugin `{plugin}` has no operation `{operation}`"))
-        .about_plugin(plugin)
+/// Operations among which a near name is looked for: whoever calls many that are not there is not to keep a worker busy.
+const MOST_COMPARED: usize = 64;
+
+fn unknown_operation(namespace: &Namespace, table: Option<&OperationTable>, operation: &str) -> Rejection {
+    let (plugin, name) = (namespace.plugin(), namespace.name());
+    let known = table.filter(|table| table.iter().count() <= MOST_COMPARED);
+    let known = known.into_iter().flat_map(OperationTable::iter).map(|known| &*known.name);
+    let hint = prism_config::closest(operation, known);
+    let hint = hint.unwrap_or_else(|| format!("`GET /v1/{name}` lists what it has"));
+    Rejection::new(
+        Reason::UnknownOperation,
+        format!("plugin `{plugin}` has no operation `{operation}`: {hint}"),
+    )
+    .about_plugin(plugin)
 }
 
 /// What was granted is what runs: the instance that the call enters declares the operation as the one did that was judged.
@@ -366,7 +391,7 @@ fn check_grant(plugin: &str, declared: Kind, grant: Option<Grant>) -> Result<(),
 /// # Errors
 /// There is no such operation, it is not what was granted, or it is called through the other method.
 fn check_operation(
-    plugin: &str,
+    namespace: &Namespace,
     status: &Status,
     operation: &ByteString,
     rpc: Rpc,
@@ -374,8 +399,9 @@ fn check_operation(
 ) -> Result<bool, Rejection> {
     let table = status.operations.as_ref();
     let Some(info) = table.and_then(|table| table.get(operation)) else {
-        return Err(unknown_operation(plugin, operation));
+        return Err(unknown_operation(namespace, table.map(|table| &**table), operation));
     };
+    let plugin = namespace.plugin();
     check_grant(plugin, info.kind, grant)?;
     if !table.is_some_and(|table| table.is_described()) {
         // A plugin that cannot say which of its operations stream is asked by either method.
@@ -414,16 +440,21 @@ fn broke_off(error: BoxError) -> Rejection {
     }
 }
 
+/// A plugin that cannot be called. Why is for the operator: it has paths and addresses in it.
+fn away(plugin: &str, why: String) -> Rejection {
+    Rejection::new(Reason::PluginUnavailable, format!("plugin `{plugin}`: it is away or not ready yet"))
+        .with_detail(why)
+        .about_plugin(plugin)
+}
+
 /// Why a call could not be forwarded, as a refusal.
 fn refusal(error: ForwardError, plugin: &str) -> Rejection {
     match error {
-        ForwardError::Unavailable(why) => {
-            Rejection::new(Reason::PluginUnavailable, format!("plugin `{plugin}`: {why}"))
-                .about_plugin(plugin)
-        }
+        ForwardError::Unavailable(why) => away(plugin, why),
         // It was not begun.
         ForwardError::Overloaded(why) => {
-            Rejection::new(Reason::PluginOverloaded, format!("plugin `{plugin}`: {why}"))
+            Rejection::new(Reason::PluginOverloaded, format!("plugin `{plugin}`: too many calls wait for it"))
+                .with_detail(why)
                 .about_plugin(plugin)
                 .with_retry(outcome::RETRY)
         }

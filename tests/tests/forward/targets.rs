@@ -7,8 +7,9 @@ use prism_tests::{
     Pki, Proxy, Sidecar, Start,
     backend::{Backend, Speaks},
     client::{http2, web},
-    wait, wire,
+    tools, wait, wire,
 };
+use std::process::Command;
 use tonic::Code;
 
 const RAW: [&str; 4] = ["-H", "content-type: application/octet-stream", "--data-binary", "hello"];
@@ -94,6 +95,35 @@ async fn a_plugin_s_own_process_can_be_forwarded_to() {
     }
 }
 
+/// As the guide has it: for everybody, or for those who ask for one host.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_shows_its_methods_by_its_own_reflection() {
+    let service = behind("");
+    let target = format!("forward: true, targets: [{{ address: '127.0.0.1:{}' }}]", service.port());
+    let list = |proxy: &Proxy, more: &[&str]| {
+        let mut command = Command::new(tools::tool("grpcurl"));
+        command.args(["-plaintext", "-max-time", "30"]).args(more);
+        tools::succeed(command.arg(format!("127.0.0.1:{}", proxy.port())).arg("list"))
+    };
+    let kv = "prism.kv.v1.KeyValueService";
+    let proxy = Proxy::start(&routes(&[format!("match: {{ path_prefix: /grpc.reflection. }}, {target}")]));
+    assert!(list(&proxy, &[]).contains(kv));
+    // `ListServices`, over both of its versions.
+    let connection = http2::connect(proxy.port()).await;
+    for version in ["v1", "v1alpha"] {
+        let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
+        let answer =
+            connection.call(http2::head(&path, &[]), wire::framed(&wire::field(7, b""))).await.unwrap();
+        assert!(String::from_utf8_lossy(&answer.body).contains(kv), "{version}: {answer:?}");
+    }
+    let proxy = Proxy::start(&routes(&[
+        "match: {}".to_owned(),
+        format!("match: {{ host: orders.example.com, path_prefix: /grpc.reflection. }}, {target}"),
+    ]));
+    assert!(!list(&proxy, &[]).contains(kv));
+    assert!(list(&proxy, &["-authority", "orders.example.com"]).contains(kv));
+}
+
 #[test]
 fn grpc_web_is_grpc_for_a_service_too() {
     let service = behind("");
@@ -177,4 +207,16 @@ fn connections_made_with_certificates_of_before_are_not_used_any_more() {
         std::fs::copy(Pki::new().path("ca.crt"), &ca).unwrap();
         wait::until("the service is not trusted any more", || (status() == 503).then_some(()));
     }
+}
+
+#[test]
+fn a_service_of_plain_http_is_told_apart_from_one_that_is_away() {
+    let backend = Backend::start(Speaks::Http1);
+    let proxy = Proxy::start(&routes(&[all_to(&backend, "http2")]));
+    let _ = get(&proxy, "--http1.1", "/", &[]).expect(503);
+    wait::until("the log should say how to write it", || {
+        let log = proxy.process.log();
+        let told = log.lines().find(|line| line.contains("a service cannot be connected to"))?;
+        told.contains("written with `protocol: http1`").then_some(())
+    });
 }

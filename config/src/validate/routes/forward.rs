@@ -46,7 +46,10 @@ pub(super) fn check(route: &Node, document: &Node, path: &str, context: &mut Con
                 plugin(name, entry.value.at, document, &format!("{path}.plugin"), context);
             }
         }
-        (None, Some(entry)) => targets(&entry.value, &format!("{path}.targets"), context),
+        (None, Some(entry)) => {
+            targets(&entry.value, &format!("{path}.targets"), context);
+            speaks_grpc(route, &entry.value, path, context);
+        }
     }
     rewrite(route, path, context);
 }
@@ -115,23 +118,46 @@ fn targets(list: &Node, path: &str, context: &mut Context<'_>) {
     }
 }
 
+/// gRPC is spoken over HTTP/2: of a route for gRPC some target has to.
+fn speaks_grpc(route: &Node, targets: &Node, path: &str, context: &mut Context<'_>) {
+    let NodeValue::List(targets) = &targets.value else { return };
+    let is_grpc = route.get("match").is_some_and(|matcher| matcher.entry("grpc").is_some());
+    let first = targets.first().and_then(|target| target.get("protocol"));
+    if let Some(node) = first
+        && is_grpc
+        && targets.iter().all(|target| target.text("protocol") == Some("http1"))
+    {
+        let message = "gRPC is spoken over HTTP/2, and no target speaks it: every call would be refused";
+        let hint = Some("remove `protocol: http1`, or match the path and not `grpc`".to_owned());
+        context.problems.invalid(node.at, format!("{path}.targets[0].protocol"), message, hint);
+    }
+}
+
 fn rewrite(route: &Node, path: &str, context: &mut Context<'_>) {
     let Some(node) = route.get("prefix_rewrite") else { return };
     let Some(text) = node.as_str() else { return };
-    let matcher = route.get("match");
-    let has_path =
-        ["path", "path_prefix"].iter().any(|key| matcher.is_some_and(|it| it.entry(key).is_some()));
-    let (message, hint) = if !has_path {
-        (
-            "`prefix_rewrite` replaces what `path_prefix` or `path` matched, and there is neither",
-            Some("add one of them"),
-        )
-    } else if let Some(problem) = path_problem(text) {
-        (problem, None)
-    } else if text.starts_with("/prism.plugin.") {
-        ("the plugin protocol is not forwarded: only the proxy may speak it", None)
-    } else {
-        return;
+    let matched = |key| route.get("match").and_then(|matcher| matcher.text(key));
+    let mut refuse = |message: &str, hint: Option<String>| {
+        context.problems.invalid(node.at, format!("{path}.prefix_rewrite"), message, hint);
     };
-    context.problems.invalid(node.at, format!("{path}.prefix_rewrite"), message, hint.map(Into::into));
+    if matched("path").or(matched("path_prefix")).is_none() {
+        let message = "`prefix_rewrite` replaces what `path_prefix` or `path` matched, and there is neither";
+        return refuse(message, Some("add one of them".into()));
+    }
+    if let Some(problem) = path_problem(text) {
+        let hint = "to drop a prefix, end `path_prefix` with `/` and write `prefix_rewrite: /`";
+        return refuse(problem, text.is_empty().then(|| hint.into()));
+    }
+    if text.starts_with("/prism.plugin.") {
+        return refuse("the plugin protocol is not forwarded: only the proxy may speak it", None);
+    }
+    // `/api` as `/` makes `//v2` of `/api/v2`, which no service is sent, and `/api/` as `/v2` makes `/v2x` of `/api/x`.
+    if let Some(prefix) = matched("path_prefix")
+        && prefix.ends_with('/') != text.ends_with('/')
+    {
+        let ended = |text: &str| format!("{}/", text.trim_end_matches('/'));
+        let (prefix, text) = (ended(prefix), ended(text));
+        let hint = format!("write `path_prefix: {prefix}` and `prefix_rewrite: {text}`");
+        refuse("one of `path_prefix` and `prefix_rewrite` ends with `/` and the other does not", Some(hint));
+    }
 }

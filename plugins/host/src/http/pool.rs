@@ -125,19 +125,15 @@ impl<C: Pooled> Pool<C> {
         let generation = self.target.generation();
         match within_deadline(&self.target, C::dial(&self.platform, &self.target)).await {
             Ok((connection, driver)) => {
-                if self.backoff.reset() {
-                    tracing::info!(address = %self.target, "it can be connected to again");
-                }
+                self.backoff.reset(&self.target);
                 *self.failed.borrow_mut() = None;
                 let idle_since = IdleSince::default();
                 self.spawner.spawn(drive(driver, Rc::clone(&idle_since), place));
                 Ok(Lease { connection, reused: false, generation, idle_since })
             }
             Err(reason) => {
-                let (until, first) = self.backoff.failed(&self.platform);
-                if first {
-                    tracing::warn!(reason, "a service cannot be connected to");
-                }
+                let until = self.backoff.failed(&self.platform);
+                self.backoff.tell(&reason);
                 *self.failed.borrow_mut() = Some((until, reason.clone()));
                 Err(ForwardError::Unavailable(reason))
             }

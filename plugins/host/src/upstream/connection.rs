@@ -176,9 +176,7 @@ impl<C: Carrier> Upstream<C> {
         let handshake = C::handshake(&self.platform, &self.target);
         let open = match within_deadline(&self.target, handshake).await {
             Ok(Dialled { carrier, peer, driver }) => {
-                if self.backoff.reset() && C::UNWATCHED {
-                    tracing::info!(address = %self.target, "it can be connected to again");
-                }
+                self.backoff.reset(&self.target);
                 let connection = Rc::new(Connection {
                     carrier,
                     peer,
@@ -189,10 +187,17 @@ impl<C: Carrier> Upstream<C> {
                 *self.state.borrow_mut() = State::Open(Rc::clone(&connection));
                 Some((driver, connection))
             }
-            Err(reason) => {
-                let (until, first) = self.backoff.failed(&self.platform);
-                if first && C::UNWATCHED {
-                    tracing::warn!(reason, "a service cannot be connected to");
+            Err(mut reason) => {
+                let until = self.backoff.failed(&self.platform);
+                if C::UNWATCHED {
+                    // What a service of plain HTTP makes of HTTP/2.
+                    if ["does not speak HTTP/2", "closed the connection"]
+                        .iter()
+                        .any(|end| reason.contains(end))
+                    {
+                        reason.push_str(" (a target of HTTP/1.1 is written with `protocol: http1`)");
+                    }
+                    self.backoff.tell(&reason);
                 }
                 *self.state.borrow_mut() = State::Failed { reason, until, epoch };
                 None

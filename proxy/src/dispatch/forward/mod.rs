@@ -76,10 +76,11 @@ fn refusal(error: ForwardError) -> Rejection {
             };
             Rejection::new(reason, error.message)
         }
-        ForwardError::Overloaded(_) => Rejection::new(
+        ForwardError::Overloaded(why) => Rejection::new(
             Reason::UpstreamOverloaded,
             "too many requests wait for the service behind this route",
         )
+        .with_detail(why)
         .with_retry(super::outcome::RETRY),
         ForwardError::Protocol(why) => {
             tracing::debug!(why, "a service broke the protocol");
@@ -87,6 +88,7 @@ fn refusal(error: ForwardError) -> Rejection {
                 Reason::UpstreamProtocol,
                 "the service behind this route answered what is no valid HTTP",
             )
+            .with_detail(why)
         }
         error => {
             tracing::debug!(%error, "a request could not be forwarded");
@@ -94,6 +96,10 @@ fn refusal(error: ForwardError) -> Rejection {
                 Reason::UpstreamUnavailable,
                 "the service behind this route cannot be reached, or broke off",
             )
+            .with_detail(match error {
+                ForwardError::Unavailable(why) => why,
+                other => other.to_string(),
+            })
         }
     }
 }

@@ -14,6 +14,12 @@ use std::{collections::HashSet, fmt};
 /// # Errors
 /// The text is not JSON, or not this message's; with the place.
 pub(crate) fn decode(text: &[u8], message: &MessageDescriptor) -> Result<Bytes, Rejection> {
+    if text.trim_ascii().is_empty() {
+        return Err(Rejection::new(
+            Reason::MalformedMessage,
+            "the body is empty: send {} for a message without fields",
+        ));
+    }
     let mut json = serde_json::Deserializer::from_slice(text);
     let mut track = Track::new();
     let walked = Place::Message(message.clone())
@@ -34,8 +40,9 @@ pub(crate) fn decode(text: &[u8], message: &MessageDescriptor) -> Result<Bytes, 
 
 fn malformed(track: Track, error: &serde_json::Error) -> Rejection {
     let path = track.path().to_string();
-    // The root is no field.
-    let place = if path == "." { String::new() } else { format!("`{path}`: ") };
+    // The root is no field, and what has no name yet is no place.
+    let path = path.strip_suffix(".?").unwrap_or(&path);
+    let place = if matches!(path, "." | "?") { String::new() } else { format!("`{path}`: ") };
     Rejection::new(Reason::MalformedMessage, format!("{place}{error}"))
 }
 

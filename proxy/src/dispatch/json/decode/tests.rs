@@ -55,7 +55,8 @@ fn what_is_malformed_is_refused_with_its_place() {
     let deep = format!("{}1{}", "[".repeat(300), "]".repeat(300));
     let set = "prism.kv.v1.SetRequest";
     for (name, text, words) in [
-        (set, "", "EOF"),
+        (set, "", "the body is empty: send {}"),
+        (set, " \r\n", "the body is empty: send {}"),
         (set, "{", "EOF"),
         (set, "nothing", "expected"),
         (set, "null", ""),
