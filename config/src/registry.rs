@@ -60,6 +60,16 @@ impl SettingProblem {
         self
     }
 
+    /// The same about a key that lies deeper, below `key`.
+    #[must_use]
+    pub fn below(self, key: &'static str) -> Self {
+        let message = match self.key {
+            "" => self.message,
+            deeper => format!("`{deeper}`: {}", self.message),
+        };
+        Self { key, item: None, message, hint: self.hint }
+    }
+
     /// What to write instead.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

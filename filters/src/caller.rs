@@ -3,7 +3,14 @@
 use bytestring::ByteString;
 use prism_platform::time::Instant;
 use serde_json::{Map, Value};
-use std::{fmt, fmt::Write as _, sync::Arc};
+use std::{
+    fmt,
+    fmt::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 /// The principal of a request without credentials, where the configuration lets those in. No pattern stands for it: a rule
 /// names it as it is.
@@ -45,12 +52,39 @@ impl Method {
     }
 }
 
+/// What a credential rests on, and may lose: a key in a set, a certificate.
+pub trait Backing: Send + Sync {
+    /// It still stands. Asked seldom: when something has changed.
+    fn stands(&self) -> bool;
+}
+
+/// Who has judged a credential: nobody else knows what it was judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judge(u64);
+
+impl Judge {
+    /// One more.
+    #[must_use]
+    pub fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Default for Judge {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// What somebody has proven, once, and how long that is good for.
 pub struct Credential {
     principal: ByteString,
     method: Method,
     claims: Map<String, Value>,
     expires: Option<Instant>,
+    judge: Option<Judge>,
+    backing: Option<Arc<dyn Backing>>,
 }
 
 /// A name that is empty, or too long.
@@ -76,18 +110,17 @@ impl Credential {
         if name.is_empty() || principal.len() > MOST_PRINCIPAL {
             return Err(PrincipalError);
         }
-        Ok(Self { principal: principal.into(), method, claims: Map::new(), expires: None })
+        Ok(Self::of(principal.into(), method))
     }
 
     /// Nobody's.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self {
-            principal: ByteString::from_static(ANONYMOUS),
-            method: Method::Anonymous,
-            claims: Map::new(),
-            expires: None,
-        }
+        Self::of(ByteString::from_static(ANONYMOUS), Method::Anonymous)
+    }
+
+    fn of(principal: ByteString, method: Method) -> Self {
+        Self { principal, method, claims: Map::new(), expires: None, judge: None, backing: None }
     }
 
     /// With what its issuer says of its owner.
@@ -102,6 +135,25 @@ impl Credential {
     pub fn until(mut self, expires: Instant) -> Self {
         self.expires = Some(expires);
         self
+    }
+
+    /// Judged by this one, and resting on that.
+    #[must_use]
+    pub fn judged(mut self, judge: Judge, backing: Option<Arc<dyn Backing>>) -> Self {
+        (self.judge, self.backing) = (Some(judge), backing);
+        self
+    }
+
+    /// What it rests on stands.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        self.backing.as_ref().is_none_or(|backing| backing.stands())
+    }
+
+    /// It was judged by this one, and what it rests on stands.
+    #[must_use]
+    pub fn stands_before(&self, judge: Judge) -> bool {
+        self.judge == Some(judge) && self.stands()
     }
 
     /// Whose it is: visible ASCII.

@@ -24,7 +24,7 @@ pub mod trace;
 mod watched;
 
 pub use body::Body;
-pub use caller::{ANONYMOUS, Caller, Credential, Method, PrincipalError};
+pub use caller::{ANONYMOUS, Backing, Caller, Credential, Judge, Method, PrincipalError};
 pub use context::{Protocol, RequestContext, RequestStart, Rpc};
 pub use decorate::Decorators;
 pub use filter::{BuildContext, BuildError, Filter, FilterFuture, FilterType, Next, Terminal, arrive, run};

@@ -1,8 +1,12 @@
 //! Rights that end: calls that were let in and are still under way are looked at again when what they were let in by has
 //! changed.
 
-use crate::Caller;
+use crate::{
+    Caller,
+    authz::{Guarded, Wanted},
+};
 use bytestring::ByteString;
+use prism_tls::ClientIdentity;
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -17,6 +21,14 @@ pub struct Held<'a> {
     pub namespace: &'a ByteString,
     /// Its operation, where it has one.
     pub operation: Option<&'a ByteString>,
+    /// What it wants, by the rules of now.
+    pub wanted: &'a Wanted,
+    /// Its namespace as it is now, where that has rules.
+    pub guarded: Option<&'a dyn Guarded>,
+    /// Its namespace is still there.
+    pub exists: bool,
+    /// Whom its connection's handshake has verified.
+    pub client: Option<&'a Arc<ClientIdentity>>,
 }
 
 /// Counts how often something that filters go by has changed beside the configuration: a file of keys, a set of them. Whoever

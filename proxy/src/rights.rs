@@ -3,12 +3,13 @@
 
 use crate::{
     edge::Edge,
-    snapshot::{Place, Snapshot},
+    snapshot::{Place, Route, Snapshot},
 };
 use arc_swap::ArcSwap;
 use bytestring::ByteString;
-use prism_filters::{Caller, Changes, Held, Rejection, RequestContext};
+use prism_filters::{Caller, Changes, Held, Rejection, RequestContext, authz::Wanted};
 use prism_platform::time::{Instant, sleep};
+use prism_tls::ClientIdentity;
 use std::{
     cell::RefCell,
     rc::Rc,
@@ -123,6 +124,8 @@ pub(crate) struct Right {
     caller: Option<Caller>,
     namespace: ByteString,
     operation: Option<ByteString>,
+    wanted: Wanted,
+    client: Option<Arc<ClientIdentity>>,
     seat: Option<usize>,
 }
 
@@ -141,6 +144,8 @@ impl Right {
             caller: cx.caller().cloned(),
             namespace: cx.namespace().clone(),
             operation: cx.known_operation().cloned(),
+            wanted: cx.wanted().clone(),
+            client: cx.client().cloned(),
             seat: None,
         }
     }
@@ -170,13 +175,25 @@ impl Right {
     }
 
     fn recheck(&self) -> Result<(), Rejection> {
-        let (_, listener) = self.edge.current();
+        let (snapshot, listener) = self.edge.current();
+        let route = self.place.as_ref().and_then(|place| listener.routes().same(place));
+        let namespace = snapshot.namespace(&self.namespace);
+        let guarded = namespace.and_then(|namespace| namespace.guarded());
+        let wanted = match &self.wanted {
+            Wanted::Forward(_) => {
+                Wanted::Forward(route.and_then(Route::forward).and_then(|forward| forward.policy().cloned()))
+            }
+            wanted => wanted.clone(),
+        };
         let held = Held {
             caller: self.caller.as_ref(),
             namespace: &self.namespace,
             operation: self.operation.as_ref(),
+            wanted: &wanted,
+            guarded: guarded.as_deref(),
+            exists: namespace.is_some(),
+            client: self.client.as_ref(),
         };
-        let route = self.place.as_ref().and_then(|place| listener.routes().same(place));
         let chain = route.map_or(listener.default_chain(), |route| route.chain());
         chain.iter().try_for_each(|filter| filter.recheck(&held))
     }

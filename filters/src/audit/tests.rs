@@ -15,6 +15,7 @@ struct Scene {
     folder: tempfile::TempDir,
     platform: Platform,
     metrics: Arc<Metrics>,
+    changes: crate::Changes,
 }
 
 /// RFC 8032, section 7.1, test 1, as OpenSSL writes a private key.
@@ -36,6 +37,7 @@ impl Scene {
             folder,
             platform: Platform::simulated(Arc::new(SystemNet), 7),
             metrics: Arc::new(Metrics::new().unwrap()),
+            changes: crate::Changes::default(),
         }
     }
 
@@ -45,6 +47,7 @@ impl Scene {
             metrics: &self.metrics,
             base_dir: self.folder.path(),
             listener: "edge",
+            changes: &self.changes,
         }
     }
 

@@ -161,7 +161,7 @@ impl ApiKeys {
         keys.fast.values().any(same) || keys.slow.values().any(|slow| same(&slow.credential))
     }
 
-    pub(super) fn prove(&self, headers: &HeaderMap) -> Proof<'_> {
+    pub(super) fn prove(&self, headers: &HeaderMap) -> Proof {
         let mut values = headers.get_all(&self.header).iter();
         let key = match (values.next(), values.next()) {
             (None, _) => return Proof::Absent,
@@ -220,7 +220,7 @@ impl ApiKeys {
     }
 }
 
-fn good<'a>(credential: &Arc<Credential>) -> Proof<'a> {
+fn good(credential: &Arc<Credential>) -> Proof {
     match credential.expires().is_some_and(|expires| expires <= Instant::now()) {
         true => Bad::new(format!("the API key of {} has expired", credential.principal())).into(),
         false => Proof::Good(Arc::clone(credential)),

@@ -11,10 +11,14 @@
 //! which one it was and why.
 
 mod api_keys;
+mod bearer;
 pub mod fetch;
 pub mod jwks;
 pub mod jwt;
+mod mtls;
+mod oauth2;
 mod proof;
+mod remembered;
 mod settings;
 pub mod strict_json;
 
@@ -23,58 +27,165 @@ mod tests;
 
 pub use settings::{Method, Settings};
 
+use crate::Method as Is;
 use crate::{
-    Body, BuildContext, BuildError, Caller, Credential, Filter, FilterFuture, FilterType, Held, Next, Reason,
-    Rejection, RequestContext,
+    Body, BuildContext, BuildError, Caller, Changes, Credential, Filter, FilterFuture, FilterType, Held,
+    Next, Reason, Rejection, RequestContext,
 };
 use api_keys::ApiKeys;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, header};
+use jwt::Refused;
+use mtls::Mtls;
+use oauth2::OAuth2;
 use prism_config::{Phase, SettingProblem};
-use prism_platform::time::Instant;
+use prism_platform::{Platform, time::Instant};
+use prism_tls::ClientIdentity;
 use proof::{Bad, Proof};
 use settings::Wanted;
 use smallvec::SmallVec;
-use std::{future::ready, sync::Arc};
+use std::{future::ready, sync::Arc, time::SystemTime};
+use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
 
 /// The filter.
 pub struct Auth {
     wanted: Wanted,
     ways: Vec<Way>,
     anonymous: bool,
+    platform: Platform,
 }
 
 /// One way to say who calls.
 enum Way {
+    Mtls(Mtls),
+    Jwt(Jwt),
+    OAuth2(Arc<OAuth2>),
     ApiKeys(ApiKeys),
 }
 
-impl Way {
-    fn prove(&self, headers: &HeaderMap) -> Proof<'_> {
-        match self {
-            Self::ApiKeys(keys) => keys.prove(headers),
+/// Tokens of one issuer. Ends its background task when it is dropped.
+struct Jwt {
+    verifier: Arc<jwt::Verifier>,
+    /// Tells that keys have changed.
+    telling: JoinHandle<()>,
+}
+
+impl Drop for Jwt {
+    fn drop(&mut self) {
+        self.telling.abort();
+    }
+}
+
+impl Jwt {
+    fn new(verifier: Arc<jwt::Verifier>, changes: Changes) -> Self {
+        let keys = Arc::clone(verifier.keys());
+        let telling = tokio::spawn(async move {
+            let mut generation = keys.generation();
+            loop {
+                keys.newer_than(generation).await;
+                generation = keys.generation();
+                changes.happened();
+            }
+        });
+        Self { verifier, telling }
+    }
+
+    fn prove(&self, token: &[u8], now: SystemTime) -> Proof {
+        match self.verifier.verify(token, now) {
+            // The keys may have to be fetched.
+            Err(Refused::UnknownKey | Refused::NoKeys) => {
+                let (verifier, token) = (Arc::clone(&self.verifier), Zeroizing::new(token.to_vec()));
+                Proof::Ask(Box::pin(async move { proof(verifier.verify_or_fetch(&token).await) }))
+            }
+            verified => proof(verified),
         }
+    }
+}
+
+fn proof(verified: Result<Arc<Credential>, Refused>) -> Proof {
+    match verified {
+        Ok(credential) => Proof::Good(credential),
+        Err(refused) if refused.is_unavailable() => Proof::Unknown(refused.to_string().into()),
+        Err(refused) => Bad::new(refused.to_string()).into(),
+    }
+}
+
+impl Way {
+    /// It judges tokens.
+    fn takes_tokens(&self) -> bool {
+        matches!(self, Self::Jwt(_) | Self::OAuth2(_))
     }
 
     /// Takes the credential out of what goes on.
     fn strip(&self, headers: &mut HeaderMap) {
         match self {
+            Self::Mtls(_) => {}
+            Self::Jwt(_) | Self::OAuth2(_) => drop(headers.remove(header::AUTHORIZATION)),
             Self::ApiKeys(keys) => drop(headers.remove(keys.header())),
         }
     }
 
     /// A credential that was good would still be, whenever it ends.
-    fn holds(&self, credential: &Credential) -> bool {
-        match self {
-            Self::ApiKeys(keys) => keys.holds(credential),
+    fn holds(&self, credential: &Credential, client: Option<&Arc<ClientIdentity>>) -> bool {
+        match (self, credential.method()) {
+            (Self::Mtls(mtls), Is::Spiffe | Is::Dns | Is::CommonName) => mtls.holds(credential, client),
+            (Self::Jwt(jwt), Is::Jwt) => credential.stands_before(jwt.verifier.judge()),
+            (Self::OAuth2(oauth2), Is::OAuth2) => oauth2.holds(credential),
+            (Self::ApiKeys(keys), Is::ApiKey) => keys.holds(credential),
+            _ => false,
         }
     }
 }
 
-type Proofs<'a> = SmallVec<[Proof<'a>; 4]>;
+type Proofs = SmallVec<[Proof; 4]>;
 
 impl Auth {
+    /// What there is of each credential.
+    fn proofs(&self, cx: &RequestContext, headers: &HeaderMap) -> Proofs {
+        let token = if self.ways.iter().any(Way::takes_tokens) { bearer::token(headers) } else { Ok(None) };
+        let now = self.platform.wall_clock();
+        // A call has one token at most, and one way to judge it.
+        let judge = match &token {
+            Ok(Some(token)) => self.judge_of(token, now),
+            _ => None,
+        };
+        let prove = |(place, way): (usize, &Way)| match (way, &token) {
+            (Way::Mtls(mtls), _) => mtls.prove(cx.client()),
+            (Way::ApiKeys(keys), _) => keys.prove(headers),
+            (_, Err(bad)) => Proof::Bad(bad.clone()),
+            (_, Ok(None)) => Proof::Absent,
+            (_, Ok(Some(_))) if judge.is_none() => Bad::new("the token is of no issuer that is asked").into(),
+            (Way::Jwt(jwt), Ok(Some(token))) if judge == Some(place) => jwt.prove(token, now),
+            (Way::OAuth2(oauth2), Ok(Some(token))) if judge == Some(place) => oauth2.prove(token),
+            (Way::Jwt(_) | Way::OAuth2(_), _) => Proof::Absent,
+        };
+        self.ways.iter().enumerate().map(prove).collect()
+    }
+
+    /// Which of the ways judges a token: the one there is, the one that knows it, the one of its issuer, or else the one that
+    /// asks somebody.
+    fn judge_of(&self, token: &[u8], now: SystemTime) -> Option<usize> {
+        let mut ways = self.ways.iter().enumerate().filter(|(_, way)| way.takes_tokens());
+        let (first, second) = (ways.next()?.0, ways.next());
+        if second.is_none() {
+            return Some(first);
+        }
+        let known = |way: &Way| match way {
+            Way::Jwt(jwt) => jwt.verifier.remembered(token, now).is_some(),
+            Way::OAuth2(oauth2) => oauth2.remembered(token).is_some(),
+            Way::Mtls(_) | Way::ApiKeys(_) => false,
+        };
+        let position = |is: &dyn Fn(&Way) -> bool| self.ways.iter().position(is);
+        position(&known).or_else(|| {
+            let issuer = jwt::claimed_issuer(token);
+            let of_issuer =
+                |way: &Way| matches!(way, Way::Jwt(jwt) if Some(&jwt.verifier.settings().issuer) == issuer.as_ref());
+            position(&of_issuer).or_else(|| position(&|way| matches!(way, Way::OAuth2(_))))
+        })
+    }
+
     /// What all credentials together say.
-    fn judge(&self, proofs: Proofs<'_>) -> Result<Caller, Rejection> {
+    fn judge(&self, proofs: Proofs) -> Result<Caller, Rejection> {
         let mut good: SmallVec<[Arc<Credential>; 4]> = SmallVec::new();
         let mut absent = 0;
         for proof in proofs {
@@ -144,7 +255,7 @@ impl Filter for Auth {
         request: &'a mut Request<Body>,
         next: Next<'a>,
     ) -> FilterFuture<'a> {
-        let mut proofs: Proofs<'a> = self.ways.iter().map(|way| way.prove(request.headers())).collect();
+        let mut proofs: Proofs = self.proofs(cx, request.headers());
         // Nearly every call's credentials are known already, and cost no future of their own.
         if !proofs.iter().any(|proof| matches!(proof, Proof::Ask(_))) {
             return self.pass(self.judge(proofs), cx, request, next);
@@ -167,8 +278,8 @@ impl Filter for Auth {
                 return Err(self.refused(Bad::new(format!("the credential of {principal} has ended"))));
             }
             let stands = match credential.method() {
-                crate::Method::Anonymous => self.anonymous,
-                _ => self.ways.iter().any(|way| way.holds(credential)),
+                Is::Anonymous => self.anonymous,
+                _ => self.ways.iter().any(|way| way.holds(credential, held.client)),
             };
             if !stands {
                 return Err(
@@ -189,23 +300,62 @@ impl FilterType for Auth {
         settings.check()
     }
 
-    fn build(
-        settings: Settings,
-        cx: &BuildContext<'_>,
-        _previous: Option<&Self>,
-    ) -> Result<Self, BuildError> {
+    fn build(settings: Settings, cx: &BuildContext<'_>, previous: Option<&Self>) -> Result<Self, BuildError> {
         let (wanted, methods) = settings.methods();
         let mut ways = Vec::with_capacity(methods.len());
         for method in methods {
-            let changes = cx.changes.clone();
-            ways.push(match method {
-                Method::ApiKeys(settings) => {
-                    let opened =
-                        ApiKeys::open(&settings, cx.base_dir, cx.platform, move || changes.happened());
-                    Way::ApiKeys(opened.map_err(|error| BuildError::new(error.to_string()))?)
-                }
-            });
+            ways.push(way(method, cx, previous)?);
         }
-        Ok(Self { wanted, ways, anonymous: settings.anonymous })
+        Ok(Self { wanted, ways, anonymous: settings.anonymous, platform: cx.platform.clone() })
     }
+}
+
+/// Builds a way. What is known of tokens is taken from the `previous` filter where it is judged by the same.
+fn way(method: Method, cx: &BuildContext<'_>, previous: Option<&Auth>) -> Result<Way, BuildError> {
+    let changes = cx.changes.clone();
+    let changed = move || changes.happened();
+    let failed = |error: &dyn std::error::Error| BuildError::new(error.to_string());
+    let before = || previous.into_iter().flat_map(|auth| &auth.ways);
+    Ok(match method {
+        Method::Mtls(settings) => Way::Mtls(Mtls::new(settings, cx.platform)),
+        Method::Jwt(settings) => {
+            let verifiers = || {
+                before().filter_map(|way| match way {
+                    Way::Jwt(jwt) => Some(&jwt.verifier),
+                    _ => None,
+                })
+            };
+            let verifier = match verifiers().find(|verifier| *verifier.settings() == *settings) {
+                Some(verifier) => Arc::clone(verifier),
+                None => {
+                    let same = verifiers().find(|verifier| verifier.settings().jwks == settings.jwks);
+                    let keys = jwks::Keys::open(
+                        &settings.jwks,
+                        cx.platform,
+                        cx.base_dir,
+                        same.map(|verifier| verifier.keys()),
+                    );
+                    let keys = keys.map_err(|error| failed(&error))?;
+                    Arc::new(jwt::Verifier::new(*settings, keys, cx.platform))
+                }
+            };
+            Way::Jwt(Jwt::new(verifier, cx.changes.clone()))
+        }
+        Method::OAuth2(settings) => {
+            let same = before().find_map(|way| match way {
+                Way::OAuth2(oauth2) if *oauth2.settings() == *settings => Some(Arc::clone(oauth2)),
+                _ => None,
+            });
+            Way::OAuth2(match same {
+                Some(oauth2) => oauth2,
+                None => {
+                    let opened = OAuth2::open(*settings, cx.base_dir, cx.platform, changed);
+                    Arc::new(opened.map_err(|error| failed(&error))?)
+                }
+            })
+        }
+        Method::ApiKeys(settings) => Way::ApiKeys(
+            ApiKeys::open(&settings, cx.base_dir, cx.platform, changed).map_err(|error| failed(&error))?,
+        ),
+    })
 }

@@ -18,7 +18,7 @@ impl Bad {
 }
 
 /// What looking for one credential finds.
-pub(super) enum Proof<'a> {
+pub(super) enum Proof {
     /// There is none.
     Absent,
     /// It is good.
@@ -28,16 +28,16 @@ pub(super) enum Proof<'a> {
     /// It is there, and whoever could judge it cannot be asked now: why, for the log.
     Unknown(Cow<'static, str>),
     /// It takes a while to judge it.
-    Ask(Pin<Box<dyn Future<Output = Proof<'a>> + 'a>>),
+    Ask(Pin<Box<dyn Future<Output = Self>>>),
 }
 
-impl From<Bad> for Proof<'_> {
+impl From<Bad> for Proof {
     fn from(bad: Bad) -> Self {
         Self::Bad(bad)
     }
 }
 
-impl fmt::Debug for Proof<'_> {
+impl fmt::Debug for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Absent => f.write_str("Absent"),

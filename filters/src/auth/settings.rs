@@ -1,6 +1,6 @@
 //! Settings of `auth`.
 
-use super::api_keys;
+use super::{api_keys, jwt, mtls, oauth2};
 use prism_config::SettingProblem;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -10,6 +10,15 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
+    /// Client certificates.
+    #[schemars(with = "mtls::Settings")]
+    pub mtls: Option<mtls::Settings>,
+    /// JSON web tokens.
+    #[schemars(with = "jwt::Settings")]
+    pub jwt: Option<jwt::Settings>,
+    /// Opaque tokens.
+    #[schemars(with = "oauth2::Settings")]
+    pub oauth2: Option<oauth2::Settings>,
     /// API keys.
     #[schemars(with = "api_keys::Settings")]
     pub api_keys: Option<api_keys::Settings>,
@@ -29,6 +38,13 @@ pub struct Settings {
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "AuthMethod")]
 pub enum Method {
+    /// Client certificates.
+    Mtls(mtls::Settings),
+    /// JSON web tokens.
+    Jwt(Box<jwt::Settings>),
+    /// Opaque tokens.
+    #[serde(rename = "oauth2")]
+    OAuth2(Box<oauth2::Settings>),
     /// API keys.
     ApiKeys(api_keys::Settings),
 }
@@ -43,7 +59,13 @@ pub(super) enum Wanted {
 impl Settings {
     /// The methods, in their order.
     pub(super) fn methods(&self) -> (Wanted, Vec<Method>) {
-        let single = self.api_keys.clone().map(Method::ApiKeys);
+        let single = self
+            .mtls
+            .clone()
+            .map(Method::Mtls)
+            .or_else(|| self.jwt.clone().map(Box::new).map(Method::Jwt))
+            .or_else(|| self.oauth2.clone().map(Box::new).map(Method::OAuth2))
+            .or_else(|| self.api_keys.clone().map(Method::ApiKeys));
         match (&self.any, &self.all) {
             (Some(any), _) => (Wanted::Any, any.clone()),
             (None, Some(all)) => (Wanted::All, all.clone()),
@@ -53,7 +75,12 @@ impl Settings {
 
     pub(super) fn check(&self) -> Vec<SettingProblem> {
         let mut problems = Vec::new();
-        let singles = [("api_keys", self.api_keys.is_some())];
+        let singles = [
+            ("mtls", self.mtls.is_some()),
+            ("jwt", self.jwt.is_some()),
+            ("oauth2", self.oauth2.is_some()),
+            ("api_keys", self.api_keys.is_some()),
+        ];
         let lists = [("any", self.any.as_ref()), ("all", self.all.as_ref())];
         let written: Vec<_> = singles
             .into_iter()
@@ -76,11 +103,50 @@ impl Settings {
                 problems.push(SettingProblem::new(key, "it names no method, so nobody could call"));
             }
         }
-        for method in self.methods().1 {
+        let (wanted, methods) = self.methods();
+        let key = written.first().copied().unwrap_or_default();
+        for method in &methods {
             match method {
-                Method::ApiKeys(settings) => api_keys::check(&settings, &mut problems, written[0]),
+                Method::Mtls(_) => {}
+                Method::Jwt(settings) => {
+                    problems.extend(settings.check().into_iter().map(|problem| problem.below(key)));
+                }
+                Method::OAuth2(settings) => oauth2::check(settings, &mut problems, key),
+                Method::ApiKeys(settings) => api_keys::check(settings, &mut problems, key),
             }
         }
+        self.check_together(wanted, &methods, key, &mut problems);
         problems
+    }
+
+    /// Methods that stand in one another's way.
+    fn check_together(
+        &self,
+        wanted: Wanted,
+        methods: &[Method],
+        key: &'static str,
+        problems: &mut Vec<SettingProblem>,
+    ) {
+        let tokens =
+            methods.iter().filter(|method| matches!(method, Method::Jwt(_) | Method::OAuth2(_))).count();
+        if wanted == Wanted::All && tokens > 1 {
+            let message = "a call has room for one token, so `all` of these can never be there";
+            problems.push(SettingProblem::new(key, message).hint("keep one of `jwt` and `oauth2`"));
+        }
+        for (place, method) in methods.iter().enumerate() {
+            let same = |other: &&Method| match (method, other) {
+                (Method::Mtls(_), Method::Mtls(_)) | (Method::OAuth2(_), Method::OAuth2(_)) => true,
+                // Who is to judge a token is told by its issuer.
+                (Method::Jwt(one), Method::Jwt(other)) => one.issuer == other.issuer,
+                (Method::ApiKeys(one), Method::ApiKeys(other)) => {
+                    one.header.eq_ignore_ascii_case(&other.header)
+                }
+                _ => false,
+            };
+            if methods[..place].iter().any(|other| same(&other)) {
+                problems
+                    .push(SettingProblem::new(key, "two of the methods judge the same credential").at(place));
+            }
+        }
     }
 }

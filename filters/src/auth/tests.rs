@@ -33,11 +33,11 @@ fn keys(folder: &tempfile::TempDir, file: &str, name: &str, key: &str) -> Value 
 
 fn built(settings: &Value) -> Arc<dyn Filter> {
     let cx = BuildContext {
-        platform: &prism_platform::Platform::system(),
+        platform: &Platform::system(),
         metrics: &Arc::new(crate::metrics::Metrics::new().unwrap()),
         base_dir: std::path::Path::new("/"),
         listener: "edge",
-        changes: &crate::Changes::default(),
+        changes: &Changes::default(),
     };
     crate::registry::builtin().build("auth", settings, &cx, None).unwrap()
 }

@@ -18,7 +18,7 @@ pub use policy::{Decision, Policy};
 pub use wanted::{Grant, Guarded, Wanted};
 
 use crate::{
-    Body, BuildContext, BuildError, Caller, Filter, FilterFuture, FilterType, Next, Reason, Rejection,
+    Body, BuildContext, BuildError, Caller, Filter, FilterFuture, FilterType, Held, Next, Reason, Rejection,
     RequestContext,
 };
 use http::Request;
@@ -72,7 +72,7 @@ impl Filter for Authz {
         request: &'a mut Request<Body>,
         next: Next<'a>,
     ) -> FilterFuture<'a> {
-        let judged = match first(cx) {
+        let judged = match first(&cx.into()) {
             Ok(First::Granted(grant)) => Ok(grant),
             Ok(First::Depends(caller, guarded)) => match cx.known_operation() {
                 Some(operation) => judge(caller, guarded, operation),
@@ -84,6 +84,19 @@ impl Filter for Authz {
             Ok(()) => next.call(cx, request),
             Err(rejection) => Box::pin(std::future::ready(Err(rejection))),
         }
+    }
+
+    fn recheck(&self, held: &Held<'_>) -> Result<(), Rejection> {
+        if self.shadow {
+            return Ok(());
+        }
+        let judged = match (first(held), held.operation) {
+            (Ok(First::Depends(caller, guarded)), Some(operation)) => {
+                judge(caller, guarded, operation).map(drop)
+            }
+            (first, _) => first.map(drop),
+        };
+        judged.map_err(|why| denied().by(Self::NAME).with_detail(format!("it was let in before: {why}")))
     }
 }
 
@@ -123,10 +136,25 @@ pub fn denied() -> Rejection {
     Rejection::new(Reason::AccessDenied, "the caller may not do that, or there is no such thing here")
 }
 
+impl<'a> From<&'a RequestContext> for Held<'a> {
+    /// A call that is about to be let in.
+    fn from(cx: &'a RequestContext) -> Self {
+        Self {
+            caller: cx.caller(),
+            namespace: cx.namespace(),
+            operation: cx.known_operation(),
+            wanted: cx.wanted(),
+            guarded: cx.guarded(),
+            exists: cx.metrics().is_some(),
+            client: cx.client(),
+        }
+    }
+}
+
 /// What can be said without the operation.
-fn first(cx: &RequestContext) -> Result<First<'_>, Why> {
-    let caller = || cx.caller().ok_or(Why::Borrowed("nobody found out who calls: there was no `auth`"));
-    match cx.wanted() {
+fn first<'a>(call: &Held<'a>) -> Result<First<'a>, Why> {
+    let caller = || call.caller.ok_or(Why::Borrowed("nobody found out who calls: there was no `auth`"));
+    match call.wanted {
         Wanted::Nothing => Ok(First::Granted(Grant::Description)),
         // Load balancers ask for it, and it says nothing of any namespace.
         Wanted::Listener => Ok(First::Granted(Grant::Description)),
@@ -137,11 +165,11 @@ fn first(cx: &RequestContext) -> Result<First<'_>, Why> {
         },
         Wanted::Description | Wanted::Operation => {
             let caller = caller()?;
-            let guarded = cx.guarded().ok_or_else(|| nothing_here(cx))?;
+            let guarded = call.guarded.ok_or_else(|| nothing_here(call))?;
             if guarded.policy().knows(caller).is_none() {
                 return Err("no rule of the namespace's `access` permits the caller anything".into());
             }
-            match cx.wanted() {
+            match call.wanted {
                 Wanted::Operation => Ok(First::Depends(caller, guarded)),
                 _ => Ok(First::Granted(Grant::Description)),
             }
@@ -149,13 +177,13 @@ fn first(cx: &RequestContext) -> Result<First<'_>, Why> {
     }
 }
 
-fn nothing_here(cx: &RequestContext) -> Why {
-    if cx.namespace().is_empty() {
+fn nothing_here(call: &Held<'_>) -> Why {
+    if call.namespace.is_empty() {
         "the call names no namespace".into()
-    } else if cx.metrics().is_none() {
-        "there is no such namespace".into()
-    } else {
+    } else if call.exists {
         "the namespace has no `access` rules".into()
+    } else {
+        "there is no such namespace".into()
     }
 }
 

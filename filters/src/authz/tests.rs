@@ -78,6 +78,7 @@ async fn ask(
         metrics: &metrics,
         base_dir: Path::new("."),
         listener: "edge",
+        changes: &crate::Changes::default(),
     };
     let filter = registry::builtin().build("authz", &json!({ "shadow": shadow }), &build, None).unwrap();
     let kinds = BTreeMap::from([

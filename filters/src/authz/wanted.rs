@@ -53,7 +53,7 @@ pub trait Guarded: Send + Sync {
     fn kind(&self, operation: &str) -> Option<Kind>;
 }
 
-impl fmt::Debug for dyn Guarded {
+impl fmt::Debug for dyn Guarded + '_ {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Guarded")
     }

@@ -155,7 +155,7 @@ fn secured(names: &[&str]) -> Secured {
     let identity = folder.identity("server", &authority.identity(names, |_| {}));
     let world = World::new(Behaviour::Says(ok("{}")));
     world.host("id.example", &["192.0.2.1".parse().unwrap()]);
-    let files = ServerFiles { identity, clients: ClientAuth::None };
+    let files = ServerFiles::new(identity, ClientAuth::None);
     world.speak_tls(ServerTls::watch(files, &[alpn::HTTP1]).unwrap());
     Secured { world, folder, authority, ca }
 }
@@ -184,7 +184,7 @@ async fn a_server_is_asked_over_tls_if_it_is_who_it_should_be() {
         params.not_before = rcgen::date_time_ymd(2001, 1, 1);
         params.not_after = rcgen::date_time_ymd(2002, 1, 1);
     });
-    let files = ServerFiles { identity: folder.identity("expired", &expired), clients: ClientAuth::None };
+    let files = ServerFiles::new(folder.identity("expired", &expired), ClientAuth::None);
     world.speak_tls(ServerTls::watch(files, &[alpn::HTTP1]).unwrap());
     let refused = fetcher(&world, "https://id.example/keys", Some(&ca)).get().await;
     assert!(matches!(refused, Err(FetchError::Tls(_))), "{refused:?}");

@@ -1,6 +1,7 @@
 //! One key of a set: a public JSON web key (RFC 7517), read strictly.
 
 use super::algorithm::{Algorithm, Material};
+use crate::Backing;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 use std::{
@@ -61,6 +62,12 @@ pub enum Unusable {
     /// Another key before it has the same name and type, so that the name says not which.
     #[error("another key of its type has the same `kid`")]
     Duplicate,
+}
+
+impl Backing for Key {
+    fn stands(&self) -> bool {
+        !self.is_retired()
+    }
 }
 
 impl Key {

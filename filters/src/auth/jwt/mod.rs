@@ -3,7 +3,6 @@
 //!
 //! Signatures are checked with `ring`; all else is here (docs/decisions.md).
 
-mod cache;
 mod claims;
 mod header;
 mod refused;
@@ -15,4 +14,5 @@ mod verifier;
 pub use super::jwks::Algorithm;
 pub use refused::{Part, Refused};
 pub use settings::Settings;
-pub use verifier::{MOST_HEADER, MOST_TOKEN, Verified, Verifier};
+pub(in crate::auth) use verifier::claimed_issuer;
+pub use verifier::{MOST_HEADER, MOST_TOKEN, Verifier};

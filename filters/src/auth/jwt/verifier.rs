@@ -1,14 +1,12 @@
 //! Judges tokens.
 
-use super::{
-    Part, Refused, Settings,
-    cache::{Cache, Entry},
-    claims::Claims,
-    header::Header,
-};
+use super::{Part, Refused, Settings, claims::Claims, header::Header};
 use crate::{
-    Credential, Method,
-    auth::jwks::{Key, Keys, NoKey},
+    Backing, Credential, Judge, Method,
+    auth::{
+        jwks::{Key, Keys, NoKey},
+        remembered::{Cache, Entry},
+    },
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use prism_platform::{Platform, time::Instant};
@@ -21,21 +19,12 @@ pub const MOST_TOKEN: usize = 8 << 10;
 /// The longest header of a token, decoded, in bytes. An algorithm, a type and a key's name take 100.
 pub const MOST_HEADER: usize = 1 << 10;
 
-/// What a token has proven. Shared as a whole: to count the users of the key at every call would have all workers write to
-/// one place.
-#[derive(Debug)]
-pub struct Verified {
-    /// Whose it is, what the issuer says of him, and up to when.
-    pub credential: Arc<Credential>,
-    /// The key that says so: what it has signed counts until it [is retired](Key::is_retired).
-    pub key: Arc<Key>,
-}
-
 /// Judges the tokens of one issuer. What it remembers of them is gone with it, so that none outlives a change of settings.
 pub struct Verifier {
     settings: Settings,
     platform: Platform,
     keys: Arc<Keys>,
+    judge: Judge,
     pub(super) cache: Cache,
 }
 
@@ -44,13 +33,19 @@ impl Verifier {
     #[must_use]
     pub fn new(settings: Settings, keys: Arc<Keys>, platform: &Platform) -> Self {
         let cache = Cache::new(settings.cache_size, platform);
-        Self { settings, platform: platform.clone(), keys, cache }
+        Self { settings, platform: platform.clone(), keys, judge: Judge::new(), cache }
     }
 
     /// What it judges by.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Who it is, to the credentials that it has judged.
+    #[must_use]
+    pub fn judge(&self) -> Judge {
+        self.judge
     }
 
     /// The issuer's keys.
@@ -63,17 +58,23 @@ impl Verifier {
     ///
     /// # Errors
     /// [`Refused`]. Never panics.
-    pub fn verify(&self, token: &[u8], now: SystemTime) -> Result<Arc<Verified>, Refused> {
+    pub fn verify(&self, token: &[u8], now: SystemTime) -> Result<Arc<Credential>, Refused> {
         if token.len() > MOST_TOKEN {
             return Err(Refused::TooLong);
         }
-        if let Some(verified) = self.cache.get(token, now) {
-            return Ok(verified);
+        if let Some(credential) = self.remembered(token, now) {
+            return Ok(credential);
         }
-        let (verified, start, end) = self.judge(token, now)?;
-        let verified = Arc::new(verified);
-        self.cache.add(Entry::new(token, Arc::clone(&verified), start, end), now);
-        Ok(verified)
+        let (credential, start, end) = self.judge_anew(token, now)?;
+        let credential = Arc::new(credential);
+        self.cache.add(Entry::new(token, Arc::clone(&credential), start, end), now);
+        Ok(credential)
+    }
+
+    /// What this token has proven before, if that is still good.
+    #[must_use]
+    pub fn remembered(&self, token: &[u8], now: SystemTime) -> Option<Arc<Credential>> {
+        self.cache.get(token, now)
     }
 
     /// Judges a token, and if its key is not known has the keys fetched anew, or waits for a fetch that is under way: a
@@ -81,9 +82,9 @@ impl Verifier {
     ///
     /// # Errors
     /// [`Refused`]
-    pub async fn verify_or_fetch(&self, token: &[u8]) -> Result<Arc<Verified>, Refused> {
+    pub async fn verify_or_fetch(&self, token: &[u8]) -> Result<Arc<Credential>, Refused> {
         let refused = match self.verify(token, self.platform.wall_clock()) {
-            Ok(verified) => return Ok(verified),
+            Ok(credential) => return Ok(credential),
             Err(refused) => refused,
         };
         let again = match refused {
@@ -94,7 +95,11 @@ impl Verifier {
         if again { self.verify(token, self.platform.wall_clock()) } else { Err(refused) }
     }
 
-    fn judge(&self, token: &[u8], now: SystemTime) -> Result<(Verified, SystemTime, SystemTime), Refused> {
+    fn judge_anew(
+        &self,
+        token: &[u8],
+        now: SystemTime,
+    ) -> Result<(Credential, SystemTime, SystemTime), Refused> {
         let Parts { header, claims, signature, signed } = Parts::of(token)?;
         let header = Header::read(&decode(header, Part::Header)?)?;
         if !self.settings.algorithms.is_empty() && !self.settings.algorithms.contains(&header.algorithm) {
@@ -126,8 +131,9 @@ impl Verifier {
         let credential = Credential::new(Method::Jwt, &name).map_err(|_| Refused::PrincipalTooLong)?;
         let left = claims.end.duration_since(now).map_err(|_| Refused::Expired)?;
         let until = Instant::now().checked_add(left).ok_or(Refused::Range("exp"))?;
-        let credential = Arc::new(credential.with_claims(claims.all).until(until));
-        Ok((Verified { credential, key: Arc::clone(key) }, claims.start, claims.end))
+        let backing: Arc<dyn Backing> = Arc::<Key>::clone(key);
+        let credential = credential.with_claims(claims.all).until(until).judged(self.judge, Some(backing));
+        Ok((credential, claims.start, claims.end))
     }
 }
 
@@ -163,6 +169,17 @@ impl<'a> Parts<'a> {
             _ => Err(Refused::NotThreeParts),
         }
     }
+}
+
+/// Who a token says that it is from, which nothing has proven yet: for choosing who is to judge it.
+pub(in crate::auth) fn claimed_issuer(token: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Issued {
+        iss: String,
+    }
+    let claims =
+        decode(Parts::of(token.get(..token.len().min(MOST_TOKEN))?).ok()?.claims, Part::Claims).ok()?;
+    serde_json::from_slice::<Issued>(&claims).ok().map(|issued| issued.iss)
 }
 
 /// "Base64 encoding using the URL- and filename-safe character set [...] with all trailing '=' characters omitted [...] and

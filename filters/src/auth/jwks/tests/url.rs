@@ -181,7 +181,7 @@ async fn a_server_that_changes_its_keys_without_a_word_is_asked_once_in_half_a_m
     assert_eq!(rig.known(&by_new), Err(Refused::UnknownKey));
     assert_eq!(rig.judge(&by_new).await, Ok(()));
     assert_eq!((rig.fetches(), rig.keys().generation()), (2, 2));
-    assert!(!verified.key.is_retired());
+    assert!(verified.stands());
 
     // Strangers who make up names bring nothing for half a minute, and then one question.
     rig.world.behave(serving(&[named(&new, Algorithm::EdDSA, "new")]));
@@ -200,7 +200,7 @@ async fn a_server_that_changes_its_keys_without_a_word_is_asked_once_in_half_a_m
     assert_eq!(rig.fetches(), 6);
 
     // The old key has left with the first of those.
-    assert!(verified.key.is_retired());
+    assert!(!verified.stands());
     assert_eq!(rig.known(&by_old), Err(Refused::UnknownKey));
     assert_eq!((rig.known(&by_new), rig.keys().generation()), (Ok(()), 3));
 }

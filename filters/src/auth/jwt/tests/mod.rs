@@ -8,6 +8,7 @@ pub(crate) mod rsa;
 mod vectors;
 
 use super::*;
+use crate::Credential;
 use crate::auth::jwks::Keys;
 use issuer::Issuer;
 use prism_platform::Platform;
@@ -92,7 +93,7 @@ impl Rig {
         self.issuer.token(algorithm, header(algorithm), claims)
     }
 
-    fn verify(&self, token: impl AsRef<[u8]>) -> Result<Arc<Verified>, Refused> {
+    fn verify(&self, token: impl AsRef<[u8]>) -> Result<Arc<Credential>, Refused> {
         self.verifier.verify(token.as_ref(), at(NOW))
     }
 }

@@ -4,7 +4,7 @@
 //! nothing, and whoever adds one takes a free place of its set or that of the token that ends first. It holds no more than
 //! it has places for, and no more can be made of it from outside: only tokens that were accepted get in.
 
-use super::Verified;
+use crate::Credential;
 use arc_swap::ArcSwapOption;
 use prism_platform::{Platform, time::Instant};
 use std::{
@@ -20,7 +20,7 @@ const WAYS: usize = 4;
 /// All of the token is compared then.
 const TAIL: usize = 64;
 
-pub(super) struct Cache {
+pub(in crate::auth) struct Cache {
     places: Box<[ArcSwapOption<Entry>]>,
     sets: usize,
     /// SipHash over a secret. A stranger's guesses at a token are not compared with it unless they have its 64 bits, so that the
@@ -28,31 +28,36 @@ pub(super) struct Cache {
     seeded: DefaultHasher,
 }
 
-pub(super) struct Entry {
-    pub(super) verified: Arc<Verified>,
-    pub(super) start: SystemTime,
-    pub(super) end: SystemTime,
+pub(in crate::auth) struct Entry {
+    pub(in crate::auth) credential: Arc<Credential>,
+    pub(in crate::auth) start: SystemTime,
+    pub(in crate::auth) end: SystemTime,
     hash: u64,
     token: Box<[u8]>,
 }
 
 impl Entry {
-    pub(super) fn new(token: &[u8], verified: Arc<Verified>, start: SystemTime, end: SystemTime) -> Self {
-        Self { verified, start, end, hash: 0, token: token.into() }
+    pub(in crate::auth) fn new(
+        token: &[u8],
+        credential: Arc<Credential>,
+        start: SystemTime,
+        end: SystemTime,
+    ) -> Self {
+        Self { credential, start, end, hash: 0, token: token.into() }
     }
 
     /// By both clocks: the time of day may be set, and the other stands still while a machine sleeps.
     fn is_good(&self, now: SystemTime) -> bool {
         now >= self.start
             && now < self.end
-            && !self.verified.key.is_retired()
-            && self.verified.credential.expires().is_some_and(|end| Instant::now() < end)
+            && self.credential.stands()
+            && self.credential.expires().is_none_or(|end| Instant::now() < end)
     }
 }
 
 impl Cache {
     /// With room for `size` tokens, rounded up to whole sets; for none if it is 0.
-    pub(super) fn new(size: u32, platform: &Platform) -> Self {
+    pub(in crate::auth) fn new(size: u32, platform: &Platform) -> Self {
         let sets = usize::try_from(size).unwrap_or(usize::MAX).div_ceil(WAYS);
         let mut seeded = DefaultHasher::new();
         seeded.write_u64(platform.random_u64());
@@ -69,18 +74,18 @@ impl Cache {
     }
 
     /// What the very same token has proven, if that is still good.
-    pub(super) fn get(&self, token: &[u8], now: SystemTime) -> Option<Arc<Verified>> {
+    pub(in crate::auth) fn get(&self, token: &[u8], now: SystemTime) -> Option<Arc<Credential>> {
         let (hash, places) = self.set_of(token);
         places.iter().find_map(|place| {
             let entry = place.load();
             let entry = entry.as_ref()?;
             (entry.hash == hash && *entry.token == *token && entry.is_good(now))
-                .then(|| Arc::clone(&entry.verified))
+                .then(|| Arc::clone(&entry.credential))
         })
     }
 
     /// Remembers what a token has proven.
-    pub(super) fn add(&self, mut entry: Entry, now: SystemTime) {
+    pub(in crate::auth) fn add(&self, mut entry: Entry, now: SystemTime) {
         let (hash, places) = self.set_of(&entry.token);
         entry.hash = hash;
         let mut best: Option<(&ArcSwapOption<Entry>, Option<SystemTime>)> = None;
@@ -102,7 +107,7 @@ impl Cache {
 
     /// How many places are taken.
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::auth) fn len(&self) -> usize {
         self.places.iter().filter(|place| place.load().is_some()).count()
     }
 }

@@ -1,0 +1,71 @@
+//! The token of a call: `Authorization: Bearer TOKEN` (RFC 6750 section 2.1), and no other place. What stands in a URL stands
+//! in logs, and what stands in a form is the operation's.
+
+use super::Bad;
+use http::{HeaderMap, header};
+
+/// The call's token, if it has one.
+///
+/// # Errors
+/// What stands there is no token, or more than one.
+pub(super) fn token(headers: &HeaderMap) -> Result<Option<&[u8]>, Bad> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = match (values.next(), values.next()) {
+        (None, _) => return Ok(None),
+        (Some(value), None) => value.as_bytes(),
+        (Some(_), Some(_)) => return Err(Bad::new("it has two `Authorization` headers")),
+    };
+    // RFC 9110 section 11.1: the scheme is case-insensitive.
+    let (scheme, rest) = value.split_at(value.len().min(6));
+    if !scheme.eq_ignore_ascii_case(b"bearer") || !rest.starts_with(b" ") {
+        return Err(Bad::new("its `Authorization` is of another scheme than Bearer"));
+    }
+    let token = &rest[1..];
+    // RFC 6750 section 2.1: b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+    match !token.is_empty() && token.iter().all(is_token) {
+        true => Ok(Some(token)),
+        false => Err(Bad::new("its `Authorization: Bearer` holds no token")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn found(values: &[&[u8]]) -> Result<Option<Vec<u8>>, Bad> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append("authorization", HeaderValue::from_bytes(value).unwrap());
+        }
+        token(&headers).map(|token| token.map(<[u8]>::to_vec))
+    }
+
+    #[test]
+    fn a_token_stands_in_one_place_and_is_written_in_one_way() {
+        assert_eq!(found(&[]), Ok(None));
+        for scheme in ["Bearer", "bearer", "BEARER"] {
+            assert_eq!(
+                found(&[format!("{scheme} a.b-c_~+/==").as_bytes()]),
+                Ok(Some(b"a.b-c_~+/==".to_vec()))
+            );
+        }
+        for values in [
+            &[&b""[..]][..],
+            &[b"Bearer"],
+            &[b"Bearer "],
+            &[b"Bearer  a"],
+            &[b"Bearer a b"],
+            &[b"Bearer a,b"],
+            &[b"Bearer\ta"],
+            &[b"Bearera"],
+            &[b"Basic dXNlcjpwdw=="],
+            &[b"a"],
+            &[b"Bearer \xff"],
+            &[b"Bearer a", b"Bearer a"],
+        ] {
+            assert!(found(values).is_err(), "{values:?}");
+        }
+    }
+}
