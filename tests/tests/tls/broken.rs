@@ -73,6 +73,10 @@ async fn the_log_says_why() {
         params.not_after = rcgen::date_time_ymd(2002, 1, 1);
     });
     let expired = somebody(&pki, pki.folder.identity("expired", &expired));
+    let authority = pki.authority.identity(&["a.test"], |params| {
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    });
+    let authority = somebody(&pki, pki.folder.identity("authority", &authority));
     let distrusts = ClientFiles { ca: pki.folder.write("strangers.crt", &strangers.pem()), identity: None };
     let said = |bytes: &[u8], end: bool| {
         let mut socket = raw::connect(proxy.port());
@@ -86,7 +90,7 @@ async fn the_log_says_why() {
     let table = text.split("| `TLS handshake failed … error=` |").nth(1).expect("the table is there");
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
     let rows: Vec<&str> = rows.map(|row| row.split('`').nth(1).unwrap().trim_end_matches('…')).collect();
-    assert_eq!(rows.len(), 9, "{rows:?}");
+    assert_eq!(rows.len(), 10, "{rows:?}");
     for words in rows {
         // One a second: the next is sure to be among them when it is tried until it is.
         wait::until_async(&format!("the log should say `{words}`"), || async {
@@ -94,6 +98,9 @@ async fn the_log_says_why() {
                 "received corrupt message of type InvalidContentType" => said(PREFACE, false),
                 "peer sent no certificates" => drop(serves(&proxy, &nobody).await),
                 "invalid peer certificate: UnknownIssuer" => drop(serves(&proxy, &stranger).await),
+                "invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))" => {
+                    drop(serves(&proxy, &authority).await);
+                }
                 "invalid peer certificate: certificate expired" => drop(serves(&proxy, &expired).await),
                 "received fatal alert: UnknownCA" => drop(serves(&proxy, &distrusts).await),
                 "peer doesn't support any known protocol" => {
