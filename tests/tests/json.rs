@@ -70,7 +70,7 @@ fn what_is_wrong_is_said_with_its_place() {
             ("{}{}", "trailing"),
         ] {
             let message = refused(call("/v1/demo/get", body), 400, "INVALID_ARGUMENT", "MALFORMED_MESSAGE");
-            assert!(message.contains(words), "{body}: {message}");
+            assert!(message.contains(words) && !message.contains('?'), "{body}: {message}");
         }
         refused(call("/v1/demo/get", r#"{"key":""}"#), 400, "INVALID_ARGUMENT", "OPERATION_FAILED");
         let message = refused(call("/v1/demo/fly", "{}"), 501, "UNIMPLEMENTED", "UNKNOWN_OPERATION");

@@ -84,6 +84,10 @@ async fn the_log_says_why() {
     let between = pki.authority.between(8);
     let (certificate, key) = between.identity(&["a.test"], |_| {});
     let unlisted = somebody(&pki, pki.folder.identity("unlisted", &(certificate + &between.pem(), key)));
+    let authority = pki.authority.identity(&["a.test"], |params| {
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    });
+    let authority = somebody(&pki, pki.folder.identity("authority", &authority));
     let distrusts = ClientFiles { ca: pki.folder.write("strangers.crt", &strangers.pem()), identity: None };
     let right = somebody(&pki, pki.folder.identity("app", &pki.authority.identity(&["a.test"], |_| {})));
     let said = |bytes: &[u8], end: bool| {
@@ -98,7 +102,7 @@ async fn the_log_says_why() {
     let table = text.split("| `TLS handshake failed … error=` |").nth(1).expect("the table is there");
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
     let rows: Vec<&str> = rows.map(|row| row.split('`').nth(1).unwrap().trim_end_matches('…')).collect();
-    assert_eq!(rows.len(), 12, "{rows:?}");
+    assert_eq!(rows.len(), 13, "{rows:?}");
     for words in rows {
         // One a second: the next is sure to be among them when it is tried until it is.
         wait::until_async(&format!("the log should say `{words}`"), || async {
@@ -106,6 +110,9 @@ async fn the_log_says_why() {
                 "received corrupt message of type InvalidContentType" => said(PREFACE, false),
                 "peer sent no certificates" => drop(serves(&proxy, &nobody).await),
                 "invalid peer certificate: UnknownIssuer" => drop(serves(&proxy, &stranger).await),
+                "invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))" => {
+                    drop(serves(&proxy, &authority).await);
+                }
                 "invalid peer certificate: certificate expired" => drop(serves(&proxy, &expired).await),
                 "invalid peer certificate: Revoked" => drop(serves(&proxy, &revoked).await),
                 "invalid peer certificate: UnknownRevocationStatus" => {
