@@ -316,13 +316,14 @@ pub fn config_registry(filters: &Registry, builtins: &Builtins) -> prism_config:
     prism_config::Registry::new(schemas, builtins.names())
 }
 
-/// Checks the files that a configuration names, for `prism-edge check`: plugin libraries, of which nothing runs, and
-/// certificates. `base_dir` is where its relative paths start. Blocks.
+/// Checks the files that a configuration names, for `prism-edge check`: plugin libraries, of which nothing runs,
+/// certificates, and keys of audit logs. `base_dir` is where its relative paths start. Blocks.
 ///
 /// # Errors
 /// What is wrong with them, all at once.
 pub fn check_files(config: &Config, base_dir: &Path) -> Result<(), Refusal> {
     let mut errors = tls::check(config, base_dir);
+    errors.extend(audit::check(config, base_dir));
     errors.extend(libraries::check_all(config));
     errors.extend(transport::check(config));
     errors.extend(services::check(config));
