@@ -201,6 +201,25 @@ fn a_removal_that_was_stopped_is_finished_later() {
 }
 
 #[test]
+fn some_segments_of_a_log_are_checked_by_themselves() {
+    let scene = three();
+    let check = |numbers: &[u64]| {
+        let files: Vec<_> = numbers.iter().map(|number| scene.file(*number)).collect();
+        prism_audit::verify::check(&files, &Default::default()).unwrap()
+    };
+    let report = check(&[3, 2]);
+    assert_eq!((report.verdict, report.first_segment, report.lines), (Verdict::Intact, 2, 8));
+    assert_eq!(check(&[2]).verdict, Verdict::Intact);
+    assert_eq!(check(&[1, 3]).verdict, Verdict::Broken);
+    assert!(prism_audit::verify::check(&[scene.dir().join("lock")], &Default::default()).is_err());
+    // One that follows a crash says something of files that were not given.
+    let lines = scene.lines(3);
+    scene.rewrite(3, &lines[..3]);
+    scene.write(1);
+    assert_eq!(check(&[4]).verdict, Verdict::Intact);
+}
+
+#[test]
 fn a_log_that_is_not_ours_is_not_gone_on_from() {
     let scene = three();
     let mut lines = scene.lines(3);

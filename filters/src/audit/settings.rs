@@ -1,6 +1,6 @@
 //! How `audit` is configured.
 
-use prism_audit::{LogSettings, Sync};
+use prism_audit::{KeyError, LogSettings, SigningKey, Sync};
 use prism_config::{ByteSize, Duration, SettingProblem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -111,6 +111,14 @@ impl Settings {
             }
         }
         problems
+    }
+
+    /// Whether its key can be used, for `prism-edge check`: nothing is made or opened. Blocks.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_key(&self, base_dir: &Path) -> Result<(), KeyError> {
+        SigningKey::load(&base_dir.join(&self.key)).map(drop)
     }
 
     /// What the log is opened with.

@@ -323,8 +323,8 @@ pub fn config_registry(filters: &Registry, builtins: &Builtins) -> prism_config:
     prism_config::Registry::new(schemas, builtins.names())
 }
 
-/// Checks the files that a configuration names, for `prism-edge check`: plugin libraries, of which nothing runs, and
-/// certificates. `source` is what it was read from. Blocks.
+/// Checks the files that a configuration names, for `prism-edge check`: plugin libraries, of which nothing runs,
+/// certificates, and keys of audit logs. `source` is what it was read from. Blocks.
 ///
 /// # Errors
 /// What is wrong with them, all at once, each with its line.
@@ -333,12 +333,13 @@ pub fn check_files(config: &Config, source: &Source) -> Result<(), Problems> {
     let plugin = |name: &str, key: &str| format!("{}.{key}", places.plugin(name));
     let listeners = tls::check(config, &source.base_dir);
     let listeners = listeners.into_iter().map(|error| (error.path, error.source.to_string()));
+    let audits = audit::check(config, &source.base_dir);
     let libraries = libraries::check_all(config);
     let libraries = libraries.into_iter().map(|(name, error)| (plugin(name, "library"), error.to_string()));
     let remotes = transport::check(config);
     let remotes = remotes.into_iter().map(|(name, error)| (plugin(name, "tls"), error.to_string()));
     let services = services::check(config).into_iter().map(|(path, error)| (path, error.to_string()));
-    let found: Vec<_> = listeners.chain(libraries).chain(remotes).chain(services).collect();
+    let found: Vec<_> = listeners.chain(audits).chain(libraries).chain(remotes).chain(services).collect();
     if found.is_empty() { Ok(()) } else { Err(places.problems(found)) }
 }
 

@@ -3,9 +3,10 @@
 use crate::scene::{Scene, lines, stop};
 use prism_tests::{
     client::{curl, grpc::Client},
-    wait,
+    tools, wait,
 };
 use serde_json::Value;
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 fn at(lines: &[Value], key: &str, value: &str) -> Value {
     let mut found = lines.iter().filter(|line| line[key] == value);
@@ -135,6 +136,30 @@ fn what_an_operator_does_is_recorded_to_the_last() {
     assert!(changes[6]["details"].to_string().contains("listener"), "{}", changes[6]);
     assert_eq!(changes[1]["config_sha256"].as_str().unwrap().len(), 64);
     assert_ne!(changes[1]["config_sha256"], changes[4]["config_sha256"]);
+}
+
+#[test]
+fn a_key_that_cannot_be_used_is_found_before_the_proxy_starts() {
+    let scene = Scene::new();
+    let file = scene.key().with_file_name("prism.yaml");
+    let config =
+        scene.config("").replace("@listen@", "50051").replace("@admin@", "50052").replace("@dir@", "run");
+    fs::write(&file, config).unwrap();
+    let check = || {
+        let output =
+            Command::new(tools::own("prism-edge")).args(["check", "-c"]).arg(&file).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(check().0, Some(0), "{}", check().1);
+    assert!(!scene.dir().exists(), "it is only looked at");
+    fs::set_permissions(scene.key(), fs::Permissions::from_mode(0o644)).unwrap();
+    let (status, said) = check();
+    assert!(
+        status == Some(1) && said.contains("listeners[0].filters[1].audit.key") && said.contains("chmod 600"),
+        "{said}"
+    );
+    fs::remove_file(scene.key()).unwrap();
+    assert!(check().1.contains("cannot read the key"), "{}", check().1);
 }
 
 #[test]
