@@ -5,7 +5,11 @@ use crate::{
     spiffe,
 };
 use rustls::pki_types::CertificateDer;
-use std::{fmt, time::SystemTime};
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime},
+};
 use x509_parser::certificate::X509Certificate;
 
 /// RFC 5280 appendix A.1: `ub-common-name INTEGER ::= 64`.
@@ -20,7 +24,9 @@ pub struct ClientIdentity {
     /// What the client has shown, its own certificate first: what it takes to verify it again.
     pub(crate) chain: Box<[CertificateDer<'static>]>,
     /// When a certificate of the chain ends, its own included.
-    pub(crate) ends: Box<[SystemTime]>,
+    ends: Box<[SystemTime]>,
+    /// A moment before it was verified last, in seconds since 1970: what has ended since then was not looked at.
+    verified: AtomicU64,
 }
 
 #[derive(Default)]
@@ -52,11 +58,11 @@ pub enum IdentityProblem {
 }
 
 impl ClientIdentity {
-    /// Reads a chain that was verified, the client's own certificate first.
+    /// Reads a chain that was verified after `verified`, the client's own certificate first.
     ///
     /// # Errors
     /// [`Malformed`]; the chain is empty.
-    pub fn new(chain: &[CertificateDer<'_>]) -> Result<Self, Malformed> {
+    pub(crate) fn new(chain: &[CertificateDer<'_>], verified: SystemTime) -> Result<Self, Malformed> {
         let own = chain.first().ok_or(Malformed)?;
         let fingerprint = ring::digest::digest(&ring::digest::SHA256, own);
         let certificate = parsed::certificate(own)?;
@@ -74,6 +80,7 @@ impl ClientIdentity {
             not_after,
             fingerprint: fingerprint.as_ref().try_into().map_err(|_| Malformed)?,
             ends: others.map(|other| parsed::not_after(&other)).chain([not_after]).collect(),
+            verified: AtomicU64::new(seconds(verified)),
             chain: chain.iter().map(|certificate| certificate.clone().into_owned()).collect(),
         })
     }
@@ -114,6 +121,23 @@ impl ClientIdentity {
     pub fn fingerprint(&self) -> &[u8; 32] {
         &self.fingerprint
     }
+
+    /// It was verified once more, after this moment.
+    pub(crate) fn set_verified(&self, after: SystemTime) {
+        self.verified.store(seconds(after), Ordering::Relaxed);
+    }
+
+    /// When the first of its certificates, or of `others`, is over that was not when it was verified. It may be over already.
+    pub(crate) fn next_end<'a>(&'a self, others: impl Iterator<Item = &'a SystemTime>) -> Option<SystemTime> {
+        let verified = SystemTime::UNIX_EPOCH + Duration::from_secs(self.verified.load(Ordering::Relaxed));
+        // The end itself is still within (RFC 5280 section 4.1.2.5: "inclusive").
+        let over = self.ends.iter().chain(others).map(|end| *end + Duration::from_secs(1));
+        over.filter(|over| *over > verified).min()
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 impl Names {

@@ -4,6 +4,7 @@ use crate::{
     ClientIdentity, ClientRefused, Expiry, IdentityFiles, Malformed, TlsError,
     certificates::Certificates,
     files::Identity,
+    parsed,
     renewed::{Renewed, SERVER_INTERVAL, Source, keep_fresh},
     trust::{Trust, TrustFiles},
 };
@@ -14,7 +15,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -169,7 +170,7 @@ impl ServerTls {
     }
 
     /// How long it is until a client has to be verified again though no file changes: a certificate of its chain ends, or a
-    /// revocation list. By the wall clock as it is now.
+    /// revocation list. By the wall clock as it is now; zero where that is over and was not when it was verified last.
     #[must_use]
     pub fn next_end(&self, client: &ClientIdentity) -> Option<Duration> {
         self.renewed.current().trust.next_end(client)
@@ -212,12 +213,15 @@ impl ServerTls {
     }
 }
 
-/// Who a client is, by the certificate that its handshake has verified; `None` where it has shown none.
+/// Who a client is, by the certificate that its handshake has verified; `None` where it has shown none. `took` is how long ago
+/// the handshake began at most: what has ended since is looked at again.
 ///
 /// # Errors
 /// Its certificate is none by RFC 5280, though rustls has let it pass: it must not be let in.
-pub fn client_of<S>(stream: &TlsStream<S>) -> Result<Option<ClientIdentity>, Malformed> {
-    stream.get_ref().1.peer_certificates().map(ClientIdentity::new).transpose()
+pub fn client_of<S>(stream: &TlsStream<S>, took: Duration) -> Result<Option<ClientIdentity>, Malformed> {
+    let began = parsed::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH);
+    let chain = stream.get_ref().1.peer_certificates();
+    chain.map(|chain| ClientIdentity::new(chain, began)).transpose()
 }
 
 impl Source for ServerSource {

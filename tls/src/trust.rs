@@ -160,20 +160,20 @@ impl Trust {
             (Some(_), None) => Ok(()),
             (Some(verifier), Some(client)) => {
                 let (own, others) = client.chain.split_first().ok_or(ClientRefused::Nobody)?;
+                let before = now();
                 verifier
                     .verify_client_cert(own, others, UnixTime::now())
-                    .map(drop)
-                    .map_err(ClientRefused::Certificate)
+                    .map_err(ClientRefused::Certificate)?;
+                client.set_verified(before);
+                Ok(())
             }
         }
     }
 
     /// How long it is until a client may be refused though nothing changes: a certificate or a list ends.
     pub(crate) fn next_end(&self, client: &ClientIdentity) -> Option<Duration> {
-        let now = now();
         let lists = self.next_updates.iter().map(|(_, end)| end);
-        // The end itself is still within (RFC 5280 section 4.1.2.5: "inclusive"), so what is looked at is the second after.
-        let left = |end: &SystemTime| (*end + Duration::from_secs(1)).duration_since(now).ok();
-        client.ends.iter().chain(lists).filter_map(left).min()
+        let over = client.next_end(lists)?;
+        Some(over.duration_since(now()).unwrap_or_default())
     }
 }

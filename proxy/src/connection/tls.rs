@@ -27,9 +27,9 @@ pub(super) async fn handshake(
     peer: Option<SocketAddr>,
     deadline: Instant,
 ) -> Option<(Socket, Agreed, Option<Arc<ClientIdentity>>)> {
-    let reads = io.reads();
+    let (reads, began) = (io.reads(), Instant::now());
     let error = match timeout_at(deadline, tls.accept_or_return(io)).await {
-        Ok(Ok(stream)) => match client_of(&stream) {
+        Ok(Ok(stream)) => match client_of(&stream, began.elapsed()) {
             Ok(client) => {
                 let agreed = agreed(&stream);
                 return Some((Socket::Tls(Box::new(stream)), agreed, client.map(Arc::new)));

@@ -35,6 +35,8 @@ pub(super) struct Watch {
     orders: Pin<Box<dyn Stream<Item = Orders>>>,
     reviews: u64,
     drained: bool,
+    /// What is waited for has come while nobody waited.
+    due: bool,
     /// Until something may end by itself; once the connection has to end, until it is over. `None` for nearly all that are in
     /// clear: nothing ends by itself there.
     timer: Option<Pin<Box<Sleep>>>,
@@ -44,25 +46,37 @@ pub(super) struct Watch {
 impl Watch {
     /// Over a connection whose handshake is done.
     pub(super) fn new(edge: &Rc<Edge>, peer: Option<SocketAddr>) -> Self {
-        let timer = edge.client_end().map(|left| Box::pin(sleep(left)));
-        Self {
+        let mut watch = Self {
             orders: Box::pin(edge.orders()),
             reviews: edge.reviews(),
             edge: Rc::clone(edge),
             peer,
             drained: false,
-            timer,
+            due: false,
+            timer: None,
             ended: false,
-        }
+        };
+        watch.await_end();
+        watch
+    }
+
+    fn await_end(&mut self) {
+        let left = self.edge.client_end();
+        // Now, and not when the timer has turned: a request may be there already.
+        self.due = left.is_some_and(|left| left.is_zero());
+        self.timer = left.filter(|_| !self.due).map(|left| Box::pin(sleep(left)));
+    }
+
+    /// Whether the time has come that was waited for.
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> bool {
+        self.due || self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready())
     }
 
     /// What there is to do, one thing at a time.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Told> {
         loop {
-            if let Some(timer) = &mut self.timer
-                && timer.as_mut().poll(cx).is_ready()
-            {
-                self.timer = None;
+            if self.poll_due(cx) {
+                (self.due, self.timer) = (false, None);
                 if self.ended {
                     return Poll::Ready(Told::Over);
                 }
@@ -106,7 +120,7 @@ impl Watch {
     fn review(&mut self) -> Option<Rejection> {
         match self.edge.verify_client() {
             Ok(()) => {
-                self.timer = self.edge.client_end().map(|left| Box::pin(sleep(left)));
+                self.await_end();
                 None
             }
             Err(why) => {

@@ -292,6 +292,33 @@ async fn until_frame(stream: &mut (impl AsyncRead + Unpin), kind: u8) -> Option<
 const HEADERS: u8 = 1;
 const GOAWAY: u8 = 7;
 
+/// The handshake was in time, and what comes after it is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_waits_with_its_first_byte_until_its_certificate_has_ended_gets_nothing() {
+    let pki = pki();
+    let proxy = Proxy::start(&behind(&own(&pki, &format!(", client_ca: '{}'", pki.path("ca.crt"))), ""));
+    let at = SystemTime::now() + Duration::from_secs(2);
+    let short = client(&pki, "short", |params| end(params, at));
+    let mut http2 = tls::connect(proxy.port(), &short, alpn::HTTP2).await.unwrap();
+    let mut http1 = tls::connect(proxy.port(), &short, alpn::HTTP1).await.unwrap();
+    let mut unsaid = tls::connect(proxy.port(), &short, alpn::HTTP2).await.unwrap();
+    let over = || async { (SystemTime::now() > at + Duration::from_secs(1)).then_some(()) };
+    wait::until_async("the certificate should end", over).await;
+    let start = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &frame(4, 0, 0, &[])[..], &get(1)].concat();
+    // Either it is over already, or the call is refused.
+    let _ = http2.write_all(&start).await;
+    if let Some(answer) = until_frame(&mut http2, HEADERS).await {
+        assert_eq!(answer[1..4], [0x82, 0x68, 0x01], "{answer:x?}");
+    }
+    let _ = http1.write_all(b"GET /v1/demo HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let mut said = Vec::new();
+    let _ = wait::guard("the end of HTTP/1.1", http1.read_to_end(&mut said)).await;
+    assert_eq!(String::from_utf8_lossy(&said), "");
+    // Without a first byte there is nothing to refuse, and the time for it is bounded.
+    let _ = unsaid.write_all(&start[..10]).await;
+    serves(&proxy, &short).await.expect_err("it has ended");
+}
+
 /// It may send as if nothing had happened, and never say that it has heard.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_listen_gets_nothing_more() {

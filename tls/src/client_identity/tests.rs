@@ -10,7 +10,7 @@ fn identity(change: impl FnOnce(&mut CertificateParams)) -> ClientIdentity {
     params.distinguished_name = DistinguishedName::new();
     change(&mut params);
     let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-    ClientIdentity::new(&[certificate.der().clone()]).unwrap()
+    ClientIdentity::new(&[certificate.der().clone()], SystemTime::UNIX_EPOCH).unwrap()
 }
 
 fn uri(uri: &str) -> SanType {
@@ -135,10 +135,17 @@ fn its_end_and_its_fingerprint_are_those_of_the_clients_own_certificate() {
         params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
     };
     let (own, other) = (made(2030), made(2029));
-    let identity = ClientIdentity::new(&[own.clone(), other]).unwrap();
-    let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let identity = ClientIdentity::new(&[own.clone(), other], SystemTime::UNIX_EPOCH).unwrap();
     assert_eq!(seconds(identity.not_after()), 1_893_456_000);
-    assert_eq!(identity.ends.iter().map(|end| seconds(*end)).min(), Some(1_861_920_000));
+    // The end is within, and what was over when it was verified is not looked at for ever.
+    let next = |verified: u64| {
+        identity.set_verified(SystemTime::UNIX_EPOCH + Duration::from_secs(verified));
+        identity.next_end(std::iter::empty()).map(seconds)
+    };
+    assert_eq!(next(0), Some(1_861_920_001));
+    assert_eq!(next(1_861_920_000), Some(1_861_920_001));
+    assert_eq!(next(1_861_920_001), Some(1_893_456_001));
+    assert_eq!(next(1_893_456_001), None);
     assert_eq!(identity.fingerprint(), ring::digest::digest(&ring::digest::SHA256, &own).as_ref());
 
     let mut longer = own.to_vec();
@@ -146,6 +153,6 @@ fn its_end_and_its_fingerprint_are_those_of_the_clients_own_certificate() {
     for chain in
         [vec![], vec![longer.into()], vec![own[..own.len() - 1].to_vec().into()], vec![vec![].into()]]
     {
-        assert_eq!(ClientIdentity::new(&chain).unwrap_err(), Malformed);
+        assert_eq!(ClientIdentity::new(&chain, SystemTime::UNIX_EPOCH).unwrap_err(), Malformed);
     }
 }

@@ -17,7 +17,12 @@ async fn shown(server: &ServerTls, rig: &Rig, name: &str) -> Vec<String> {
     let (connected, _) = meet(&client, server, name, alpn::GRPC).await;
     let stream = connected.unwrap();
     let certificate = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
-    ClientIdentity::new(&[certificate]).unwrap().dns_names().iter().map(ToString::to_string).collect()
+    ClientIdentity::new(&[certificate], std::time::SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .dns_names()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 #[tokio::test]

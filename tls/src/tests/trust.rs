@@ -136,7 +136,7 @@ fn lists_that_cannot_be_used_are_named_with_the_reason() {
 /// Who was let in, as the server knows it.
 async fn let_in(client: &ClientTls, server: &ServerTls) -> Option<ClientIdentity> {
     let (_near, far) = meet(client, server, "plugin.test", alpn::GRPC).await;
-    client_of(&far.unwrap()).unwrap()
+    client_of(&far.unwrap(), Duration::ZERO).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,7 +210,13 @@ async fn the_next_end_is_the_first_of_a_certificate_or_a_list() {
     let list = |hours: u32| load(with(&rig, &[rig.authority.revoked(&[], now() + hours * HOUR)])).unwrap();
     near(list(1).next_end(&identity), 1);
     near(list(3).next_end(&identity), 2);
-    // What is over already comes no more.
+    // What was over when it was verified comes no more, and what has ended since is due.
     let expired = load(with(&rig, &[rig.authority.revoked(&[], now() - HOUR)])).unwrap();
     near(expired.next_end(&identity), 2);
+    let (_near, far) = meet(&client, &server, "plugin.test", alpn::GRPC).await;
+    let late = client_of(&far.unwrap(), 2 * HOUR).unwrap().unwrap();
+    assert_eq!(expired.next_end(&late), Some(Duration::ZERO));
+    expired.verify_again(Some(&late)).unwrap_err();
+    server.verify_again(Some(&late)).unwrap();
+    near(expired.next_end(&late), 2);
 }
