@@ -80,8 +80,8 @@ impl Few {
 /// Places of rules, in their order: mostly one.
 type Places = SmallVec<[u32; 2]>;
 
-/// Patterns by what is in front of their first `*`, each with its rule's place.
-type ByPrefix = HashMap<Box<str>, Vec<(Pattern, u32)>>;
+/// Patterns by what is in front of their first `*`, each with its rule's place: mostly one.
+type ByPrefix = HashMap<Box<str>, SmallVec<[(Pattern, u32); 1]>>;
 
 /// Patterns by look-ups.
 // Not std's hasher: callers look up what they like, but only the configuration puts anything in.
