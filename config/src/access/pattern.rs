@@ -15,21 +15,17 @@ const METHODS: [&str; 6] = ["spiffe://", "dns:", "cn:", "jwt:", "oauth2:", "key:
 /// The longest principal that there is.
 const MOST_BYTES: usize = 512;
 
+/// Any characters but `/`. As it is written: no principal in a rule has this sign in it.
+const STAR: u8 = b'*';
+/// Any characters. No principal has this byte.
+const STARS: u8 = 1;
+
 /// A principal, or a pattern of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(Box<[Token]>);
+pub struct Pattern(Box<[u8]>);
 
 /// Where the pattern goes on behind a run, and where in the text the run ends.
 type Run = (usize, usize);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Token {
-    Byte(u8),
-    /// Any characters but `/`.
-    Star,
-    /// Any characters.
-    Stars,
-}
 
 /// Why that is no pattern, or one of nobody.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,7 +84,7 @@ fn nobody(text: &str) -> PatternError {
     PatternError::new("no principal is called so, so the rule would be about nobody", hint)
 }
 
-fn tokens(text: &str) -> Result<Vec<Token>, PatternError> {
+fn tokens(text: &str) -> Result<Vec<u8>, PatternError> {
     if text.is_empty() {
         return Err(PatternError::new("the principal is empty", "for whoever has a credential, write `**`"));
     }
@@ -108,9 +104,9 @@ fn tokens(text: &str) -> Result<Vec<Token>, PatternError> {
             }
             b'*' if rest.starts_with(b"*") => {
                 rest = &rest[1..];
-                tokens.push(Token::Stars);
+                tokens.push(STARS);
             }
-            b'*' => tokens.push(Token::Star),
+            b'*' => tokens.push(STAR),
             b'?' | b'[' | b']' | b'{' | b'}' | b'\\' => {
                 let message = format!("`{}` stands for nothing in a pattern", char::from(*byte));
                 return Err(PatternError::new(
@@ -120,9 +116,9 @@ fn tokens(text: &str) -> Result<Vec<Token>, PatternError> {
             }
             b'%' => {
                 escaped(rest)?;
-                tokens.push(Token::Byte(b'%'));
+                tokens.push(b'%');
             }
-            b'!'..=b'~' => tokens.push(Token::Byte(*byte)),
+            b'!'..=b'~' => tokens.push(*byte),
             _ => {
                 return Err(PatternError::new(
                     "a principal has visible ASCII alone",
@@ -160,51 +156,63 @@ impl Pattern {
     /// It is one principal, as it is written.
     #[must_use]
     pub fn is_literal(&self) -> bool {
-        self.0.iter().all(|token| matches!(token, Token::Byte(_)))
+        !self.0.iter().any(|byte| matches!(*byte, STAR | STARS))
     }
 
     /// How all that it stands for begin: what is in front of its first `*`.
     #[must_use]
     pub fn prefix(&self) -> String {
-        let bytes = self.0.iter().map_while(|token| match token {
-            Token::Byte(byte) => Some(char::from(*byte)),
-            Token::Star | Token::Stars => None,
-        });
-        bytes.collect()
+        self.0
+            .iter()
+            .take_while(|byte| !matches!(**byte, STAR | STARS))
+            .map(|byte| char::from(*byte))
+            .collect()
+    }
+
+    /// It in few bytes, for [`Pattern::matches_encoded`]: of a principal, the principal itself.
+    #[must_use]
+    pub fn encoded(&self) -> &[u8] {
+        &self.0
     }
 
     /// Whether it stands for that principal. Allocates nothing. A pattern stands for no `anonymous`.
+    #[must_use]
+    pub fn matches(&self, principal: &str) -> bool {
+        Self::matches_encoded(&self.0, principal)
+    }
+
+    /// The same for a pattern that lies elsewhere.
     ///
     /// Every run is as short as what follows lets it be. Where that leads nowhere, the last `*` takes one more, and where it
     /// may not, the last `**` does; no earlier run needs to be tried with more, because the last `**` can take whatever an
     /// earlier run would, and the last `*` whatever an earlier `*` would short of the next `/`, which neither can pass.
     #[must_use]
-    pub fn matches(&self, principal: &str) -> bool {
-        if principal == ANONYMOUS {
-            return self.is_literal() && self.prefix() == ANONYMOUS;
-        }
+    pub fn matches_encoded(pattern: &[u8], principal: &str) -> bool {
         let text = principal.as_bytes();
+        if principal == ANONYMOUS {
+            return pattern == text;
+        }
         let mut star: Option<Run> = None;
         let mut stars: Option<Run> = None;
         let (mut at, mut from) = (0, 0);
         loop {
-            match self.0.get(at) {
-                Some(Token::Byte(byte)) if text.get(from) == Some(byte) => {
-                    (at, from) = (at + 1, from + 1);
-                    continue;
-                }
-                Some(Token::Star) => {
+            match pattern.get(at) {
+                Some(&STAR) => {
                     at += 1;
                     star = Some((at, from));
                     continue;
                 }
-                Some(Token::Stars) => {
+                Some(&STARS) => {
                     at += 1;
                     (star, stars) = (None, Some((at, from)));
                     continue;
                 }
+                Some(byte) if text.get(from) == Some(byte) => {
+                    (at, from) = (at + 1, from + 1);
+                    continue;
+                }
                 None if from == text.len() => return true,
-                Some(Token::Byte(_)) | None => {}
+                Some(_) | None => {}
             }
             if let Some((behind, end)) = star
                 && text.get(end).is_some_and(|byte| *byte != b'/')
@@ -230,9 +238,9 @@ impl Pattern {
             let mut next = BTreeSet::new();
             for place in self.skipping(&places) {
                 match self.0.get(place) {
-                    Some(Token::Byte(wanted)) if *wanted == byte => drop(next.insert(place + 1)),
-                    Some(Token::Star) if byte != b'/' => drop(next.insert(place)),
-                    Some(Token::Stars) => drop(next.insert(place)),
+                    Some(&STAR) if byte != b'/' => drop(next.insert(place)),
+                    Some(&STARS) => drop(next.insert(place)),
+                    Some(wanted) if *wanted == byte => drop(next.insert(place + 1)),
                     _ => {}
                 }
             }
@@ -247,7 +255,7 @@ impl Pattern {
         let mut all = places.clone();
         for place in places {
             let mut place = *place;
-            while let Some(Token::Star | Token::Stars) = self.0.get(place) {
+            while let Some(&(STAR | STARS)) = self.0.get(place) {
                 place += 1;
                 all.insert(place);
             }
@@ -355,24 +363,21 @@ mod tests {
     }
 
     /// By the definition, and as slow as that.
-    fn defined(tokens: &[Token], text: &[u8]) -> bool {
+    fn defined(tokens: &[u8], text: &[u8]) -> bool {
         match tokens.split_first() {
             None => text.is_empty(),
-            Some((Token::Byte(byte), rest)) => text.first() == Some(byte) && defined(rest, &text[1..]),
-            Some((Token::Star, rest)) => (0..=text.len())
+            Some((&STAR, rest)) => (0..=text.len())
                 .take_while(|end| !text[..*end].contains(&b'/'))
                 .any(|end| defined(rest, &text[end..])),
-            Some((Token::Stars, rest)) => (0..=text.len()).any(|end| defined(rest, &text[end..])),
+            Some((&STARS, rest)) => (0..=text.len()).any(|end| defined(rest, &text[end..])),
+            Some((byte, rest)) => text.first() == Some(byte) && defined(rest, &text[1..]),
         }
     }
 
     /// Also such as nobody can write: two runs side by side.
-    fn any_tokens(most: usize) -> impl Strategy<Value = Vec<Token>> {
-        let byte = prop::sample::select(b"ab/".as_slice()).prop_map(Token::Byte);
-        prop::collection::vec(
-            prop_oneof![3 => byte, 1 => Just(Token::Star), 1 => Just(Token::Stars)],
-            0..=most,
-        )
+    fn any_tokens(most: usize) -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop::sample::select(b"ab/".as_slice());
+        prop::collection::vec(prop_oneof![3 => byte, 1 => Just(STAR), 1 => Just(STARS)], 0..=most)
     }
 
     proptest! {

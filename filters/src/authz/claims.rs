@@ -1,13 +1,14 @@
 //! Conditions on claims. What is compared is of one type: the text `"1"` is not the number 1, nor is `"true"` true.
 
 use serde_json::{Map, Number, Value};
+use smallvec::SmallVec;
 
 /// A claim, and the values that are good.
 pub(super) struct Condition {
     name: Box<str>,
     /// The name at its dots; empty where it has none.
     path: Box<[Box<str>]>,
-    values: Box<[Value]>,
+    values: SmallVec<[Value; 1]>,
 }
 
 impl Condition {
@@ -17,7 +18,7 @@ impl Condition {
             if name.contains('.') { name.split('.').map(Into::into).collect() } else { Box::default() };
         let values = match values {
             Value::Array(values) => values.iter().cloned().collect(),
-            value => Box::new([value.clone()]) as Box<[Value]>,
+            value => std::iter::once(value.clone()).collect(),
         };
         Self { name: name.into(), path, values }
     }

@@ -56,7 +56,7 @@ impl FilterType for Authz {
 }
 
 /// Why not: for the operator alone.
-type Why = Cow<'static, str>;
+pub type Why = Cow<'static, str>;
 
 /// What is known before the operation is.
 enum First<'a> {
@@ -118,11 +118,11 @@ impl Authz {
     /// Lets it pass, or does not.
     fn act(&self, cx: &RequestContext, judged: Result<Grant, Why>) -> Result<(), Rejection> {
         match judged {
-            Ok(grant) => cx.set_grant(if self.shadow { Grant::AsWanted } else { grant }),
+            Ok(grant) => cx.set_grant(if self.shadow { Grant::Watched } else { grant }),
             Err(why) if self.shadow => {
                 self.shadow_denied.inc();
                 cx.set_note(format!("authz would refuse it: {why}").into());
-                cx.set_grant(Grant::AsWanted);
+                cx.set_grant(Grant::Watched);
             }
             Err(why) => return Err(denied().by(Self::NAME).with_detail(why)),
         }
@@ -187,9 +187,15 @@ fn nothing_here(call: &Held<'_>) -> Why {
     }
 }
 
-/// Whether the caller may call the operation, as what answers now declares it. One that nobody declares is let through to
-/// be told so, since the caller may know what there is: it is granted as that and nothing else.
-fn judge(caller: &Caller, guarded: &dyn Guarded, operation: &str) -> Result<Grant, Why> {
+/// Whether a caller who may do anything here may call the operation, as what answers now declares it. One that nobody
+/// declares is let through to be told so, since the caller may know what there is: it is granted as that and nothing else.
+///
+/// Also for calls that have begun, when the rules have changed: one that is refused now has to end, and so has one whose
+/// operation's kind the new grant does not cover ([`Grant::covers`]).
+///
+/// # Errors
+/// Why not, for the operator alone.
+pub fn judge(caller: &Caller, guarded: &dyn Guarded, operation: &str) -> Result<Grant, Why> {
     let declared = guarded.kind(operation);
     match guarded.policy().decide(caller, operation, declared.unwrap_or_default()) {
         Decision::ByName(_) => Ok(Grant::AsWanted),

@@ -58,10 +58,7 @@ impl Policy {
     /// # Errors
     /// A principal is no pattern, which a validated configuration does not have; and which rule that is.
     pub fn new(source: &AccessRules) -> Result<Self, (usize, PatternError)> {
-        let mut index = Index::default();
-        for (place, rule) in source.iter().enumerate() {
-            index.add(&rule.principal, place).map_err(|error| (place, error))?;
-        }
+        let index = Index::new(source)?;
         Ok(Self { source: source.clone(), rules: source.iter().map(Rule::new).collect(), index })
     }
 

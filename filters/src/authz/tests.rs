@@ -186,7 +186,7 @@ async fn everything_else_is_refused_in_the_same_words() {
         assert_eq!((outcome.note, outcome.counted), (None, 0));
 
         let shadowed = ask(wanted.clone(), rules, who, operation, true).await;
-        assert_eq!(shadowed.passed.unwrap(), Grant::AsWanted, "{wanted:?} {operation}");
+        assert_eq!(shadowed.passed.unwrap(), Grant::Watched, "{wanted:?} {operation}");
         let note = shadowed.note.unwrap();
         assert!(note.starts_with("authz would refuse it: ") && note.contains(detail), "{note}");
         assert_eq!(shadowed.counted, 1);
@@ -209,7 +209,7 @@ async fn a_forward_route_takes_whom_its_rules_are_about() {
 #[tokio::test]
 async fn in_the_shadow_what_is_allowed_leaves_no_note() {
     let outcome = ask(Wanted::Operation, Some(&written()), Some(key("reader")), "get", true).await;
-    assert_eq!(outcome.passed.unwrap(), Grant::AsWanted);
+    assert_eq!(outcome.passed.unwrap(), Grant::Watched);
     assert_eq!((outcome.note, outcome.counted), (None, 0));
 }
 

@@ -23,8 +23,10 @@ pub enum Wanted {
 /// What is granted. The end of the chain compares it with what it is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grant {
-    /// What was wanted, whatever it turns out to be: a rule names the operation, or nobody is held up.
+    /// What was wanted, whatever it turns out to be: a rule is about that very operation, or route.
     AsWanted,
+    /// What was wanted, allowed or not: `authz` only watches.
+    Watched,
     /// The operation, if it is of this kind. `None`: if nobody declares it, which is to say that there is none.
     Kind(Option<Kind>),
     /// No operation: only to know what there is.
@@ -36,7 +38,7 @@ impl Grant {
     #[must_use]
     pub fn covers(self, declared: Kind) -> bool {
         match self {
-            Self::AsWanted => true,
+            Self::AsWanted | Self::Watched => true,
             Self::Kind(kind) => kind == Some(declared),
             Self::Description => false,
         }
