@@ -271,6 +271,26 @@ fn a_forward_route_asks_its_own_rules() {
     assert_eq!(line["detail"], "the route has no `access` rules");
 }
 
+/// What a listener serves itself is not forwarded by a route that takes just everything, so it runs through that route's
+/// filters; and where these ask nobody, nothing is told of a namespace that has rules.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_way_on_which_nobody_asks_leads_to_no_namespace_with_rules() {
+    let open = "      - { match: {}, forward: true, targets: [{ address: '127.0.0.1:1' }], filters: { auth: false, authz: false } }";
+    let text = config("authz", RULES, "").replace("      - match: {}\n", &format!("{open}\n"));
+    assert!(text.contains(open));
+    let proxy = Start::new(&text).program("edge-that-believes").run();
+    let list = field(7, b"");
+    for (path, message) in [
+        ("/grpc.health.v1.Health/Check", &[][..]),
+        ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &list),
+    ] {
+        denied_grpc(&grpc(&proxy, "owner", "demo", path, message).await);
+        assert_eq!(grpc(&proxy, "owner", "bare", path, message).await.code(), Code::Ok, "{path}");
+    }
+    let line = logged(&proxy, |line| line["code"] == "PERMISSION_DENIED");
+    assert_eq!(line["detail"], "there are `access` rules, and no `authz` asked for them");
+}
+
 /// Whatever is written, what is authorized is what runs: a reader never writes.
 #[tokio::test(flavor = "multi_thread")]
 async fn tricks_with_paths_headers_and_encodings_write_nothing() {
