@@ -9,6 +9,7 @@ pub mod client;
 mod config;
 mod examples;
 pub mod flaky;
+pub mod issuer;
 pub mod load;
 pub mod memory;
 mod pages;

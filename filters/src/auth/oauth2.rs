@@ -342,9 +342,8 @@ impl Inner {
         else {
             return Err(Bad::new("the answer has no `sub`"));
         };
-        let name = format!("{}:{subject}", self.settings.issuer);
-        let credential =
-            Credential::new(Method::OAuth2, &name).map_err(|error| Bad::new(error.to_string()))?;
+        let credential = Credential::of_token(Method::OAuth2, &self.settings.issuer, subject)
+            .map_err(|error| Bad::new(error.to_string()))?;
         let left = end.map(|end| end.duration_since(now).unwrap_or_default());
         let until = left.and_then(|left| Instant::now().checked_add(left));
         let credential = credential.with_claims(claims);

@@ -133,6 +133,25 @@ impl Settings {
             let message = "a call has room for one token, so `all` of these can never be there";
             problems.push(SettingProblem::new(key, message).hint("keep one of `jwt` and `oauth2`"));
         }
+        let issuers: Vec<&str> = methods
+            .iter()
+            .filter_map(|method| match method {
+                Method::Jwt(settings) => Some(settings.issuer.as_str()),
+                Method::OAuth2(settings) => Some(settings.issuer.as_str()),
+                Method::Mtls(_) | Method::ApiKeys(_) => None,
+            })
+            .collect();
+        for issuer in &issuers {
+            if issuers
+                .iter()
+                .any(|other| other.strip_prefix(issuer).is_some_and(|rest| rest.starts_with(':')))
+            {
+                let message = format!(
+                    "a rule about `{issuer}:*` would be about another of the issuers, which begins so, too"
+                );
+                problems.push(SettingProblem::new(key, message).hint("keep them on listeners of their own"));
+            }
+        }
         for (place, method) in methods.iter().enumerate() {
             let same = |other: &&Method| match (method, other) {
                 (Method::Mtls(_), Method::Mtls(_)) | (Method::OAuth2(_), Method::OAuth2(_)) => true,

@@ -1,7 +1,11 @@
 //! Who may call what, end to end: a real proxy, real clients, every way in.
 
+mod certificates;
+mod introspection;
 mod keys;
 mod rights;
+mod together;
+mod tokens;
 
 use prism_tests::{
     Proxy,
@@ -48,6 +52,15 @@ impl KeyFile {
 
 /// A listener with these filters between `trace` and `plugin_dispatch`, and a namespace `demo`.
 pub(crate) fn config(filters: &str) -> String {
+    with_access(filters, "")
+}
+
+/// The same with `authz` behind these filters, and these rules of the namespace.
+pub(crate) fn guarded(filters: &str, rules: &str) -> String {
+    with_access(&format!("{filters}      - authz\n"), &format!(", access: [ {rules} ]"))
+}
+
+fn with_access(filters: &str, access: &str) -> String {
     format!(
         "
 admin: {{ address: '127.0.0.1:@admin@', socket: '@dir@/admin.sock' }}
@@ -58,10 +71,38 @@ listeners:
       - trace: {{}}
 {filters}      - plugin_dispatch: {{}}
 namespaces:
-  - {{ name: demo, backend: memory }}
+  - {{ name: demo, backend: memory{access} }}
 "
     )
 }
+
+/// The header of a token.
+pub(crate) fn bearer(token: &str) -> (&'static str, String) {
+    ("authorization", format!("Bearer {token}"))
+}
+
+/// What each way in answers to a token.
+pub(crate) async fn with_token(proxy: &Proxy, token: &str) -> Vec<(String, String)> {
+    let (name, value) = bearer(token);
+    every_way(proxy, &[(name, &value)]).await
+}
+
+/// Every way in lets the token's owner in.
+pub(crate) async fn is_let_in(proxy: &Proxy, token: &str) {
+    for (way, outcome) in with_token(proxy, token).await {
+        assert_eq!(outcome, "Ok", "{way}");
+    }
+}
+
+/// No way in does, and each says so with this reason.
+pub(crate) async fn is_refused(proxy: &Proxy, token: &str, code: &str, reason: &str) {
+    for (way, outcome) in with_token(proxy, token).await {
+        let wanted = if way == "json" { reason } else { code };
+        assert_eq!(outcome, wanted, "{way}");
+    }
+}
+
+pub(crate) const INVALID: &str = "401 INVALID_CREDENTIALS";
 
 pub(crate) const KV: &str = "/prism.kv.v1.KeyValueService";
 pub(crate) const EXECUTE: &str = "/prism.data.v1.DataService/Execute";

@@ -1,11 +1,13 @@
 //! Rights that end: what was let in and is under way ends with them, and the rest goes on.
 
-use super::{KEY, KeyFile, OTHER, config, told, watch};
+use super::{KEY, KeyFile, OTHER, bearer, config, guarded, told, watch};
 use h2::RecvStream;
-use prism_tests::{Proxy, client::http2, wait};
+use prism_tests::{Proxy, client::http2, issuer::Issuer, wait};
+use serde_json::Value;
+use std::time::{Duration, SystemTime};
 
 /// Waits until the stream ends, and says how.
-async fn ends(mut stream: RecvStream) -> String {
+pub(crate) async fn ends(mut stream: RecvStream) -> String {
     wait::guard("the end of a watch", async {
         while let Some(piece) = stream.data().await {
             piece.unwrap();
@@ -46,7 +48,7 @@ async fn a_watch_ends_with_its_key_and_the_others_go_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_ends_when_its_credential_does() {
-    let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(3);
+    let soon = SystemTime::now() + Duration::from_secs(3);
     let ends_at = format!(", expires: '{}'", humantime::format_rfc3339_seconds(soon));
     let keys = KeyFile::new(&[("batch", KEY, &ends_at), ("shop", OTHER, "")]);
     let filter = format!("      - auth: {{ api_keys: {{ file: '{}' }} }}\n", keys.path());
@@ -67,4 +69,39 @@ async fn a_watch_that_nobody_was_asked_for_ends_when_somebody_is() {
     let ending = watch(&connection, &[]).await;
     proxy.hang_up(&config(&format!("      - auth: {{ api_keys: {{ file: '{}' }} }}\n", keys.path())));
     assert_eq!(ends(ending).await, "16");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_ends_with_its_token_its_key_and_its_permission() {
+    let tokens = super::tokens::Keys::new();
+    let second = Issuer::new("https://id.example", "two");
+    tokens.write(&[&tokens.issuer, &second]);
+    let rule = |who: &str, what: &str| {
+        format!("{{ principal: 'jwt:https://id.example:{who}', permissions: [{what}] }}")
+    };
+    let rules = |bob: &str| {
+        let rules =
+            [rule("alice", "read"), rule("bob", bob), rule("carol", "read"), rule("dan", "read")].join(", ");
+        guarded(&tokens.filter(", leeway: 1ms"), &rules)
+    };
+    let proxy = Proxy::start(&rules("read"));
+    let connection = http2::connect(proxy.port()).await;
+    let open = async |token: String| {
+        let (name, value) = bearer(&token);
+        watch(&connection, &[(name, &value)]).await
+    };
+    let expiring = open(tokens.token("alice", 3)).await;
+    let forbidden = open(tokens.token("bob", 600)).await;
+    let unsigned = open(second.token("carol", "orders", 600, &Value::Null)).await;
+    let mut staying = open(tokens.token("dan", 600)).await;
+    proxy.hang_up(&rules("write"));
+    assert_eq!(ends(forbidden).await, "7");
+    tokens.write(&[&tokens.issuer]);
+    assert_eq!(ends(unsigned).await, "16");
+    assert_eq!(ends(expiring).await, "16");
+    told(&proxy, "it was let in before: no rule allows the caller an operation of kind read");
+    told(&proxy, "the credential of jwt:https://id.example:carol is no longer good");
+    told(&proxy, "the credential of jwt:https://id.example:alice has ended");
+    let still = tokio::time::timeout(Duration::from_millis(600), staying.data()).await;
+    assert!(still.is_err(), "the others go on: {still:?}");
 }
