@@ -4,6 +4,7 @@
 //! parts are not. It is silent about whatever the schema refuses already.
 
 mod access;
+mod certificates;
 mod listeners;
 mod namespaces;
 mod plugins;

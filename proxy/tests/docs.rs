@@ -40,8 +40,16 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-const GUIDES: [&str; 7] =
-    ["operate.md", "clients.md", "browsers.md", "redis.md", "write-a-filter.md", "plugins.md", "audit.md"];
+const GUIDES: [&str; 8] = [
+    "operate.md",
+    "clients.md",
+    "browsers.md",
+    "redis.md",
+    "write-a-filter.md",
+    "plugins.md",
+    "audit.md",
+    "security.md",
+];
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Context, Names, access::Guarded, routes, settings};
+use super::{Context, Names, access::Guarded, certificates, routes, settings};
 use crate::{
     admin::Admin,
     listener::{DEFAULT_CHAIN, Listener},
@@ -46,6 +46,7 @@ pub(super) fn check(document: &Node, namespaces: &Names<'_>, context: &mut Conte
         if listener.entry("filters").is_some_and(|entry| matches!(entry.value.value, NodeValue::List(_))) {
             order(listener, &chain, &format!("{path}.filters"), context);
             before(&chain, &format!("{path}.filters"), context);
+            certificates::check(listener, &path, context);
         }
         for (index, node) in listener.list("filters").iter().enumerate() {
             if let [entry] = node.entries() {

@@ -10,8 +10,8 @@ fn registry() -> Registry {
     let any = || json!({ "type": "object", "properties": {}, "additionalProperties": true });
     let filter = |name, phase| FilterSchema { name, phase, schema: any(), check: |_| Vec::new() };
     let filters = ["trace", "cors", "auth", "authz"].into_iter().map(|name| filter(name, Phase::Request));
-    let terminal = filter("plugin_dispatch", Phase::Terminal);
-    Registry::new(filters.chain([terminal]).fold(FilterSchemas::new(), FilterSchemas::with), ["memory"])
+    let others = [filter("plugin_dispatch", Phase::Terminal), filter("tls", Phase::Connection)];
+    Registry::new(filters.chain(others).fold(FilterSchemas::new(), FilterSchemas::with), ["memory"])
 }
 
 fn load(text: &str) -> Config {
@@ -266,4 +266,36 @@ namespaces:
     let config = load(text);
     assert_eq!(config.listeners[1].routes[2].access[0].line, 12);
     assert!(config.namespaces.iter().all(|namespace| namespace.access.is_empty()));
+}
+
+#[test]
+fn certificates_that_nobody_is_asked_for_are_refused() {
+    let text = |filters: &str, routes: &str| {
+        format!(
+            "listeners: [{{ name: a, address: '127.0.0.1:1', filters: [{filters}, plugin_dispatch]{routes} }}]\n"
+        )
+    };
+    let clients = "tls: { cert: a, key: b, client_ca: c }";
+    for filters in [
+        format!("{clients}, auth: {{ mtls: {{}} }}"),
+        format!("{clients}, auth: {{ any: [{{ jwt: {{}} }}, {{ mtls: {{}} }}] }}"),
+        "auth: { jwt: {} }".to_owned(),
+    ] {
+        let _ = load(&text(&filters, ""));
+    }
+    for (filters, routes, place) in [
+        ("auth: { mtls: {} }", "", "filters[0].auth.mtls"),
+        ("tls: { cert: a, key: b }, auth: { mtls: {} }", "", "filters[1].auth.mtls"),
+        ("auth: { any: [{ jwt: {} }, { mtls: {} }] }", "", "filters[0].auth.mtls"),
+        ("auth: { all: [{ mtls: {} }] }", "", "filters[0].auth.mtls"),
+        (
+            "auth: { jwt: {} }",
+            ", routes: [{ match: {}, filters: { auth: { mtls: {} } } }]",
+            "routes[0].filters.auth.mtls",
+        ),
+    ] {
+        let told = lines(&problems(&text(filters, routes)));
+        let wanted = format!("listeners[0].{place}: nobody is asked for a certificate here");
+        assert!(told.iter().any(|line| line.starts_with(&wanted)), "{filters}{routes}: {told:?}");
+    }
 }

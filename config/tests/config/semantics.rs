@@ -87,6 +87,8 @@ fn chains_have_an_order() {
     refused(
         &chain("authz, audit, trace, plugin_dispatch"),
         &[
+            "1:58: listeners[0].filters[0]: `authz` asks what the caller may do, and there is no `auth` that finds out who \
+             calls (add `- auth` before it)",
             "1:58: listeners[0].filters[0]: filter `authz` is not built yet",
             "1:65: listeners[0].filters[1]: `audit` must come before `authz`: what is refused there would not be in the \
              audit log (move it up)",
