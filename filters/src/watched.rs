@@ -12,8 +12,8 @@ use std::{
 use tokio::{runtime::Handle, task::JoinHandle};
 use zeroize::Zeroizing;
 
-/// How often it is looked at, as certificates are: soon enough for a key that has to go.
-const INTERVAL: Duration = Duration::from_secs(2);
+/// How often it is looked at, as a listener's certificates are: who is taken out of it has lost his calls within a second.
+pub(crate) const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -44,7 +44,7 @@ const LEAST_KEY: usize = 24;
 /// How long a key that has to be hashed slowly may wait for its turn.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// API keys, from a file that is looked at every two seconds. A call brings its key in a header, and nowhere else: what stands
+/// API keys, from a file that is looked at twice a second. A call brings its key in a header, and nowhere else: what stands
 /// in a URL stands in logs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

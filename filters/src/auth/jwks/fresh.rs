@@ -23,8 +23,8 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// How often a file is looked at: as often as those of TLS.
-pub const LOOK: Duration = prism_tls::INTERVAL;
+/// How often a file is looked at: as often as other files of keys.
+pub const LOOK: Duration = watched::INTERVAL;
 
 /// After a failure it is asked again soon, then less and less often: an issuer that comes up again is not met by all its
 /// clients at once.

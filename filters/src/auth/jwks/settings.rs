@@ -15,7 +15,7 @@ pub const REFRESH: Duration = Duration::seconds(300);
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Jwks")]
 pub struct Settings {
-    /// A file with the key set. Relative to the configuration file. It is looked at every two seconds.
+    /// A file with the key set. Relative to the configuration file. It is looked at twice a second.
     #[serde(default)]
     #[schemars(with = "String")]
     pub file: Option<PathBuf>,
