@@ -8,7 +8,7 @@
 use super::{Bad, Proof};
 use crate::{
     Credential, Method,
-    watched::{FileError, Watched},
+    watched::{self, FileError, Watched},
 };
 use argon2::{
     Argon2, PasswordVerifier as _,
@@ -71,6 +71,14 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<SettingProblem>, key
         let message = format!("`{}` is no header that a key can come in", settings.header);
         problems.push(SettingProblem::new(key, message).hint("such as `x-api-key`"));
     }
+}
+
+/// # Errors
+/// What is wrong with the file.
+pub(super) fn check_file(settings: &Settings, base_dir: &Path, now: SystemTime) -> Result<(), String> {
+    let path = base_dir.join(&settings.file);
+    let bytes = watched::read(&path, MOST_FILE).map_err(|error| error.to_string())?;
+    Keys::parse(&path.display().to_string(), &bytes, now).map(drop)
 }
 
 #[derive(Deserialize, JsonSchema)]
