@@ -39,8 +39,12 @@ pub enum FileError {
     Content(String),
 }
 
-/// Reads a regular file. Not blocking, so that a pipe is refused and not waited for. It may hold secrets, so no copy stays.
-pub(crate) fn read(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
+/// Reads a regular file of at most `limit` bytes. Not blocking, so that a pipe is refused and not waited for. It may hold
+/// secrets, so no copy stays.
+///
+/// # Errors
+/// It cannot be read, or has more bytes.
+pub fn read(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let failed = |source| FileError::Read { path: path.to_owned(), source };
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failed(error.into()))?;

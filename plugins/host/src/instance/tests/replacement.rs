@@ -35,7 +35,7 @@ fn every_part_of_a_specification_counts() {
     let changes: [fn(&mut InstanceSpec); 8] = [
         |spec| spec.namespace.push('x'),
         |spec| spec.backend_type.push('x'),
-        |spec| spec.config = serde_json::json!({ "a": 2 }),
+        |spec| spec.config = serde_json::json!({ "a": 2 }).into(),
         |spec| drop(spec.credentials.0.insert("password".into(), "x".into())),
         |spec| spec.operation_kinds = [("get".to_owned(), Kind::Admin)].into(),
         |spec| {
