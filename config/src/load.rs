@@ -41,8 +41,7 @@ impl fmt::Debug for Source {
 pub fn parse(source: &Source, registry: &Registry) -> Result<Config, Problems> {
     let mut problems = Collector::default();
     if let Some((document, referable)) = checked(source, registry, &mut problems) {
-        let references =
-            validate::check(&document, &referable, registry, &source.base_dir, &mut problems);
+        let references = validate::check(&document, &referable, registry, &source.base_dir, &mut problems);
         if problems.is_empty() {
             match serde_path_to_error::deserialize::<_, Document>(document.to_json()) {
                 Ok(read) => {

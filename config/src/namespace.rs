@@ -10,7 +10,7 @@ use crate::{
     access::{AccessRule, AccessRules},
     plugin::{OperationKind, PluginForm},
     redact,
-    schema::{Name, REFERABLE, Secrets, add_not_built},
+    schema::{Name, Secrets, add_not_built},
     secret::Secret,
     units::ByteSize,
 };
@@ -141,7 +141,7 @@ pub(crate) struct NamespaceForm {
     pub(crate) plugin: Option<PluginRef>,
     /// What the plugin is initialized with. Only the plugin knows what may stand here. Texts may hold `{{ secret:NAME }}`.
     #[serde(default)]
-    #[schemars(with = "Map<String, Value>", extend(REFERABLE = true))]
+    #[schemars(with = "Map<String, Value>", extend("x-prism-referable" = true))]
     pub(crate) config: Option<Map<String, Value>>,
     /// What the plugin logs in with: a text, or better `{{ secret:NAME }}`.
     #[serde(default)]

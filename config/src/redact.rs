@@ -200,7 +200,10 @@ mod tests {
             ("redis://u:pw@{{ secret:h }}", "redis://u:<redacted>@{{ secret:h }}"),
             ("host=db password={{ secret:p }}", "host=db password={{ secret:p }}"),
             ("host=db password=pw{{ secret:p }} user=u", "host=db password=<redacted> user=u"),
-            ("host=db password=\u{e000}0\u{e000}pw {{ secret:p }}", "host=db password=<redacted> {{ secret:p }}"),
+            (
+                "host=db password=\u{e000}0\u{e000}pw {{ secret:p }}",
+                "host=db password=<redacted> {{ secret:p }}",
+            ),
         ] {
             assert_eq!(text(written), shown, "{written}");
         }

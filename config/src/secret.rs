@@ -1,6 +1,11 @@
 //! Values that cannot be printed and are wiped when nobody needs them any more.
 
-use std::{borrow::Cow, fmt, mem};
+use std::{
+    borrow::Cow,
+    fmt,
+    hash::{Hash, Hasher},
+    mem,
+};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -14,7 +19,7 @@ use crate::{
 
 /// A text that is nobody's to see. Printed or serialized, it is `<redacted>`, or the reference that it was written as
 /// (`{{ secret:NAME }}`).
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
@@ -27,6 +32,12 @@ impl Secret {
     /// What may be shown of it.
     fn shown(&self) -> Cow<'_, str> {
         redact::secret(&self.0)
+    }
+}
+
+impl Hash for Secret {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.expose().hash(state);
     }
 }
 

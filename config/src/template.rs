@@ -21,7 +21,9 @@ pub(crate) enum Malformed {
     #[error("a reference to a secret has two braces before it and two behind it")]
     Braces,
     /// `{{ Secret:x }}`, `{{ secret : x }}`, `{{ secret }}`.
-    #[error("a reference to a secret is written `secret:`, in small letters and without a blank before the colon")]
+    #[error(
+        "a reference to a secret is written `secret:`, in small letters and without a blank before the colon"
+    )]
     Word,
     /// `{{ secret: }}`, `{{ secret:../x }}`.
     #[error(
@@ -68,7 +70,8 @@ pub(crate) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, Malformed> {
         let rest = behind[1..].trim_start();
         let end = rest.find(['{', '}']).ok_or(Malformed::Braces)?;
         let (name, close) = (rest[..end].trim_end(), &rest[end..]);
-        let after = close.strip_prefix("}}").filter(|after| !after.starts_with('}')).ok_or(Malformed::Braces)?;
+        let after =
+            close.strip_prefix("}}").filter(|after| !after.starts_with('}')).ok_or(Malformed::Braces)?;
         if !is_valid(name) {
             return Err(Malformed::Name);
         }
@@ -128,13 +131,10 @@ mod tests {
             ("{{ secret:a }}", vec![Secret("a")]),
             ("{{secret:a.b-c_D9}}", vec![Secret("a.b-c_D9")]),
             ("{{  secret:  a\t}}", vec![Secret("a")]),
-            ("x://{{secret:u}}:{{ secret:p }}@h", vec![
-                Text("x://"),
-                Secret("u"),
-                Text(":"),
-                Secret("p"),
-                Text("@h"),
-            ]),
+            (
+                "x://{{secret:u}}:{{ secret:p }}@h",
+                vec![Text("x://"), Secret("u"), Text(":"), Secret("p"), Text("@h")],
+            ),
             ("ä{{ secret:a }}ö", vec![Text("ä"), Secret("a"), Text("ö")]),
             // What is none of ours.
             ("{{ .Values.secret }}", vec![Text("{{ .Values.secret }}")]),

@@ -127,7 +127,8 @@ impl Answering {
     pub fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let answering = Self { port, answers: Arc::default(), asked: Arc::default(), authorizations: Arc::default() };
+        let answering =
+            Self { port, answers: Arc::default(), asked: Arc::default(), authorizations: Arc::default() };
         let serving = answering.clone();
         thread::spawn(move || {
             for socket in listener.incoming().flatten() {
@@ -174,7 +175,9 @@ impl Answering {
             if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
                 length = value.trim().parse().unwrap_or(0);
             }
-            if let Some((_, value)) = line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("authorization")) {
+            if let Some((_, value)) =
+                line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("authorization"))
+            {
                 let mut all = self.authorizations.lock().unwrap_or_else(PoisonError::into_inner);
                 all.push(value.trim().to_owned());
             }

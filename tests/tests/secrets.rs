@@ -186,18 +186,26 @@ async fn secrets_reach_whom_they_are_for_and_are_seen_nowhere() {
         let message = wire::field(1, b"echo");
         for path in ["/prism.data.v1.DataService/Execute", "/no.such.Service/Method"] {
             let answer = connection.call(http2::head(path, &headers), wire::framed(&message)).await.unwrap();
-            see(path, format!("{answer:?}"));
+            see(path, format!("{answer:?} {}", String::from_utf8_lossy(&answer.body)));
         }
         let headers = [format!("{name}: {value}"), format!("x-other: {HEADER}")];
         for path in ["/v1/demo/echo", "/v1/nobodys/echo", "/nowhere"] {
             let url = proxy.url(&format!("{path}?password={HEADER}"));
             let raw = "content-type: application/octet-stream";
             let arguments = ["-H", &headers[0], "-H", &headers[1], "-H", raw, "-d", "x", &url];
-            see(path, format!("{:?}", curl::run(&arguments)));
+            let answer = curl::run(&arguments);
+            see(path, format!("{:?} {}", answer.headers, answer.text()));
         }
     }
-    let called = curl::run(&["-H", &format!("authorization: Bearer {TOKEN}"), "-d", "x", "-H",
-        "content-type: application/octet-stream", &proxy.url("/v1/demo/echo")]);
+    let called = curl::run(&[
+        "-H",
+        &format!("authorization: Bearer {TOKEN}"),
+        "-d",
+        "x",
+        "-H",
+        "content-type: application/octet-stream",
+        &proxy.url("/v1/demo/echo"),
+    ]);
     let _ = called.expect(200);
 
     // Mistakes beside secrets: nothing changes, and nothing is quoted.
@@ -209,7 +217,11 @@ async fn secrets_reach_whom_they_are_for_and_are_seen_nowhere() {
         (&*literal, "literal: '{{ secret:absent }}'".to_owned(), "there is no secret `absent`"),
         ("client_id: proxy", format!("client_id: proxy, client_password: {MISTAKEN}"), "client_id"),
         ("client_id: proxy", "client_id: '{{ secret:from-env }}'".to_owned(), "cannot stand here"),
-        ("backend: near\n    config", format!("backend: near\n    password: {MISTAKEN}\n    config"), "unknown key"),
+        (
+            "backend: near\n    config",
+            format!("backend: near\n    password: {MISTAKEN}\n    config"),
+            "unknown key",
+        ),
     ] {
         assert!(config.contains(from), "{from}");
         let wrong = proxy.fill(&config.replacen(from, &to, 1));
@@ -221,7 +233,9 @@ async fn secrets_reach_whom_they_are_for_and_are_seen_nowhere() {
         let file = scene.path("wrong.yaml");
         fs::write(&file, &wrong).unwrap();
         let mut check = Command::new(tools::own("prism-edge"));
-        let output = tools::output(check.env("PRISM_SECRET_FROM_ENV", IN_ENVIRONMENT).arg("check").arg("-c").arg(&file));
+        let output = tools::output(
+            check.env("PRISM_SECRET_FROM_ENV", IN_ENVIRONMENT).arg("check").arg("-c").arg(&file),
+        );
         assert_eq!(output.status.code(), Some(1), "{to}");
         see("check", String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned());
     }
@@ -294,7 +308,10 @@ fn a_secret_that_cannot_be_used_changes_nothing_and_is_told_once() {
     // One line for each of the two places that name it.
     wait::until("it is told", || (told() == 2).then_some(()));
     let refusal = proxy.admin().config()["last_refusal"].to_string();
-    assert!(refusal.contains("PRISM_SECRET_BACKEND_PASSWORD") && refusal.contains("credentials.password"), "{refusal}");
+    assert!(
+        refusal.contains("PRISM_SECRET_BACKEND_PASSWORD") && refusal.contains("credentials.password"),
+        "{refusal}"
+    );
     fs::write(&file, b"\xff\xff").unwrap();
     wait::until("what is wrong with it is told", || {
         proxy.process.log().contains("it is not UTF-8").then_some(())
@@ -317,7 +334,8 @@ fn the_client_secret_that_changes_is_the_one_that_is_sent() {
     scene.server.set(TOKEN, &active);
     let authorization = format!("authorization: Bearer {TOKEN}");
     let raw = "content-type: application/octet-stream";
-    let call = || curl::run(&["-H", &authorization, "-H", raw, "-d", "x", &proxy.url("/v1/demo/echo")]).status;
+    let call =
+        || curl::run(&["-H", &authorization, "-H", raw, "-d", "x", &proxy.url("/v1/demo/echo")]).status;
     assert_eq!(call(), 200);
     let version = proxy.admin().version();
     scene.mount(2, &[("backend.password", IN_DIRECTORY), ("client-secret", ROTATED)]);

@@ -73,7 +73,8 @@ fn secrets(document: &Node, namespace: &Node, path: &str, context: &mut Context<
     };
     if plugin.is_some_and(plugins::is_plaintext) {
         for entry in [credentials, config].into_iter().flatten() {
-            let message = "these would be sent in clear: the namespace's plugin has `tls: { enabled: false }`";
+            let message =
+                "these would be sent in clear: the namespace's plugin has `tls: { enabled: false }`";
             let hint = Some("give the plugin `tls` with a `ca_cert`".to_owned());
             context.problems.invalid(entry.at, format!("{path}.{}", entry.key), message, hint);
         }

@@ -47,7 +47,8 @@ pub(super) fn check(format: &str, node: &Node) -> Result<Option<f64>, (String, O
             Err((message.into(), Some(hint.into())))
         }
         (EnvironmentSecrets::FORMAT, NodeValue::String(text)) if !EnvironmentSecrets::is_prefix(text) => {
-            let message = "expected the beginning of a variable's name: letters, digits and `_`, no digit first";
+            let message =
+                "expected the beginning of a variable's name: letters, digits and `_`, no digit first";
             Err((message.into(), None))
         }
         (Name::FORMAT, NodeValue::String(text)) if !Name::is_valid(text) => {

@@ -2,10 +2,10 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use crate::common::{file, load, problems, registry, source};
+use crate::common::{file, load, registry, source};
 use prism_config::{
-    ByteSize, Duration, FilterOverride, Listener, OperationKind, PluginSource, ProblemKind, Ready, Transport,
-    check_schema_only,
+    ByteSize, Duration, EnvironmentSecrets, FilterOverride, Listener, OperationKind, PluginSource, Ready,
+    Transport, check_schema_only,
 };
 
 fn address(text: &str) -> SocketAddr {
@@ -60,7 +60,9 @@ fn every_built_key() {
     assert_eq!(config.plugin("cache").unwrap().operations["flush"], OperationKind::Admin);
     assert_eq!(config.plugin("cache").unwrap().transport, Transport::Auto);
     let cache = config.namespace("cache").unwrap();
-    assert_eq!(cache.credentials.expose()["password"], "change-me");
+    let password = cache.credentials.iter().find(|(name, _)| *name == "password").unwrap().1;
+    assert_eq!(password.expose(), "{{ secret:redis-password }}");
+    assert_eq!(config.secrets.environment, EnvironmentSecrets::default());
     assert_eq!(config.namespace("sessions").unwrap().plugin, "sessions-redis");
 }
 

@@ -67,7 +67,7 @@ namespaces:
             "9:9: listeners[0].filters[0]: unknown filter `trac` (did you mean `trace`?)",
             "10:26: listeners[0].filters[1].trace.buffer: expected at least 1, found 0",
             "10:37: listeners[0].filters[1].trace.format: expected one of `json`, `text`, found a string `xml`",
-            "10:42: listeners[0].filters[1].trace.colour: unknown key `colour` (known: `buffer`, `format`, \
+            "10:42: listeners[0].filters[1].trace.colour: unknown key `colour` (known: `buffer`, `format`, `login`, \
              `secret_label`)",
             "12:24: listeners[0].http2.max_frame_bytes: expected at least 16384, found 1024",
             "13:31: listeners[0].http2.max_concurrent_streams: expected an integer, found a string `7`",

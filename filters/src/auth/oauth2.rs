@@ -118,7 +118,8 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<SettingProblem>, key
         }
         Ok(_) => {}
     }
-    if settings.introspection.client_id.is_empty() || settings.introspection.client_secret.expose().is_empty() {
+    if settings.introspection.client_id.is_empty() || settings.introspection.client_secret.expose().is_empty()
+    {
         wrong(
             "`introspection` asks nobody in without a name and a password".into(),
             "set `client_id` and `client_secret`",
@@ -196,8 +197,11 @@ impl OAuth2 {
         let ca = ca_cert.as_ref().map(|path| base_dir.join(path));
         let limits = Limits { deadline: DEADLINE, body: MOST_ANSWER };
         let fetcher = Fetcher::new(platform.clone(), url.parse()?, ca.as_deref(), limits)?;
-        let pair =
-            Zeroizing::new(format!("{}:{}", form(client_id.as_bytes()), form(client_secret.expose().as_bytes())));
+        let pair = Zeroizing::new(format!(
+            "{}:{}",
+            form(client_id.as_bytes()),
+            form(client_secret.expose().as_bytes())
+        ));
         let basic = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
         let mut authorization = HeaderValue::from_str(&basic).map_err(|_| OAuth2Error::Header)?;
         authorization.set_sensitive(true);

@@ -119,7 +119,9 @@ impl BuildError {
         match self {
             Self::Bind { .. } => "listeners",
             Self::Filter(error) => &error.path,
-            Self::Header { path, .. } | Self::Service { path, .. } | Self::Access { path, .. }
+            Self::Header { path, .. }
+            | Self::Service { path, .. }
+            | Self::Access { path, .. }
             | Self::Secret { path, .. } => path,
             Self::ListenerTls(error) => &error.path,
             Self::Library(_) | Self::Tls { .. } => "plugins",
@@ -237,7 +239,8 @@ pub(super) async fn build(
     let plugins = plugins(control, config, &libraries).await.map_err(|error| Refusal::Build(vec![error]))?;
 
     // Only what is away can go wrong from here on, and that stops nobody's change who does not ask for it.
-    let Namespaces { slots, views, held } = namespaces(control, config, &plugins, policies, filled, mode).await;
+    let Namespaces { slots, views, held } =
+        namespaces(control, config, &plugins, policies, filled, mode).await;
     let snapshot = Snapshot::new(version, Arc::clone(config), states, views);
     Ok(Built {
         snapshot,
@@ -325,9 +328,9 @@ fn filled(config: &Config) -> Result<Vec<Filled>, BuildError> {
         let named = written.flat_map(|value| secrets.named_in(value)).map(str::to_owned);
         let value = match &namespace.config {
             Some(settings) => {
-                let filled = settings.iter().map(|(key, value)| {
-                    Ok((key.clone(), secrets.value(value)?.into_exposed()))
-                });
+                let filled = settings
+                    .iter()
+                    .map(|(key, value)| Ok((key.clone(), secrets.value(value)?.into_exposed())));
                 filled.collect::<Result<_, _>>().map(serde_json::Value::Object).map_err(at("config"))?
             }
             None => serde_json::Value::Null,
@@ -336,10 +339,7 @@ fn filled(config: &Config) -> Result<Vec<Filled>, BuildError> {
             Ok((name.to_owned(), secrets.text(written.expose())?.expose().to_owned()))
         });
         let credentials = credentials.collect::<Result<_, _>>().map_err(at("credentials"))?;
-        Ok(Filled {
-            config: Settings::with_secrets(value, named),
-            credentials: Credentials(credentials),
-        })
+        Ok(Filled { config: Settings::with_secrets(value, named), credentials: Credentials(credentials) })
     };
     config.namespaces.iter().enumerate().map(fill).collect()
 }

@@ -45,8 +45,7 @@ pub(super) async fn resolved(config: Config, source: &Source) -> Result<Config, 
         return Ok(resolve(config, source)?);
     };
     let names = config.found.names().into_iter().map(str::to_owned).collect();
-    let Ok(mut found) =
-        time::timeout(PATIENCE, blocking(looking_up(config.secrets.clone(), names))).await
+    let Ok(mut found) = time::timeout(PATIENCE, blocking(looking_up(config.secrets.clone(), names))).await
     else {
         let late = io::Error::new(io::ErrorKind::TimedOut, "it did not answer in 10 s");
         return Err(Refusal::Unreadable { path: directory.path.display().to_string(), source: late });

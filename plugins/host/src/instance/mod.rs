@@ -22,7 +22,7 @@ pub use operations::OperationTable;
 pub use schema::{Schema, Schemas, Types};
 pub use seat::EndpointStatus;
 pub(crate) use seat::Seat;
-pub use slot::{Applied, Held, NamespaceSlot, Retired};
 pub use settings::Settings;
+pub use slot::{Applied, Held, NamespaceSlot, Retired};
 pub use spec::{InstanceSpec, PluginSpec, Remote, SupervisionOptions, Transport};
 pub use status::{State, Status};

@@ -1,6 +1,9 @@
 //! What an instance is built from.
 
-use super::{Schemas, SeriesBudget, settings::{self, Settings}};
+use super::{
+    Schemas, SeriesBudget,
+    settings::{self, Settings},
+};
 use crate::{
     InProcessPlugin,
     upstream::{Endpoint, ProtocolChoice, RemoteEndpoint, RemoteTls, Target},

@@ -241,9 +241,10 @@ impl Supervisor<'_> {
 
     fn report(&self, health: &Health) {
         let (state, reason) = match health.status {
-            HealthStatus::Degraded => {
-                (State::Degraded, Some(shortened(self.backend.spec().hide(format!("degraded: {}", health.message)))))
-            }
+            HealthStatus::Degraded => (
+                State::Degraded,
+                Some(shortened(self.backend.spec().hide(format!("degraded: {}", health.message)))),
+            ),
             HealthStatus::Healthy | HealthStatus::Unhealthy => (State::Ready, None),
         };
         let status = self.backend.seat_status(self.index);
