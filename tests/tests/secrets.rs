@@ -215,7 +215,11 @@ async fn secrets_reach_whom_they_are_for_and_are_seen_nowhere() {
         (&*literal, format!("literal: {MISTAKEN}, colour: {{ a: {MISTAKEN} }}"), "expected a string"),
         (&*literal, format!("literal: '{MISTAKEN}{{{{ secret: }}}}'"), "the name of a secret"),
         (&*literal, "literal: '{{ secret:absent }}'".to_owned(), "there is no secret `absent`"),
-        ("client_id: proxy", format!("client_id: proxy, client_password: {MISTAKEN}"), "client_id"),
+        (
+            "client_id: proxy",
+            format!("client_id: proxy\n                  client_password: {MISTAKEN}"),
+            "client_password",
+        ),
         ("client_id: proxy", "client_id: '{{ secret:from-env }}'".to_owned(), "cannot stand here"),
         (
             "backend: near\n    config",
