@@ -86,10 +86,11 @@ pub(crate) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, Malformed> {
 
 fn plain<'a>(text: &'a str, pieces: &mut Vec<Piece<'a>>) -> Result<(), Malformed> {
     // `secret:x }}`: the opening braces are missing.
-    for (end, _) in text.match_indices('}') {
+    for (end, _) in text.match_indices("}}") {
         let before = text[..end].trim_end().trim_end_matches(is_name);
-        let word = before.strip_suffix(':').map(str::trim_end).unwrap_or_default();
-        if word.len() >= 6 && word.as_bytes()[word.len() - 6..].eq_ignore_ascii_case(b"secret") {
+        let before = before.strip_suffix(':').map(str::trim_end).unwrap_or_default();
+        let word = &before[before.trim_end_matches(is_name).len()..];
+        if word.eq_ignore_ascii_case("secret") {
             return Err(Malformed::Braces);
         }
     }
@@ -143,6 +144,8 @@ mod tests {
             ("secret: none", vec![Text("secret: none")]),
             ("{{ secret.a }}", vec![Text("{{ secret.a }}")]),
             ("{ secret }", vec![Text("{ secret }")]),
+            ("{my_secret:5}}", vec![Text("{my_secret:5}}")]),
+            ("secret:a }", vec![Text("secret:a }")]),
             ("}} {{", vec![Text("}} {{")]),
         ] {
             assert_eq!(pieces(text), Ok(expected), "{text}");
