@@ -8,13 +8,15 @@ use crate::{
     listener::Listener,
     namespace::Namespace,
     plugin::Plugin,
+    secrets::{SecretProviders, Secrets},
     units::ByteSize,
 };
 
 /// A configuration that can run: every default filled in, every path absolute, every reference found.
 ///
 /// Made by [`parse`](crate::parse). Equal configurations run alike: the lines they were written on do not
-/// count. Shown or serialized, secrets in it are redacted.
+/// count. Shown or serialized, secrets in it are redacted, and references to
+/// secrets are what is written.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Config {
     /// Where the proxy is watched and controlled.
@@ -35,6 +37,11 @@ pub struct Config {
     pub plugins: Vec<Plugin>,
     /// What clients address.
     pub namespaces: Vec<Namespace>,
+    /// Where secrets are looked up.
+    pub secrets: SecretProviders,
+    /// Who names secrets, and what was found ([`Config::with_secrets`]).
+    #[serde(skip)]
+    pub found: Secrets,
 }
 
 impl Config {

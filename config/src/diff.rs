@@ -48,6 +48,13 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
     whole("window_budget_bytes", &old.window_budget_bytes, &new.window_budget_bytes, &mut changes);
     whole("drain", &old.drain, &new.drain, &mut changes);
     named(&old.listeners, &new.listeners, |it| format!("listener {}", it.name), listener, &mut changes);
+    whole("secrets", &old.secrets, &new.secrets, &mut changes);
+    // One that nobody named before comes with whoever names it.
+    for (name, secret) in new.found.found() {
+        if old.found.found().get(name).is_some_and(|old| old != secret) {
+            changes.push(Change { kind: ChangeKind::Changed, part: format!("secret {name}") });
+        }
+    }
     let plugin = |it: &crate::Plugin| format!("plugin {}", it.name);
     named(
         &old.plugins,

@@ -16,6 +16,7 @@ use crate::{
     namespace::{Namespace, NamespaceForm, PluginRef},
     plugin::{NamedPlugin, Plugin, PluginForm, PluginSource, PluginType},
     schema::add_not_built,
+    secrets::{SecretProviders, Secrets},
     units::ByteSize,
 };
 
@@ -58,6 +59,9 @@ pub(crate) struct Document {
     /// What clients address.
     #[serde(default)]
     namespaces: Vec<NamespaceForm>,
+    /// Where secrets are looked up.
+    #[serde(default)]
+    secrets: SecretProviders,
 }
 
 fn default_window_budget() -> ByteSize {
@@ -80,7 +84,6 @@ fn not_built_keys(schema: &mut Schema) {
                 "type": "object",
                 "description": "The management server that configuration is streamed from.",
             },
-            "secrets": { "type": ["object", "array"], "description": "Where `{{ secret:NAME }}` is looked up." },
         }),
     );
 }
@@ -123,6 +126,10 @@ impl Document {
                 limits: form.limits,
             });
         }
+        let mut secrets = self.secrets;
+        if let Some(directory) = &mut secrets.directory {
+            directory.path = absolute(std::mem::take(&mut directory.path));
+        }
         let mut listeners = self.listeners;
         for route in listeners.iter_mut().flat_map(|listener| &mut listener.routes) {
             // Header names are case-insensitive (RFC 9110, section 5.1), and so are hosts (RFC 3986, section 3.2.2); the
@@ -143,6 +150,8 @@ impl Document {
             drain: self.drain,
             plugins,
             namespaces,
+            secrets,
+            found: Secrets::default(),
         }
     }
 }

@@ -23,6 +23,9 @@ mod reference;
 mod registry;
 mod route;
 mod schema;
+mod secret;
+mod secrets;
+mod template;
 mod tree;
 mod units;
 mod validate;
@@ -48,4 +51,6 @@ pub use route::{
     FilterOverride, FilterOverrides, ForwardTarget, GrpcMatch, HttpProtocol, Match, PathMatch, Route,
     TargetAddress,
 };
+pub use secret::{Secret, SecretValue};
+pub use secrets::{DirectorySecrets, EnvironmentSecrets, NotLookedUp, SecretProviders, Secrets};
 pub use units::{ByteSize, Duration, UnitError};

@@ -2,20 +2,21 @@
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
-use std::path::PathBuf;
+use std::{collections::BTreeSet, fmt, path::PathBuf};
 
 use crate::{
     Config,
     access::AccessRules,
     document::Document,
-    problem::{Collector, ProblemKind, Problems},
+    problem::{Collector, Position, ProblemKind, Problems},
     registry::Registry,
+    secrets::Secrets,
     tree::{self, Node, NodeValue},
     validate, walk,
 };
 
-/// A configuration's text and where it came from.
-#[derive(Clone, Debug)]
+/// A configuration's text and where it came from. Printed without the text, which may hold secrets.
+#[derive(Clone)]
 pub struct Source {
     /// Its name in problems: a file's path, or `admin`.
     pub name: String,
@@ -25,6 +26,13 @@ pub struct Source {
     pub base_dir: PathBuf,
 }
 
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, text: _, base_dir } = self;
+        f.debug_struct("Source").field("name", name).field("base_dir", base_dir).finish_non_exhaustive()
+    }
+}
+
 /// Reads, checks and resolves a configuration. Touches nothing outside: no file, no socket.
 ///
 /// # Errors
@@ -32,14 +40,15 @@ pub struct Source {
 /// met up to where it stops being YAML.
 pub fn parse(source: &Source, registry: &Registry) -> Result<Config, Problems> {
     let mut problems = Collector::default();
-    if let Some(document) = checked(source, registry, &mut problems) {
-        validate::check(&document, registry, &source.base_dir, &mut problems);
+    if let Some((document, referable)) = checked(source, registry, &mut problems) {
+        let references = validate::check(&document, &referable, registry, &source.base_dir, &mut problems);
         if problems.is_empty() {
             match serde_path_to_error::deserialize::<_, Document>(document.to_json()) {
                 Ok(read) => {
                     let mut config = read.resolve(&source.base_dir);
                     number_filters(&mut config, &document);
                     number_rules(&mut config, &document);
+                    config.found = Secrets::named(references);
                     return Ok(config);
                 }
                 Err(error) => {
@@ -91,10 +100,15 @@ pub fn read_as<T: DeserializeOwned + JsonSchema>(source: &Source) -> Result<T, P
 /// which could be a secret.
 const GAP: &str = "the value does not fit, and the schema does not say why";
 
-fn checked(source: &Source, registry: &Registry, problems: &mut Collector) -> Option<Node> {
+/// The document, and where in it references to secrets may stand.
+fn checked(
+    source: &Source,
+    registry: &Registry,
+    problems: &mut Collector,
+) -> Option<(Node, BTreeSet<Position>)> {
     let document = tree::read(&source.text, problems)?;
-    walk::check(&document, registry.json_schema(), problems);
-    Some(document)
+    let referable = walk::check(&document, registry.json_schema(), problems);
+    Some((document, referable))
 }
 
 /// Tells every filter which line it stands on. The listeners and filters are those of the document, in

@@ -11,6 +11,7 @@ use crate::{
     plugin::{OperationKind, PluginForm},
     redact,
     schema::{Name, Secrets, add_not_built},
+    secret::Secret,
     units::ByteSize,
 };
 
@@ -58,16 +59,15 @@ impl fmt::Debug for Namespace {
     }
 }
 
-/// Credentials by name. Shown or serialized, only the names are there.
+/// Credentials by name, as they are written: a text or a reference. Shown or serialized, texts are redacted.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-pub struct Credentials(BTreeMap<String, String>);
+pub struct Credentials(BTreeMap<String, Secret>);
 
 impl Credentials {
-    /// The credentials in clear, for `Initialize` alone.
-    #[must_use]
-    pub fn expose(&self) -> &BTreeMap<String, String> {
-        &self.0
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Secret)> {
+        self.0.iter().map(|(name, secret)| (name.as_str(), secret))
     }
 
     /// Whether there are none.
@@ -79,19 +79,19 @@ impl Credentials {
 
 impl FromIterator<(String, String)> for Credentials {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
-        Self(pairs.into_iter().collect())
+        Self(pairs.into_iter().map(|(name, text)| (name, text.into())).collect())
     }
 }
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.0.keys().map(|name| (name, redact::REDACTED))).finish()
+        f.debug_map().entries(&self.0).finish()
     }
 }
 
 impl Serialize for Credentials {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.keys().map(|name| (name, redact::REDACTED)))
+        serializer.collect_map(&self.0)
     }
 }
 
@@ -139,11 +139,11 @@ pub(crate) struct NamespaceForm {
     #[serde(default)]
     #[schemars(with = "PluginRef")]
     pub(crate) plugin: Option<PluginRef>,
-    /// What the plugin is initialized with. Only the plugin knows what may stand here.
+    /// What the plugin is initialized with. Only the plugin knows what may stand here. Texts may hold `{{ secret:NAME }}`.
     #[serde(default)]
-    #[schemars(with = "Map<String, Value>")]
+    #[schemars(with = "Map<String, Value>", extend("x-prism-referable" = true))]
     pub(crate) config: Option<Map<String, Value>>,
-    /// What the plugin logs in with.
+    /// What the plugin logs in with: a text, or better `{{ secret:NAME }}`.
     #[serde(default)]
     #[schemars(with = "Secrets")]
     pub(crate) credentials: Credentials,

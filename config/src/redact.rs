@@ -2,8 +2,12 @@
 //!
 //! It errs on the side of hiding. Nothing here is needed to run; everything here is printed somewhere.
 
+use std::borrow::Cow;
+
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
+
+use crate::template::{self, Piece};
 
 /// What stands in place of a secret.
 pub(crate) const REDACTED: &str = "<redacted>";
@@ -40,16 +44,68 @@ pub(crate) fn map(entries: &Map<String, Value>) -> Map<String, Value> {
     entries
         .iter()
         .map(|(key, entry)| {
-            let hidden = is_secret_key(key) && !entry.is_null() && !entry.is_boolean();
-            (key.clone(), if hidden { Value::from(REDACTED) } else { value(entry) })
+            let shown = match entry {
+                plain if !is_secret_key(key) || plain.is_null() || plain.is_boolean() => value(plain),
+                Value::String(text) => Value::from(secret(text)),
+                _ => Value::from(REDACTED),
+            };
+            (key.clone(), shown)
         })
         .collect()
 }
 
 /// The text without the passwords of URLs in it (`redis://user:password@host`) and without the values
 /// of secret settings (`host=db password=…`, `?token=…`).
+///
+/// References to secrets stay, because they say where a secret is from and not what it is.
 pub(crate) fn text(text: &str) -> String {
-    settings(&urls(text))
+    let Some(pieces) = template::pieces(text).ok().filter(|_| text.contains("{{")) else {
+        return settings(&urls(text));
+    };
+    // A reference has blanks and colons in it, which end a URL or a user's name. So it is a mark until the rest is hidden.
+    let mut marked = String::with_capacity(text.len());
+    let mut names = Vec::new();
+    for piece in pieces {
+        match piece {
+            // A mark that somebody wrote would be taken for a reference.
+            Piece::Text(text) => marked.extend(text.chars().filter(|c| *c != MARK)),
+            Piece::Secret(name) => {
+                marked.push_str(&format!("{MARK}{}{MARK}", names.len()));
+                names.push(name);
+            }
+        }
+    }
+    let hidden = settings(&urls(&marked));
+    let mut shown = String::with_capacity(hidden.len());
+    for (place, part) in hidden.split(MARK).enumerate() {
+        let name = part.parse().ok().and_then(|index: usize| names.get(index)).filter(|_| place % 2 == 1);
+        match name {
+            Some(name) => shown.push_str(&reference(name)),
+            None => shown.push_str(part),
+        }
+    }
+    shown
+}
+
+/// Stands around the number of a reference: a character that is nobody's (Unicode, private use area).
+const MARK: char = '\u{e000}';
+
+fn reference(name: &str) -> String {
+    format!("{{{{ secret:{name} }}}}")
+}
+
+/// What may be shown of a text that is secret as a whole: the reference, if it is nothing else.
+pub(crate) fn secret(text: &str) -> Cow<'static, str> {
+    match template::pieces(text).as_deref() {
+        Ok([Piece::Secret(name)]) => reference(name).into(),
+        _ => REDACTED.into(),
+    }
+}
+
+/// Whether the text is one reference, as [`text`] marks them.
+fn is_marked(text: &str) -> bool {
+    let number = text.strip_prefix(MARK).and_then(|rest| rest.strip_suffix(MARK));
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn urls(text: &str) -> String {
@@ -69,11 +125,13 @@ fn urls(text: &str) -> String {
         let plain_host = !authority.contains('@') && port.bytes().all(|byte| byte.is_ascii_digit());
         match url.rfind('@') {
             Some(at) if !plain_host => {
-                if let Some((user, _)) = url[..at].split_once(':') {
+                let mut password = &url[..at];
+                if let Some((user, after)) = password.split_once(':') {
                     shown.push_str(user);
                     shown.push(':');
+                    password = after;
                 }
-                shown.push_str(REDACTED);
+                shown.push_str(if is_marked(password) { password } else { REDACTED });
                 rest = &after[at..];
                 // Step over the `@` so that the rest of this URL is taken as it is.
                 shown.push('@');
@@ -95,7 +153,7 @@ fn settings(text: &str) -> String {
         .map(|piece| {
             let body = piece.trim_end_matches(separator);
             match body.split_once('=') {
-                Some((key, value)) if is_secret_key(key) && !value.is_empty() => {
+                Some((key, value)) if is_secret_key(key) && !value.is_empty() && !is_marked(value) => {
                     format!("{key}={REDACTED}{}", &piece[body.len()..])
                 }
                 _ => piece.to_owned(),
@@ -135,6 +193,17 @@ mod tests {
             ("a://b://c:d@e", "a://b://c:<redacted>@e"),
             ("ä://ü:ö@ß", "ä://ü:<redacted>@ß"),
             ("", ""),
+            ("redis://u:{{ secret:p }}@h:1/0", "redis://u:{{ secret:p }}@h:1/0"),
+            ("redis://{{secret:u}}:{{secret:p}}@h", "redis://{{ secret:u }}:{{ secret:p }}@h"),
+            ("redis://u:pw{{ secret:p }}@h", "redis://u:<redacted>@h"),
+            ("redis://u:{{ secret:p }}pw@h", "redis://u:<redacted>@h"),
+            ("redis://u:pw@{{ secret:h }}", "redis://u:<redacted>@{{ secret:h }}"),
+            ("host=db password={{ secret:p }}", "host=db password={{ secret:p }}"),
+            ("host=db password=pw{{ secret:p }} user=u", "host=db password=<redacted> user=u"),
+            (
+                "host=db password=\u{e000}0\u{e000}pw {{ secret:p }}",
+                "host=db password=<redacted> {{ secret:p }}",
+            ),
         ] {
             assert_eq!(text(written), shown, "{written}");
         }

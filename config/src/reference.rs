@@ -11,7 +11,7 @@ use crate::{
 use value::{allowed, default, note};
 
 /// The file's parts in the order in which a reader meets them. Parts that are not here come last.
-const PARTS: [&str; 5] = ["admin", "listeners", "plugins", "namespaces", "drain"];
+const PARTS: [&str; 6] = ["admin", "listeners", "plugins", "namespaces", "secrets", "drain"];
 
 /// How many definitions may refer to one another in a row; a bound, because one could refer to itself.
 const MOST_REFERENCES: usize = 8;

@@ -1,7 +1,7 @@
 //! Pieces of schema that several parts of the configuration share.
 //!
 //! The schema is the one source of what is allowed: editors read it, and the walker checks documents
-//! against it. Two keywords of our own carry what JSON Schema cannot say.
+//! against it. Keywords of our own carry what JSON Schema cannot say.
 
 use std::borrow::Cow;
 
@@ -12,6 +12,8 @@ use serde_json::{Map, Value};
 pub(crate) const NOT_BUILT: &str = "x-prism-not-built";
 /// On values that may be secrets: never quoted in a problem.
 pub(crate) const SECRET: &str = "x-prism-secret";
+/// On values that references to secrets may stand in besides those that are secret themselves.
+pub(crate) const REFERABLE: &str = "x-prism-referable";
 /// On mappings whose keys are names of something: of what (`filter`).
 pub(crate) const NOUN: &str = "x-prism-noun";
 

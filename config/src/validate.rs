@@ -8,16 +8,21 @@ mod certificates;
 mod listeners;
 mod namespaces;
 mod plugins;
+mod references;
 mod routes;
 mod settings;
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::Path,
+};
 
 use crate::{
     document::absolute,
-    problem::{Collector, Position, ProblemKind, closest},
+    problem::{Collector, Position, closest},
     registry::Registry,
-    tree::{Node, NodeValue, push_key},
+    secrets::Reference,
+    tree::Node,
 };
 
 /// What the checks share.
@@ -27,13 +32,20 @@ struct Context<'a> {
     problems: &'a mut Collector,
 }
 
-pub(crate) fn check(document: &Node, registry: &Registry, base: &Path, problems: &mut Collector) {
+/// Checks the document and answers the references in it, which may stand in the `referable` places.
+pub(crate) fn check(
+    document: &Node,
+    referable: &BTreeSet<Position>,
+    registry: &Registry,
+    base: &Path,
+    problems: &mut Collector,
+) -> Vec<Reference> {
     let mut context = Context { registry, base, problems };
     let plugins = plugins::check(document, &mut context);
     let namespaces = namespaces::check(document, &plugins, &mut context);
     admin(document, &namespaces, &mut context);
     listeners::check(document, &namespaces, &mut context);
-    templates(document, &mut String::new(), context.problems);
+    references::check(document, referable, context.problems)
 }
 
 fn admin(document: &Node, namespaces: &Names<'_>, context: &mut Context<'_>) {
@@ -116,38 +128,4 @@ impl<'a> Names<'a> {
         known.sort_unstable();
         closest(name, known)
     }
-}
-
-/// Reports every `{{ secret:NAME }}`: taken literally, it would be sent as a password. One path serves for all
-/// nodes, because every item of a long list would else copy it.
-fn templates(node: &Node, path: &mut String, problems: &mut Collector) {
-    let length = path.len();
-    match &node.value {
-        NodeValue::String(text) if has_template(text) => problems.push(
-            ProblemKind::NotBuilt,
-            node.at,
-            path.as_str(),
-            "secret providers are not built yet, so `{{ secret:… }}` cannot be resolved",
-            None,
-        ),
-        NodeValue::List(items) => {
-            for (index, item) in items.iter().enumerate() {
-                path.push_str(&format!("[{index}]"));
-                templates(item, path, problems);
-                path.truncate(length);
-            }
-        }
-        NodeValue::Map(entries) => {
-            for entry in entries {
-                push_key(path, &entry.key);
-                templates(&entry.value, path, problems);
-                path.truncate(length);
-            }
-        }
-        _ => {}
-    }
-}
-
-fn has_template(text: &str) -> bool {
-    text.split("{{").skip(1).any(|rest| rest.trim_start().starts_with("secret:"))
 }

@@ -9,21 +9,23 @@ mod branch;
 mod format;
 mod words;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::RefCell, collections::BTreeSet};
 
 use serde_json::{Map, Value};
 
 use crate::{
     problem::{Collector, Position, ProblemKind, closest, shorten},
     redact::is_secret_key,
-    schema::{NOT_BUILT, NOUN, SECRET},
+    schema::{NOT_BUILT, NOUN, REFERABLE, SECRET},
     tree::{Node, NodeValue, join},
 };
 
-/// Checks the whole document.
-pub(crate) fn check(document: &Node, schema: &Value, problems: &mut Collector) {
+/// Checks the whole document, and answers where references to secrets may stand: there, and in all that is below.
+pub(crate) fn check(document: &Node, schema: &Value, problems: &mut Collector) -> BTreeSet<Position> {
     let place = Place { path: "", at: document.at, secret: false };
-    Walker { root: schema, problems }.node(document, schema, place);
+    let referable = RefCell::default();
+    Walker { root: schema, problems, referable: &referable }.node(document, schema, place);
+    referable.into_inner()
 }
 
 /// Where the walker is.
@@ -39,6 +41,7 @@ struct Place<'a> {
 struct Walker<'a> {
     root: &'a Value,
     problems: &'a mut Collector,
+    referable: &'a RefCell<BTreeSet<Position>>,
 }
 
 /// A schema's keywords, with those of what it refers to.
@@ -78,14 +81,19 @@ impl<'a> Walker<'a> {
             Some(Cow::Owned(merged)) => {
                 // Merged keywords live as long as this call; what they hold is walked by a walker of
                 // that lifetime.
-                Walker { root: self.root, problems: self.problems }.keyed(node, &merged, place);
+                Walker { root: self.root, problems: self.problems, referable: self.referable }
+                    .keyed(node, &merged, place);
             }
             None => {}
         }
     }
 
     fn keyed(&mut self, node: &Node, schema: &'a Map<String, Value>, place: Place<'_>) {
-        let place = Place { secret: place.secret || schema.get(SECRET) == Some(&Value::Bool(true)), ..place };
+        let says = |keyword| schema.get(keyword) == Some(&Value::Bool(true));
+        let place = Place { secret: place.secret || says(SECRET), ..place };
+        if says(SECRET) || says(REFERABLE) {
+            self.referable.borrow_mut().insert(node.at);
+        }
         if let Some(message) = schema.get(NOT_BUILT).and_then(Value::as_str) {
             self.problems.push(ProblemKind::NotBuilt, place.at, place.path, message, None);
         }

@@ -32,4 +32,4 @@ pub use recheck::{Changes, Held};
 pub use registry::Registry;
 pub use reject::{Code, Reason, Rejection, error_json, respond, trailers_of};
 pub use text::{shared_text, strip_media_type};
-pub use watched::FileError;
+pub use watched::{FileError, read as read_file};

@@ -49,8 +49,11 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Reads a regular file. It may hold secrets, so no copy stays.
-pub(crate) fn read(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
+/// Reads a regular file of at most `limit` bytes. It may hold secrets, so no copy stays.
+///
+/// # Errors
+/// It cannot be read, or has more bytes.
+pub fn read(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let failed = |source| FileError::Read { path: path.to_owned(), source };
     let file = open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;

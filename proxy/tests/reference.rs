@@ -3,7 +3,9 @@
 
 use std::{env, fs, path::Path};
 
+use prism_config::FilterEntry;
 use prism_edge::{Builtins, config_registry};
+use serde_json::{Value, json};
 
 #[test]
 fn the_reference_is_up_to_date() {
@@ -19,4 +21,31 @@ fn the_reference_is_up_to_date() {
         written == current,
         "docs/configuration.md is not what the schema says; run `cargo xtask docs`. First difference: {differs:#?}"
     );
+}
+
+/// What is shown goes by the names of keys, since it knows no schema.
+#[test]
+fn settings_that_are_secret_have_names_that_say_so() {
+    fn secret(schema: &Value, found: &mut Vec<String>) {
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            if property["x-prism-secret"] == true {
+                found.push(name.clone());
+            }
+        }
+        match schema {
+            Value::Object(entries) => entries.values().for_each(|inner| secret(inner, found)),
+            Value::Array(items) => items.iter().for_each(|inner| secret(inner, found)),
+            _ => {}
+        }
+    }
+    let registry = config_registry(&prism_filters::registry::builtin(), &Builtins::standard());
+    let mut names = Vec::new();
+    secret(registry.json_schema(), &mut names);
+    assert!(names.contains(&"client_secret".to_owned()), "{names:?}");
+    for name in names {
+        let mut entry = FilterEntry::new("some");
+        entry.settings = json!({ &name: "hunter2" });
+        let shown = json!({ &name: entry }).to_string() + &format!("{entry:?}");
+        assert!(!shown.contains("hunter2"), "{name}: {shown}");
+    }
 }

@@ -109,6 +109,7 @@ pub struct Answering {
     port: u16,
     answers: Arc<Mutex<HashMap<String, Answer>>>,
     asked: Arc<AtomicUsize>,
+    authorizations: Arc<Mutex<Vec<String>>>,
 }
 
 impl Default for Answering {
@@ -126,7 +127,8 @@ impl Answering {
     pub fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let answering = Self { port, answers: Arc::default(), asked: Arc::default() };
+        let answering =
+            Self { port, answers: Arc::default(), asked: Arc::default(), authorizations: Arc::default() };
         let serving = answering.clone();
         thread::spawn(move || {
             for socket in listener.incoming().flatten() {
@@ -150,6 +152,12 @@ impl Answering {
         self.asked.load(Ordering::SeqCst)
     }
 
+    /// What whoever asked said of themselves, in their order.
+    #[must_use]
+    pub fn authorizations(&self) -> Vec<String> {
+        self.authorizations.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Answers so from now on, when asked for this token; with an empty one, when asked for a document.
     pub fn set(&self, token: &str, body: &Value) {
         self.set_answer(token, Answer { status: 200, body: body.to_string(), pause: Duration::ZERO });
@@ -166,6 +174,12 @@ impl Answering {
         while reader.read_line(&mut line)? > 2 {
             if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
                 length = value.trim().parse().unwrap_or(0);
+            }
+            if let Some((_, value)) =
+                line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("authorization"))
+            {
+                let mut all = self.authorizations.lock().unwrap_or_else(PoisonError::into_inner);
+                all.push(value.trim().to_owned());
             }
             line.clear();
         }

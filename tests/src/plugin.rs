@@ -86,6 +86,7 @@ impl Call {
 #[derive(Debug, Clone, Default)]
 pub struct Recorder {
     calls: Arc<Mutex<Vec<Call>>>,
+    initialized: Arc<Mutex<Vec<InitializeRequest>>>,
     off: bool,
 }
 
@@ -106,6 +107,18 @@ impl Recorder {
     #[must_use]
     pub fn complete(&self) -> Vec<Call> {
         self.calls().into_iter().filter(|call| call.complete).collect()
+    }
+
+    /// What each instance was built from, in their order.
+    #[must_use]
+    pub fn initialized(&self) -> Vec<InitializeRequest> {
+        self.initialized.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn initialize(&self, message: &[u8]) {
+        if let Some(request) = InitializeRequest::decode(message).ok().filter(|_| !self.off) {
+            self.initialized.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        }
     }
 
     /// Forgets what was.
@@ -245,6 +258,9 @@ async fn call(
     }
     let Received { body, complete: true, .. } = received else { return Ok(()) };
     let message = body.get(5..).unwrap_or_default();
+    if method == "Initialize" {
+        recorder.initialize(message);
+    }
     let Some(reply) = answer(&method, message, speaks).await else {
         return refuse(&mut respond);
     };

@@ -19,6 +19,7 @@ const TRIES: usize = 5;
 pub struct Start {
     template: String,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     open_files: Option<u32>,
     file_bytes: Option<u64>,
     ready: bool,
@@ -33,6 +34,7 @@ impl Start {
         Self {
             template: template.to_owned(),
             arguments: Vec::new(),
+            environment: Vec::new(),
             open_files: None,
             file_bytes: None,
             ready: true,
@@ -45,6 +47,13 @@ impl Start {
     #[must_use]
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// One more variable of its environment.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -127,7 +136,8 @@ impl Start {
             shell.args(["-c", &format!("{limits}exec \"$0\" \"$@\"")]).arg(program);
             shell
         };
-        command.arg("-c").arg(&file).args(&self.arguments).current_dir(folder.path());
+        let variables = self.environment.iter().map(|(name, value)| (name, value));
+        command.arg("-c").arg(&file).args(&self.arguments).envs(variables).current_dir(folder.path());
         let log = folder.path().join("prism-edge.log");
         let process = if self.stdout_unread {
             Process::spawn_with_stdout("prism-edge", command.stdout(Stdio::piped()), &log)

@@ -100,6 +100,7 @@ fn check_names_the_place_of_every_file_that_is_not_there() {
         ("plugins[1].library: ", "libprism_plugin_reports.so", "library:"),
         ("plugins[3].tls: ", "proxy.crt", "enabled:"),
         ("listeners[0].routes[2].targets[0].tls: ", "ca.crt", "ca_cert:"),
+        ("namespaces[1].credentials.password: ", "PRISM_SECRET_REDIS_PASSWORD", "password:"),
     ];
     assert_eq!(said.lines().count(), places.len(), "{said}");
     for (place, missing, key) in places {

@@ -34,7 +34,9 @@ pub(super) fn default(schema: &Schema<'_>, value: &Value, required: bool) -> Str
         return "**required**".into();
     }
     if properties(&keywords).next().is_some() && !is_filters(value) {
-        return "all defaults".into();
+        // One with a key that is required is there or it is not.
+        let needs = keywords.get("required").and_then(Value::as_array).is_some_and(|keys| !keys.is_empty());
+        return if needs { NOTHING.into() } else { "all defaults".into() };
     }
     match keywords.get("default") {
         None if keywords.get("type") == Some(&"array".into()) => "`[]`".into(),

@@ -159,6 +159,11 @@ impl Reader<'_> {
         let name = match node.value {
             NodeValue::String(name) => Some(name),
             NodeValue::Refused => None,
+            NodeValue::Map(entries) if entries.iter().any(|entry| entry.key.starts_with("secret")) => {
+                let hint = Some("put it in quotes: `\"{{ secret:NAME }}\"`");
+                self.refuse(at, "a mapping cannot be a key, and a reference to a secret is a text", hint);
+                None
+            }
             NodeValue::List(_) | NodeValue::Map(_) => {
                 self.refuse(at, "a key must be a string", None);
                 None

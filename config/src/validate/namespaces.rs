@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Context, Names, access, plugins};
+use super::{Context, Names, access, plugins, references};
 use crate::{
     problem::{Position, closest},
     tree::{Node, NodeValue},
@@ -61,12 +61,10 @@ pub(super) fn check<'a>(document: &'a Node, declared: &Names<'_>, context: &mut 
     names
 }
 
-/// Credentials travel in `Initialize`, so not to a plugin that is reached in clear.
+/// Credentials and secrets travel in `Initialize`, so not to a plugin that is reached in clear.
 fn secrets(document: &Node, namespace: &Node, path: &str, context: &mut Context<'_>) {
-    let Some(credentials) = namespace.entry("credentials").filter(|entry| !entry.value.entries().is_empty())
-    else {
-        return;
-    };
+    let credentials = namespace.entry("credentials").filter(|entry| !entry.value.entries().is_empty());
+    let config = namespace.entry("config").filter(|entry| references::has(&entry.value));
     let called =
         |name: &str| document.list("plugins").iter().find(|plugin| plugin.text("name") == Some(name));
     let plugin = match namespace.get("plugin") {
@@ -74,9 +72,12 @@ fn secrets(document: &Node, namespace: &Node, path: &str, context: &mut Context<
         Some(plugin) => plugin.as_str().map_or(Some(plugin), called),
     };
     if plugin.is_some_and(plugins::is_plaintext) {
-        let message = "these would be sent in clear: the namespace's plugin has `tls: { enabled: false }`";
-        let hint = Some("give the plugin `tls` with a `ca_cert`".to_owned());
-        context.problems.invalid(credentials.at, format!("{path}.credentials"), message, hint);
+        for entry in [credentials, config].into_iter().flatten() {
+            let message =
+                "these would be sent in clear: the namespace's plugin has `tls: { enabled: false }`";
+            let hint = Some("give the plugin `tls` with a `ca_cert`".to_owned());
+            context.problems.invalid(entry.at, format!("{path}.{}", entry.key), message, hint);
+        }
     }
 }
 

@@ -32,7 +32,8 @@ impl<'a> Walker<'a> {
                 let mut least: Option<Collector> = None;
                 for branch in several {
                     let mut problems = Collector::default();
-                    Walker { root: self.root, problems: &mut problems }.node(node, branch, place);
+                    let (root, referable) = (self.root, self.referable);
+                    Walker { root, problems: &mut problems, referable }.node(node, branch, place);
                     if least.as_ref().is_none_or(|least| problems.weight() < least.weight()) {
                         least = Some(problems);
                     }

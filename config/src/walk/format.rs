@@ -6,6 +6,7 @@ use crate::{
     host_port::HostPort,
     route::TargetAddress,
     schema::{Address, Name},
+    secrets::EnvironmentSecrets,
     tree::{Node, NodeValue},
     units::{ByteSize, Duration},
 };
@@ -44,6 +45,11 @@ pub(super) fn check(format: &str, node: &Node) -> Result<Option<f64>, (String, O
             };
             let message = "expected an IP address and a port such as `127.0.0.1:50051` or `[::1]:50051`";
             Err((message.into(), Some(hint.into())))
+        }
+        (EnvironmentSecrets::FORMAT, NodeValue::String(text)) if !EnvironmentSecrets::is_prefix(text) => {
+            let message =
+                "expected the beginning of a variable's name: letters, digits and `_`, no digit first";
+            Err((message.into(), None))
         }
         (Name::FORMAT, NodeValue::String(text)) if !Name::is_valid(text) => {
             let message = "expected a name of 1 to 63 lower-case letters, digits and hyphens";

@@ -17,9 +17,13 @@ pub(crate) fn registry() -> Registry {
             "format": { "description": "How lines look.", "$ref": "#/$defs/Format" },
             "buffer": { "type": "integer", "minimum": 1, "maximum": 1000, "default": 64 },
             "secret_label": { "type": ["string", "null"] },
+            "login": { "$ref": "#/$defs/Login" },
         },
         "additionalProperties": false,
-        "$defs": { "Format": { "oneOf": [
+        "$defs": { "Login": { "type": "object", "properties": {
+            "user": { "type": "string" },
+            "password": { "type": "string", "minLength": 1, "x-prism-secret": true },
+        } }, "Format": { "oneOf": [
             { "const": "json", "type": "string", "description": "One object a line." },
             { "const": "text", "type": "string" },
         ] } },

@@ -6,5 +6,6 @@ mod examples;
 mod forward;
 mod mistakes;
 mod robustness;
+mod secrets;
 mod semantics;
 mod views;

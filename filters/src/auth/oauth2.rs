@@ -10,7 +10,7 @@ use crate::{Backing, Credential, Judge, Method};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
-use prism_config::{Duration, SettingProblem};
+use prism_config::{Duration, Secret, SettingProblem};
 use prism_platform::{Platform, time::Instant};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -72,9 +72,8 @@ pub struct Introspection {
     pub url: String,
     /// Who asks: the proxy's own name at the authorization server.
     pub client_id: String,
-    /// Its password there, sent as HTTP Basic (RFC 6749 section 2.3.1).
-    #[schemars(extend("x-prism-secret" = true))]
-    pub client_secret: String,
+    /// Its password there, sent as HTTP Basic (RFC 6749 section 2.3.1): a text, or better `{{ secret:NAME }}`.
+    pub client_secret: Secret,
     /// PEM file: the authorities of the server, and no others. Relative to the configuration file. Without it those that the
     /// system trusts.
     #[serde(default)]
@@ -119,7 +118,8 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<SettingProblem>, key
         }
         Ok(_) => {}
     }
-    if settings.introspection.client_id.is_empty() || settings.introspection.client_secret.is_empty() {
+    if settings.introspection.client_id.is_empty() || settings.introspection.client_secret.expose().is_empty()
+    {
         wrong(
             "`introspection` asks nobody in without a name and a password".into(),
             "set `client_id` and `client_secret`",
@@ -197,8 +197,11 @@ impl OAuth2 {
         let ca = ca_cert.as_ref().map(|path| base_dir.join(path));
         let limits = Limits { deadline: DEADLINE, body: MOST_ANSWER };
         let fetcher = Fetcher::new(platform.clone(), url.parse()?, ca.as_deref(), limits)?;
-        let pair =
-            Zeroizing::new(format!("{}:{}", form(client_id.as_bytes()), form(client_secret.as_bytes())));
+        let pair = Zeroizing::new(format!(
+            "{}:{}",
+            form(client_id.as_bytes()),
+            form(client_secret.expose().as_bytes())
+        ));
         let basic = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
         let mut authorization = HeaderValue::from_str(&basic).map_err(|_| OAuth2Error::Header)?;
         authorization.set_sensitive(true);

@@ -5,6 +5,7 @@ use crate::{
 };
 use bytes::Bytes;
 use std::{collections::BTreeMap, fmt, future::Future, pin::Pin, sync::Arc};
+use zeroize::Zeroize;
 
 /// A control call under way. Dropping it cancels it.
 pub type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -36,7 +37,7 @@ pub trait Plugin: Send + Sync {
     fn shutdown(&self, instance: InstanceId) -> Task<()>;
 }
 
-/// Secrets by name. Never printed.
+/// Secrets by name. Never printed, and wiped when they are dropped.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Credentials(pub BTreeMap<String, String>);
 
@@ -45,6 +46,12 @@ impl Credentials {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
+    }
+}
+
+impl Drop for Credentials {
+    fn drop(&mut self) {
+        self.0.values_mut().for_each(Zeroize::zeroize);
     }
 }
 

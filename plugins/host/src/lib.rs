@@ -29,7 +29,7 @@ pub use http::{
 pub use in_process::{InProcessChannel, InProcessPlugin, LongPolls};
 pub use instance::{
     Applied, Backend, Counted, DeclaredMethod, EndpointStatus, Held, InFlight, InstanceSpec, NamespaceSlot,
-    OperationTable, PluginSpec, Remote, Retired, Schema, Schemas, SeriesBudget, State, Status,
+    OperationTable, PluginSpec, Remote, Retired, Schema, Schemas, SeriesBudget, Settings, State, Status,
     SupervisionOptions, Transport, TypedMethod, Types,
 };
 pub use status::{error_trailers, ok_headers, ok_trailers};

@@ -13,11 +13,11 @@ use crate::{
     snapshot::{ChainError, Namespace, Snapshot},
 };
 use bytestring::ByteString;
-use prism_config::{AccessRules, Config, OperationKind, PatternError};
+use prism_config::{AccessRules, Config, NotLookedUp, OperationKind, PatternError};
 use prism_filters::authz::Policy;
 use prism_platform::{Address, BindOptions, Listener, time::Instant};
 use prism_plugin_abi::{Credentials, Kind};
-use prism_plugin_host::{Held, InstanceSpec, NamespaceSlot, PluginSpec, Service};
+use prism_plugin_host::{Held, InstanceSpec, NamespaceSlot, PluginSpec, Service, Settings};
 use prism_tls::{ServerTls, TlsError};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -90,6 +90,14 @@ pub enum BuildError {
         /// Why not.
         source: PatternError,
     },
+    /// A secret that nobody has looked up.
+    #[error("{path}: {source}")]
+    Secret {
+        /// Where it is named.
+        path: String,
+        /// Which.
+        source: NotLookedUp,
+    },
     /// A setting that is read once, at the start.
     #[error("`{0}` is read only at the start: restart the proxy to change it, or set it back")]
     NeedsRestart(&'static str),
@@ -111,7 +119,10 @@ impl BuildError {
         match self {
             Self::Bind { .. } => "listeners",
             Self::Filter(error) => &error.path,
-            Self::Header { path, .. } | Self::Service { path, .. } | Self::Access { path, .. } => path,
+            Self::Header { path, .. }
+            | Self::Service { path, .. }
+            | Self::Access { path, .. }
+            | Self::Secret { path, .. } => path,
             Self::ListenerTls(error) => &error.path,
             Self::Library(_) | Self::Tls { .. } => "plugins",
             Self::NeedsRestart(key) => key,
@@ -201,7 +212,7 @@ pub(super) async fn build(
             Err(error) => errors.push(error.into()),
         }
         let previous = before.listener(handle.id()).map(|state| state.chains());
-        match routes::state(control, listener, index, base_dir, previous, &clusters) {
+        match routes::state(control, listener, index, &config.found, base_dir, previous, &clusters) {
             Ok(state) => {
                 states.insert(handle.id(), Arc::new(state));
             }
@@ -210,6 +221,7 @@ pub(super) async fn build(
         listeners.insert(listener.address, handle);
     }
     let policies = policies(config, &before).map_err(|error| errors.push(error)).unwrap_or_default();
+    let filled = filled(config).map_err(|error| errors.push(error)).unwrap_or_default();
     if !errors.is_empty() {
         return Err(Refusal::Build(errors));
     }
@@ -227,7 +239,8 @@ pub(super) async fn build(
     let plugins = plugins(control, config, &libraries).await.map_err(|error| Refusal::Build(vec![error]))?;
 
     // Only what is away can go wrong from here on, and that stops nobody's change who does not ask for it.
-    let Namespaces { slots, views, held } = namespaces(control, config, &plugins, policies, mode).await;
+    let Namespaces { slots, views, held } =
+        namespaces(control, config, &plugins, policies, filled, mode).await;
     let snapshot = Snapshot::new(version, Arc::clone(config), states, views);
     Ok(Built {
         snapshot,
@@ -297,6 +310,40 @@ pub(super) fn policy(
     Ok(Some(Arc::new(policy)))
 }
 
+/// What an instance is built from, with its secrets.
+struct Filled {
+    config: Settings,
+    credentials: Credentials,
+}
+
+/// Each namespace's part of it.
+fn filled(config: &Config) -> Result<Vec<Filled>, BuildError> {
+    let secrets = &config.found;
+    let fill = |(index, namespace): (usize, &prism_config::Namespace)| {
+        let at = |key: &str| {
+            let path = format!("namespaces[{index}].{key}");
+            |source| BuildError::Secret { path, source }
+        };
+        let written = namespace.config.iter().flat_map(serde_json::Map::values);
+        let named = written.flat_map(|value| secrets.named_in(value)).map(str::to_owned);
+        let value = match &namespace.config {
+            Some(settings) => {
+                let filled = settings
+                    .iter()
+                    .map(|(key, value)| Ok((key.clone(), secrets.value(value)?.into_exposed())));
+                filled.collect::<Result<_, _>>().map(serde_json::Value::Object).map_err(at("config"))?
+            }
+            None => serde_json::Value::Null,
+        };
+        let credentials = namespace.credentials.iter().map(|(name, written)| {
+            Ok((name.to_owned(), secrets.text(written.expose())?.expose().to_owned()))
+        });
+        let credentials = credentials.collect::<Result<_, _>>().map_err(at("credentials"))?;
+        Ok(Filled { config: Settings::with_secrets(value, named), credentials: Credentials(credentials) })
+    };
+    config.namespaces.iter().enumerate().map(fill).collect()
+}
+
 #[derive(Default)]
 struct Namespaces {
     slots: BTreeMap<String, Arc<NamespaceSlot>>,
@@ -311,10 +358,12 @@ async fn namespaces(
     config: &Config,
     plugins: &BTreeMap<String, Arc<PluginSpec>>,
     policies: Vec<Option<Arc<Policy>>>,
+    filled: Vec<Filled>,
     mode: Mode,
 ) -> Namespaces {
     let mut all = Namespaces::default();
-    for ((index, namespace), policy) in config.namespaces.iter().enumerate().zip(policies) {
+    let each = config.namespaces.iter().enumerate().zip(policies).zip(filled);
+    for (((index, namespace), policy), filled) in each {
         let Some(plugin) = plugins.get(&namespace.plugin) else { continue };
         let slot = control.running.slots.get(&namespace.name).cloned().unwrap_or_else(|| {
             Arc::new(NamespaceSlot::new(control.platform.clone(), Arc::clone(&control.supervision)))
@@ -323,8 +372,8 @@ async fn namespaces(
             namespace: namespace.name.clone(),
             backend_type: namespace.backend.clone(),
             plugin: Arc::clone(plugin),
-            config: namespace.config.clone().map_or(serde_json::Value::Null, serde_json::Value::Object),
-            credentials: Credentials(namespace.credentials.expose().clone()),
+            config: filled.config,
+            credentials: filled.credentials,
             operation_kinds: kinds(&namespace.operations),
         };
         if mode == Mode::RequireHealthy {

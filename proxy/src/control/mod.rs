@@ -9,6 +9,7 @@ mod libraries;
 mod queue;
 mod report;
 mod routes;
+mod secrets;
 mod services;
 mod tls;
 mod transport;
@@ -50,6 +51,7 @@ pub(crate) struct Control {
     pub(crate) generations: Arc<Generations>,
     pub(crate) snapshots: Arc<ArcSwap<Snapshot>>,
     pub(crate) report: Arc<ArcSwap<ConfigReport>>,
+    secrets: secrets::Watch,
     workers: Arc<[WorkerHandle]>,
     running: Running,
     accepting: JoinSet<()>,
@@ -106,6 +108,7 @@ impl Control {
             generations: Arc::default(),
             snapshots: parts.snapshots,
             report: Arc::default(),
+            secrets: secrets::Watch::default(),
             workers: parts.workers,
             running: Running::default(),
             accepting: JoinSet::new(),
@@ -160,7 +163,8 @@ impl Control {
         stop: impl Future<Output = ()>,
     ) -> Result<Accepted, Refusal> {
         let dry_run = mode == Mode::DryRun;
-        let config = Arc::new(prism_config::parse(source, &self.config_registry)?);
+        let config = prism_config::parse(source, &self.config_registry)?;
+        let config = Arc::new(secrets::resolved(config, source).await?);
         let changes = match &self.running.config {
             Some(running) => {
                 build::check_restart_only(running, &config)?;
@@ -188,7 +192,8 @@ impl Control {
         Ok(Accepted { version, changes })
     }
 
-    fn accept_report(&self, source: &Source, config: &Arc<Config>) {
+    fn accept_report(&mut self, source: &Source, config: &Arc<Config>) {
+        self.secrets.follow(source, config);
         let now = self.platform.wall_clock();
         let report = self.report.load().accepted(now, self.running.version, source, config);
         self.report.store(Arc::new(report));
@@ -259,9 +264,17 @@ impl Control {
             let change = tokio::select! {
                 biased;
                 () = &mut stop => return,
-                change = queue.next() => change,
+                change = queue.next() => Ok(change),
+                found = self.secrets.changed() => Err(found),
             };
-            let Some(change) = change else { return };
+            let change = match change {
+                Ok(Some(change)) => change,
+                Ok(None) => return,
+                Err(found) => match self.secrets_changed(found, &mut stop).await {
+                    true => continue,
+                    false => return,
+                },
+            };
             let result = self.apply(&change.who, &change.source, change.mode, &mut stop).await;
             let stopped = matches!(result, Err(Refusal::ShuttingDown));
             // Whoever asked may have gone; the change stands.
@@ -324,7 +337,7 @@ pub fn config_registry(filters: &Registry, builtins: &Builtins) -> prism_config:
     prism_config::Registry::new(schemas, builtins.names())
 }
 
-/// Checks the files that a configuration names, for `prism-edge check`: plugin libraries, of which nothing runs,
+/// Checks what a configuration names, for `prism-edge check`: secrets, which are looked up, plugin libraries, of which nothing runs,
 /// certificates, and keys of audit logs. `source` is what it was read from. Blocks.
 ///
 /// # Errors
@@ -343,7 +356,12 @@ pub fn check_files(config: &Config, source: &Source) -> Result<(), Problems> {
     let services = services::check(config).into_iter().map(|(path, error)| (path, error.to_string()));
     let found: Vec<_> =
         listeners.chain(audits).chain(keys).chain(libraries).chain(remotes).chain(services).collect();
-    if found.is_empty() { Ok(()) } else { Err(places.problems(found)) }
+    let mut problems = places.problems(found);
+    if let Err(missing) = secrets::resolve(config.clone(), source) {
+        problems.problems.extend(missing.problems);
+        problems.problems.sort_by_key(|problem| (problem.line, problem.column));
+    }
+    if problems.problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
 /// Runs what blocks where it delays nobody.

@@ -8,7 +8,7 @@ use super::{
 use crate::snapshot::{Chains, Conditions, Forward, ListenerState, Route, RouteTable};
 use bytestring::ByteString;
 use http::{HeaderName, HeaderValue};
-use prism_config::{Listener, PathMatch};
+use prism_config::{Listener, PathMatch, Secrets};
 use prism_filters::BuildContext;
 use std::{path::Path, sync::Arc};
 
@@ -20,6 +20,7 @@ pub(super) fn state(
     control: &Control,
     listener: &Listener,
     index: usize,
+    secrets: &Secrets,
     base_dir: &Path,
     previous: Option<&Chains>,
     clusters: &Clusters,
@@ -32,7 +33,7 @@ pub(super) fn state(
         changes: &control.changes,
     };
     let path = format!("listeners[{index}]");
-    let mut chains = Chains::compile(listener, path.clone(), &control.filters, cx, previous)?;
+    let mut chains = Chains::compile(listener, path.clone(), &control.filters, secrets, cx, previous)?;
     let mut table = RouteTable::default();
     for (number, route) in listener.routes.iter().enumerate() {
         let chain = chains.route(route, number)?;

@@ -2,12 +2,11 @@
 //! overrides, all compiled ahead. A filter whose settings did not change is carried over from the running
 //! snapshot, with its state; one whose settings changed is built from the one that runs.
 
-use prism_config::{FilterOverride, Listener, Route};
+use prism_config::{FilterOverride, Listener, Route, Secret, SecretValue, Secrets};
 use prism_filters::{
     BuildContext, BuildError, Filter, Registry,
     audit::{Audit, Log},
 };
-use serde_json::Value;
 use std::{any::Any, collections::HashMap, sync::Arc};
 
 /// A compiled chain.
@@ -26,10 +25,12 @@ pub struct ChainError {
 /// The chains of one listener.
 pub struct Chains {
     base: Chain,
-    /// By name and settings: what makes a filter the same filter.
-    filters: HashMap<(String, String), Arc<dyn Filter>>,
-    base_settings: HashMap<String, String>,
+    /// By name and settings, secrets included: what makes a filter the same filter.
+    filters: HashMap<Id, Arc<dyn Filter>>,
+    base_settings: HashMap<String, Secret>,
 }
+
+type Id = (String, Secret);
 
 impl Default for Chains {
     fn default() -> Self {
@@ -43,10 +44,11 @@ pub struct Compiler<'a> {
     /// The listener's place in the configuration, for messages.
     path: String,
     registry: &'a Registry,
+    secrets: &'a Secrets,
     cx: BuildContext<'a>,
     previous: Option<&'a Chains>,
     chains: Chains,
-    compiled: HashMap<Vec<(String, String)>, Chain>,
+    compiled: HashMap<Vec<Id>, Chain>,
 }
 
 impl Chains {
@@ -74,6 +76,7 @@ impl Chains {
         listener: &'a Listener,
         path: String,
         registry: &'a Registry,
+        secrets: &'a Secrets,
         cx: BuildContext<'a>,
         previous: Option<&'a Self>,
     ) -> Result<Compiler<'a>, ChainError> {
@@ -81,13 +84,12 @@ impl Chains {
             listener,
             path,
             registry,
+            secrets,
             cx,
             previous,
             chains: Self::default(),
             compiled: HashMap::new(),
         };
-        compiler.chains.base_settings =
-            listener.filters.iter().map(|entry| (entry.name.clone(), key(&entry.settings))).collect();
         compiler.chains.base = compiler.chain(None, "")?;
         Ok(compiler)
     }
@@ -126,9 +128,18 @@ impl Compiler<'_> {
                 }
                 None => (&entry.settings, format!("{}.filters[{index}].{}", self.path, entry.name)),
             };
-            wanted.push((entry.name.clone(), settings.clone(), at));
+            match self.secrets.value(settings) {
+                Ok(settings) => wanted.push((entry.name.clone(), settings, at)),
+                Err(error) => {
+                    return Err(ChainError { path: at, source: BuildError::new(error.to_string()) });
+                }
+            }
         }
-        let set: Vec<_> = wanted.iter().map(|(name, settings, _)| (name.clone(), key(settings))).collect();
+        let set: Vec<Id> =
+            wanted.iter().map(|(name, settings, _)| (name.clone(), settings.to_text())).collect();
+        if route.is_none() {
+            self.chains.base_settings = set.iter().cloned().collect();
+        }
         if let Some(chain) = self.compiled.get(&set) {
             return Ok(Arc::clone(chain));
         }
@@ -141,8 +152,8 @@ impl Compiler<'_> {
         Ok(chain)
     }
 
-    fn filter(&mut self, name: &str, settings: &Value) -> Result<Arc<dyn Filter>, BuildError> {
-        let id = (name.to_owned(), key(settings));
+    fn filter(&mut self, name: &str, settings: &SecretValue) -> Result<Arc<dyn Filter>, BuildError> {
+        let id = (name.to_owned(), settings.to_text());
         if let Some(filter) = self.chains.filters.get(&id) {
             return Ok(Arc::clone(filter));
         }
@@ -153,15 +164,10 @@ impl Compiler<'_> {
                     let settings = previous.base_settings.get(name)?;
                     previous.filters.get(&(name.to_owned(), settings.clone()))
                 });
-                self.registry.build(name, settings, &self.cx, running)?
+                self.registry.build(name, settings.expose(), &self.cx, running)?
             }
         };
         self.chains.filters.insert(id, Arc::clone(&filter));
         Ok(filter)
     }
-}
-
-/// Settings as a key: serde_json keeps object keys sorted, so equal settings have equal text.
-fn key(settings: &Value) -> String {
-    settings.to_string()
 }

@@ -123,6 +123,9 @@ async fn call(session: Session, accepted: Accepted, recorder: Recorder) {
     if !complete {
         return;
     }
+    if method == "Initialize" {
+        recorder.initialize(received.body.get(5..).unwrap_or_default());
+    }
     match answer(method, received.body.get(5..).unwrap_or_default(), Speaks::Both).await {
         Some(reply) => session.finish(id, End::ok(), reply),
         None => session.finish(id, End::error(Code::Unimplemented, ""), Bytes::new()),

@@ -90,12 +90,12 @@ pub fn write_metrics(metrics: &Metrics) -> wire::PluginMetrics {
 
 /// Asks for an instance.
 #[must_use]
-pub fn write_initialize(request: Initialize, proxy_version: &str) -> wire::InitializeRequest {
+pub fn write_initialize(mut request: Initialize, proxy_version: &str) -> wire::InitializeRequest {
     wire::InitializeRequest {
         namespace: request.namespace,
         backend_type: request.backend_type,
         config: Some(Any { type_url: request.config_type_url, value: request.config }),
-        credentials: request.credentials.0.into_iter().collect(),
+        credentials: std::mem::take(&mut request.credentials.0).into_iter().collect(),
         capabilities: Some(wire::ProxyCapabilities {
             supports_metrics_push: false,
             supports_distributed_tracing: true,

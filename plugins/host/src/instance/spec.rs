@@ -1,6 +1,9 @@
 //! What an instance is built from.
 
-use super::{Schemas, SeriesBudget};
+use super::{
+    Schemas, SeriesBudget,
+    settings::{self, Settings},
+};
 use crate::{
     InProcessPlugin,
     upstream::{Endpoint, ProtocolChoice, RemoteEndpoint, RemoteTls, Target},
@@ -184,12 +187,19 @@ pub struct InstanceSpec {
     pub backend_type: String,
     /// The plugin.
     pub plugin: Arc<PluginSpec>,
-    /// The namespace's `config`: a mapping, or null for none.
-    pub config: serde_json::Value,
+    /// The namespace's `config`.
+    pub config: Settings,
     /// Its secrets.
     pub credentials: Credentials,
     /// The namespace's `operations`: what they do, whatever the plugin says.
     pub operation_kinds: BTreeMap<String, Kind>,
+}
+
+impl InstanceSpec {
+    /// What a plugin, or somebody else who knows the instance's secrets, says of it, without them.
+    pub(crate) fn hide(&self, text: String) -> String {
+        settings::without(text, self.credentials.0.values().map(String::as_str).chain(self.config.secrets()))
+    }
 }
 
 impl fmt::Debug for InstanceSpec {

@@ -248,7 +248,7 @@ fn spec(transport: Transport, config: serde_json::Value) -> InstanceSpec {
         namespace: "demo".to_owned(),
         backend_type: "script".to_owned(),
         plugin: Arc::new(PluginSpec::new("script".to_owned(), transport, BTreeMap::new()).unwrap()),
-        config,
+        config: config.into(),
         credentials: Default::default(),
         operation_kinds: BTreeMap::new(),
     }

@@ -120,21 +120,23 @@ impl Supervisor<'_> {
             };
             self.backend.count(self.index, None, self.tally);
             let pause = self.pause(&failure, failures);
+            // A plugin may say what it was given, and so may whoever cannot read it.
+            let reason = self.backend.spec().hide(failure.reason);
             failures = failures.saturating_add(1);
             let before = self.backend.seat_status(self.index);
             // Once per reason, not once per try: a plugin that is away for a night must not fill the log.
-            if before.state != State::Failed || before.reason.as_ref() != Some(&failure.reason) {
+            if before.state != State::Failed || before.reason.as_ref() != Some(&reason) {
                 tracing::warn!(
                     namespace = self.backend.spec().namespace,
                     plugin = self.backend.spec().plugin.name(),
                     endpoint = self.backend.seat_name(self.index),
-                    reason = failure.reason,
+                    reason,
                     "plugin instance failed; trying again until it serves"
                 );
             }
             self.backend.update(self.index, |status| {
                 status.state = State::Failed;
-                status.reason = Some(failure.reason);
+                status.reason = Some(reason);
                 status.next_retry = Some(Instant::now() + pause);
             });
             time::sleep(pause).await;
@@ -239,9 +241,10 @@ impl Supervisor<'_> {
 
     fn report(&self, health: &Health) {
         let (state, reason) = match health.status {
-            HealthStatus::Degraded => {
-                (State::Degraded, Some(shortened(format!("degraded: {}", health.message))))
-            }
+            HealthStatus::Degraded => (
+                State::Degraded,
+                Some(shortened(self.backend.spec().hide(format!("degraded: {}", health.message)))),
+            ),
             HealthStatus::Healthy | HealthStatus::Unhealthy => (State::Ready, None),
         };
         let status = self.backend.seat_status(self.index);

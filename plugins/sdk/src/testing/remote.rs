@@ -142,14 +142,14 @@ impl Plugin for RemotePlugin {
         self.description.clone()
     }
 
-    fn initialize(&self, request: Initialize) -> Task<Result<Initialized, Error>> {
+    fn initialize(&self, mut request: Initialize) -> Task<Result<Initialized, Error>> {
         let this = self.clone();
         Box::pin(async move {
             let message = InitializeRequest {
                 namespace: request.namespace,
                 backend_type: request.backend_type,
                 config: Some(Any { type_url: request.config_type_url, value: request.config }),
-                credentials: request.credentials.0.into_iter().collect(),
+                credentials: std::mem::take(&mut request.credentials.0).into_iter().collect(),
                 capabilities: None,
                 instance: request.instance.0,
             };

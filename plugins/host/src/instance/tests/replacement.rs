@@ -28,6 +28,26 @@ fn what_did_not_change_is_not_touched() {
 }
 
 #[test]
+fn what_a_plugin_says_is_shown_without_its_secrets() {
+    local(async {
+        let (_directory, address) = socket();
+        let script = shared();
+        let told = "cannot log in to x://me:h1dden-in-url@h with h1dden-password";
+        script.borrow_mut().rejects = Some((Code::Unauthenticated, told));
+        let _server = serve(&address, &script).await;
+        let slot = slot();
+        let url = serde_json::json!({ "url": "x://me:h1dden-in-url@h" });
+        let mut spec = sidecar(&address, serde_json::Value::Null);
+        spec.config = Settings::with_secrets(url, ["h1dden-in-url".to_owned()]);
+        spec.credentials.0.insert("password".into(), "h1dden-password".into());
+        slot.apply(spec);
+        let status = slot.first_verdict(soon()).await.unwrap();
+        let reason = status.reason.clone().unwrap();
+        assert!(reason.ends_with("cannot log in to x://me:<redacted>@h with <redacted>"), "{reason}");
+    });
+}
+
+#[test]
 fn every_part_of_a_specification_counts() {
     let address: Address = "127.0.0.1:1".parse().unwrap();
     let base = || sidecar(&address, serde_json::json!({ "a": 1 }));
@@ -35,7 +55,7 @@ fn every_part_of_a_specification_counts() {
     let changes: [fn(&mut InstanceSpec); 8] = [
         |spec| spec.namespace.push('x'),
         |spec| spec.backend_type.push('x'),
-        |spec| spec.config = serde_json::json!({ "a": 2 }),
+        |spec| spec.config = serde_json::json!({ "a": 2 }).into(),
         |spec| drop(spec.credentials.0.insert("password".into(), "x".into())),
         |spec| spec.operation_kinds = [("get".to_owned(), Kind::Admin)].into(),
         |spec| {
