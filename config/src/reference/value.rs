@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{Keywords, Schema, anchor, branches, is_filters, properties, sorted};
 use crate::{
+    admin::{AdminHost, TokenDigest},
     host_port::HostPort,
     route::TargetAddress,
     schema::{Address, NOT_BUILT, Name},
@@ -120,6 +121,8 @@ fn types(schema: &Schema<'_>, value: &Value, keywords: &Keywords) -> Vec<String>
         Some(ByteSize::FORMAT) => Some("size"),
         Some(Address::FORMAT) => Some("address"),
         Some(HostPort::FORMAT) => Some("host and port"),
+        Some(AdminHost::FORMAT) => Some("host"),
+        Some(TokenDigest::FORMAT) => Some("SHA-256"),
         Some(TargetAddress::FORMAT) => Some("target's address"),
         Some(Name::FORMAT) => Some("name"),
         _ => None,

@@ -12,6 +12,7 @@
 
 mod api_keys;
 mod bearer;
+mod digests;
 pub mod fetch;
 pub mod jwks;
 pub mod jwt;
@@ -25,6 +26,7 @@ pub mod strict_json;
 #[cfg(test)]
 mod tests;
 
+pub use digests::bearer_of;
 pub use settings::{Method, Settings};
 
 use crate::Method as Is;
