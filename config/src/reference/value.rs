@@ -169,7 +169,9 @@ fn members(schema: &Schema<'_>, inner: Option<&Value>) -> String {
         return format!("[mappings]{link}");
     }
     match noun.as_str() {
-        "string" | "name" | "integer" | "number" | "duration" | "size" | "mapping" => format!("{noun}s"),
+        "string" | "name" | "host" | "integer" | "number" | "duration" | "size" | "mapping" => {
+            format!("{noun}s")
+        }
         _ => noun,
     }
 }

