@@ -8,7 +8,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use prism_bench::{
     client::echo_request,
     dispatch::Builtin,
-    filters::{Answer, Scene, call},
+    filters::{Answer, Scene, call, call_with_token},
 };
 use prism_filters::Filter;
 use prism_platform::Platform;
@@ -40,6 +40,23 @@ fn filters(c: &mut Criterion) {
     group.bench_function("the message checker", |b| {
         b.iter(|| runtime.block_on(call(&[], Answer { checks: true }, scene.start(), &message)));
     });
+    group.finish();
+
+    let _runtime = runtime.enter();
+    let secured = scene.secured();
+    let mut group = c.benchmark_group("a small call with a token that has been seen before through");
+    for (name, filters) in [
+        ("trace", &secured[..1]),
+        ("trace and audit", &secured[..2]),
+        ("trace, audit and auth", &secured[..3]),
+        ("trace, audit, auth and authz", &secured[..]),
+    ] {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                runtime.block_on(call_with_token(filters, Answer { checks: false }, scene.start(), &message));
+            });
+        });
+    }
     group.finish();
 }
 

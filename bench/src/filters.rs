@@ -1,7 +1,8 @@
 //! Filters without a proxy around them: what one call costs in them, and nothing else.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response, header};
 use prism_config::{AccessRule, Permission};
 use prism_filters::{
     Body, BuildContext, Caller, Credential, Filter, FilterFuture, Method, Protocol, Registry, RequestContext,
@@ -13,8 +14,12 @@ use prism_filters::{
 };
 use prism_platform::Platform;
 use prism_plugin_abi::Kind;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
-use std::{future::poll_fn, sync::Arc, time::Duration};
+use std::{
+    fs::Permissions, future::poll_fn, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Arc,
+    time::Duration,
+};
 use tempfile::TempDir;
 
 /// Room in an access log for every line of a run: a line that is dropped costs nothing, and would make the others
@@ -47,6 +52,45 @@ thread_local! {
     /// Who makes every call.
     static CALLER: Caller =
         Caller::new(Arc::new(Credential::new(Method::ApiKey, "bench").expect("a principal")));
+    /// Who has issued the token of every secured call.
+    static ISSUER: Issuer = Issuer::new();
+}
+
+/// The key of every call, where `auth` asks for one.
+const KEY: &str = "bench-bench-bench-bench-bench";
+
+fn key_file() -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, KEY.as_bytes());
+    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("keys: [{{ name: bench, sha256: {hex} }}]")
+}
+
+/// RFC 8032 section 7.1, test 1, as OpenSSL writes a private key.
+const AUDIT_KEY: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
+                         -----END PRIVATE KEY-----\n";
+
+/// Signs one token, of the size that tokens with a few roles have.
+struct Issuer {
+    key: Ed25519KeyPair,
+    header: HeaderValue,
+}
+
+impl Issuer {
+    fn new() -> Self {
+        let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a key");
+        let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let roles: Vec<String> = (0..40).map(|role| format!("role-{role}")).collect();
+        let claims = json!({ "iss": "bench", "sub": "bench", "aud": "bench", "exp": 4_102_444_800_u64, "roles": roles });
+        let signed = format!("{}.{}", part(json!({ "alg": "EdDSA", "kid": "bench" })), part(claims));
+        let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(key.sign(signed.as_bytes())));
+        let header = HeaderValue::try_from(format!("Bearer {token}")).expect("a header");
+        Self { key, header }
+    }
+
+    fn jwk(&self) -> Value {
+        let x = URL_SAFE_NO_PAD.encode(self.key.public_key());
+        json!({ "kty": "OKP", "crv": "Ed25519", "kid": "bench", "x": x })
+    }
 }
 
 impl Scene {
@@ -93,10 +137,42 @@ impl Scene {
     pub fn all(&self) -> Vec<(&'static str, Arc<dyn Filter>)> {
         let build = |name| match name {
             "trace" => self.trace("/dev/null"),
+            "auth" => {
+                self.filter(name, &json!({ "api_keys": { "file": self.write("keys.yaml", &key_file()) } }))
+            }
             // With its defaults.
             _ => self.filter(name, &Value::Null),
         };
-        self.registry.schemas().map(|schema| (schema.name, build(schema.name))).collect()
+        // Its log is written by a thread beside, which would be counted with it: see `secured`.
+        let names = self.registry.schemas().map(|schema| schema.name).filter(|name| *name != "audit");
+        names.map(|name| (name, build(name))).collect()
+    }
+
+    /// What a listener has that asks who calls and whether they may, and writes it down: `trace`, `audit`, `auth` with a token
+    /// that has been seen before, and `authz`.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn secured(&self) -> Vec<Arc<dyn Filter>> {
+        let key = self.write("audit.pem", AUDIT_KEY);
+        std::fs::set_permissions(&key, Permissions::from_mode(0o600)).expect("permissions");
+        let jwks =
+            self.write("jwks.json", &json!({ "keys": [ISSUER.with(|issuer| issuer.jwk())] }).to_string());
+        let jwt = json!({ "issuer": "bench", "audiences": ["bench"], "jwks": { "file": jwks } });
+        let audit = json!({ "dir": self.folder.path().join("audit"), "key": key, "on_backpressure": "drop_and_count" });
+        vec![
+            self.trace("/dev/null"),
+            self.filter("audit", &audit),
+            self.filter("auth", &json!({ "jwt": jwt })),
+            self.filter("authz", &Value::Null),
+        ]
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        path
     }
 
     /// What the edge knows of a small unary call.
@@ -117,12 +193,12 @@ impl Scene {
 }
 
 fn readable() -> Policy {
-    let rule = AccessRule {
-        principal: "key:bench".to_owned(),
+    let rule = |principal: &str| AccessRule {
+        principal: principal.to_owned(),
         permissions: [Permission::Read].into(),
         ..AccessRule::default()
     };
-    Policy::new(&[rule].into_iter().collect()).expect("a rule")
+    Policy::new(&["key:bench", "jwt:bench:*"].map(rule).into_iter().collect()).expect("rules")
 }
 
 /// The end of the chain: an answer of two bytes and trailers.
@@ -144,19 +220,40 @@ impl Terminal for Answer {
     }
 }
 
-/// One call through a chain, to the last byte of its answer.
+/// One call through a chain, to the last byte of its answer. Who makes it is known already.
 ///
 /// # Panics
 /// When a filter refuses it.
 pub async fn call(filters: &[Arc<dyn Filter>], end: Answer, start: RequestStart, message: &Bytes) {
+    let cx = RequestContext::new(start);
+    CALLER.with(|caller| cx.set_caller(caller.clone()));
+    let key = (HeaderName::from_static("x-api-key"), HeaderValue::from_static(KEY));
+    pass(filters, end, &cx, message, key).await;
+}
+
+/// The same, by somebody who is to be found out by a token.
+///
+/// # Panics
+/// When a filter refuses it.
+pub async fn call_with_token(filters: &[Arc<dyn Filter>], end: Answer, start: RequestStart, message: &Bytes) {
+    let header = ISSUER.with(|issuer| issuer.header.clone());
+    pass(filters, end, &RequestContext::new(start), message, (header::AUTHORIZATION, header)).await;
+}
+
+async fn pass(
+    filters: &[Arc<dyn Filter>],
+    end: Answer,
+    cx: &RequestContext,
+    message: &Bytes,
+    (name, value): (HeaderName, HeaderValue),
+) {
     let mut request = Request::post("/prism.data.v1.DataService/Execute")
         .header(HeaderName::from_static("content-type"), HeaderValue::from_static("application/grpc"))
         .header(HeaderName::from_static("te"), HeaderValue::from_static("trailers"))
+        .header(name, value)
         .body(Body::whole(message.clone().into(), None))
         .expect("a request");
-    let cx = RequestContext::new(start);
-    CALLER.with(|caller| cx.set_caller(caller.clone()));
-    let response = match run(filters, &end, &cx, &mut request).await {
+    let response = match run(filters, &end, cx, &mut request).await {
         Ok(response) => response,
         Err(rejection) => panic!("refused: {rejection}"),
     };

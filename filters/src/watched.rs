@@ -12,8 +12,8 @@ use std::{
 use tokio::{runtime::Handle, task::JoinHandle};
 use zeroize::Zeroizing;
 
-/// How often it is looked at, as certificates are: soon enough for a key that has to go.
-const INTERVAL: Duration = Duration::from_secs(2);
+/// How often it is looked at, as a listener's certificates are: who is taken out of it has lost his calls within a second.
+pub(crate) const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -39,16 +39,21 @@ pub enum FileError {
     Content(String),
 }
 
-/// Reads a regular file. Not blocking, so that a pipe is refused and not waited for. It may hold secrets, so no copy stays.
+/// Opens a regular file. Not blocking, so that a pipe is refused and not waited for.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")),
+    }
+}
+
+/// Reads a regular file. It may hold secrets, so no copy stays.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let failed = |source| FileError::Read { path: path.to_owned(), source };
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
-    let file = File::from(opened);
+    let file = open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")));
-    }
     // Room for all of it at once: a buffer that grows leaves its beginnings behind.
     let room = metadata.len().min(limit) + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(room).unwrap_or_default()));

@@ -115,6 +115,39 @@ fn check_names_the_place_of_every_file_that_is_not_there() {
 }
 
 #[test]
+fn check_reads_the_files_of_keys_that_auth_goes_by() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let methods = |keys: &str, jwks: &str| {
+        let auth = format!(
+            "auth: {{ any: [ {{ api_keys: {{ file: '{keys}' }} }}, {{ jwt: {{ issuer: a, audiences: [b], jwks: {{ file: '{jwks}' \
+             }} }} }} ] }}"
+        );
+        let config = DEMO.replace("trace: {}", &format!("trace: {{}}\n      - {auth}"));
+        assert_ne!(config, DEMO);
+        let output = prism_edge(&["check"], &config);
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (none, bad) =
+        (folder.path().join("none").display().to_string(), file("bad.yaml", "keys: [{ name: a }]"));
+    let keys = file("keys.yaml", "keys: []");
+    let (code, said) = methods(&none, &file("bad.json", "{}"));
+    assert_eq!(code, Some(1));
+    for place in ["auth.any[0].api_keys.file: ", "auth.any[1].jwt.jwks.file: "] {
+        assert!(said.contains(place), "{said}");
+    }
+    let (code, said) = methods(&bad, &none);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("`sha256` or `argon2`") && said.contains("No such file"), "{said}");
+    let (_, said) = methods(&keys, &none);
+    assert!(!said.contains("any[0]"), "{said}");
+}
+
+#[test]
 fn a_port_that_is_taken_and_a_log_that_cannot_be_written_are_told_with_what_to_do() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Credential, Method,
-    watched::{FileError, Watched},
+    watched::{self, FileError, Watched},
 };
 use argon2::{
     Argon2, PasswordVerifier as _,
@@ -39,7 +39,7 @@ const MOST_FILE: u64 = 8 << 20;
 /// How long a key that has to be hashed slowly may wait for its turn.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// API keys, from a file that is looked at every two seconds. A call brings its key in a header, and nowhere else: what stands
+/// API keys, from a file that is looked at twice a second. A call brings its key in a header, and nowhere else: what stands
 /// in a URL stands in logs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -66,6 +66,14 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<SettingProblem>, key
         let message = format!("`{}` is no header that a key can come in", settings.header);
         problems.push(SettingProblem::new(key, message).hint("such as `x-api-key`"));
     }
+}
+
+/// # Errors
+/// What is wrong with the file.
+pub(super) fn check_file(settings: &Settings, base_dir: &Path, now: SystemTime) -> Result<(), String> {
+    let path = base_dir.join(&settings.file);
+    let bytes = watched::read(&path, MOST_FILE).map_err(|error| error.to_string())?;
+    Keys::parse(&path.display().to_string(), &bytes, now).map(drop)
 }
 
 #[derive(Deserialize, JsonSchema)]

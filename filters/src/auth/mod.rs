@@ -22,6 +22,7 @@ mod proof;
 mod remembered;
 mod settings;
 pub mod strict_json;
+mod ways;
 
 #[cfg(test)]
 mod tests;
@@ -29,25 +30,18 @@ mod tests;
 pub use digests::bearer_of;
 pub use settings::{Method, Settings};
 
-use crate::Method as Is;
 use crate::{
-    Body, BuildContext, BuildError, Caller, Changes, Credential, Filter, FilterFuture, FilterType, Held,
+    Body, BuildContext, BuildError, Caller, Credential, Filter, FilterFuture, FilterType, Held, Method as Is,
     Next, Reason, Rejection, RequestContext,
 };
-use api_keys::ApiKeys;
-use http::{HeaderMap, Request, header};
-use jwt::Refused;
-use mtls::Mtls;
-use oauth2::OAuth2;
+use http::{HeaderMap, Request};
 use prism_config::{Phase, SettingProblem};
 use prism_platform::{Platform, time::Instant};
-use prism_tls::ClientIdentity;
 use proof::{Bad, Proof};
 use settings::Wanted;
 use smallvec::SmallVec;
 use std::{future::ready, sync::Arc, time::SystemTime};
-use tokio::task::JoinHandle;
-use zeroize::Zeroizing;
+use ways::Way;
 
 /// The filter.
 pub struct Auth {
@@ -55,88 +49,6 @@ pub struct Auth {
     ways: Vec<Way>,
     anonymous: bool,
     platform: Platform,
-}
-
-/// One way to say who calls.
-enum Way {
-    Mtls(Mtls),
-    Jwt(Jwt),
-    OAuth2(Arc<OAuth2>),
-    ApiKeys(ApiKeys),
-}
-
-/// Tokens of one issuer. Ends its background task when it is dropped.
-struct Jwt {
-    verifier: Arc<jwt::Verifier>,
-    /// Tells that keys have changed.
-    telling: JoinHandle<()>,
-}
-
-impl Drop for Jwt {
-    fn drop(&mut self) {
-        self.telling.abort();
-    }
-}
-
-impl Jwt {
-    fn new(verifier: Arc<jwt::Verifier>, changes: Changes) -> Self {
-        let keys = Arc::clone(verifier.keys());
-        let telling = tokio::spawn(async move {
-            let mut generation = keys.generation();
-            loop {
-                keys.newer_than(generation).await;
-                generation = keys.generation();
-                changes.happened();
-            }
-        });
-        Self { verifier, telling }
-    }
-
-    fn prove(&self, token: &[u8], now: SystemTime) -> Proof {
-        match self.verifier.verify(token, now) {
-            // The keys may have to be fetched.
-            Err(Refused::UnknownKey | Refused::NoKeys) => {
-                let (verifier, token) = (Arc::clone(&self.verifier), Zeroizing::new(token.to_vec()));
-                Proof::Ask(Box::pin(async move { proof(verifier.verify_or_fetch(&token).await) }))
-            }
-            verified => proof(verified),
-        }
-    }
-}
-
-fn proof(verified: Result<Arc<Credential>, Refused>) -> Proof {
-    match verified {
-        Ok(credential) => Proof::Good(credential),
-        Err(refused) if refused.is_unavailable() => Proof::Unknown(refused.to_string().into()),
-        Err(refused) => Bad::new(refused.to_string()).into(),
-    }
-}
-
-impl Way {
-    /// It judges tokens.
-    fn takes_tokens(&self) -> bool {
-        matches!(self, Self::Jwt(_) | Self::OAuth2(_))
-    }
-
-    /// Takes the credential out of what goes on.
-    fn strip(&self, headers: &mut HeaderMap) {
-        match self {
-            Self::Mtls(_) => {}
-            Self::Jwt(_) | Self::OAuth2(_) => drop(headers.remove(header::AUTHORIZATION)),
-            Self::ApiKeys(keys) => drop(headers.remove(keys.header())),
-        }
-    }
-
-    /// A credential that was good would still be, whenever it ends.
-    fn holds(&self, credential: &Credential, client: Option<&Arc<ClientIdentity>>) -> bool {
-        match (self, credential.method()) {
-            (Self::Mtls(mtls), Is::Spiffe | Is::Dns | Is::CommonName) => mtls.holds(credential, client),
-            (Self::Jwt(jwt), Is::Jwt) => credential.stands_before(jwt.verifier.judge()),
-            (Self::OAuth2(oauth2), Is::OAuth2) => oauth2.holds(credential),
-            (Self::ApiKeys(keys), Is::ApiKey) => keys.holds(credential),
-            _ => false,
-        }
-    }
 }
 
 type Proofs = SmallVec<[Proof; 4]>;
@@ -304,60 +216,8 @@ impl FilterType for Auth {
 
     fn build(settings: Settings, cx: &BuildContext<'_>, previous: Option<&Self>) -> Result<Self, BuildError> {
         let (wanted, methods) = settings.methods();
-        let mut ways = Vec::with_capacity(methods.len());
-        for method in methods {
-            ways.push(way(method, cx, previous)?);
-        }
+        let ways = methods.into_iter().map(|method| ways::build(method, cx, previous));
+        let ways = ways.collect::<Result<_, _>>()?;
         Ok(Self { wanted, ways, anonymous: settings.anonymous, platform: cx.platform.clone() })
     }
-}
-
-/// Builds a way. What is known of tokens is taken from the `previous` filter where it is judged by the same.
-fn way(method: Method, cx: &BuildContext<'_>, previous: Option<&Auth>) -> Result<Way, BuildError> {
-    let changes = cx.changes.clone();
-    let changed = move || changes.happened();
-    let failed = |error: &dyn std::error::Error| BuildError::new(error.to_string());
-    let before = || previous.into_iter().flat_map(|auth| &auth.ways);
-    Ok(match method {
-        Method::Mtls(settings) => Way::Mtls(Mtls::new(settings, cx.platform)),
-        Method::Jwt(settings) => {
-            let verifiers = || {
-                before().filter_map(|way| match way {
-                    Way::Jwt(jwt) => Some(&jwt.verifier),
-                    _ => None,
-                })
-            };
-            let verifier = match verifiers().find(|verifier| *verifier.settings() == *settings) {
-                Some(verifier) => Arc::clone(verifier),
-                None => {
-                    let same = verifiers().find(|verifier| verifier.settings().jwks == settings.jwks);
-                    let keys = jwks::Keys::open(
-                        &settings.jwks,
-                        cx.platform,
-                        cx.base_dir,
-                        same.map(|verifier| verifier.keys()),
-                    );
-                    let keys = keys.map_err(|error| failed(&error))?;
-                    Arc::new(jwt::Verifier::new(*settings, keys, cx.platform))
-                }
-            };
-            Way::Jwt(Jwt::new(verifier, cx.changes.clone()))
-        }
-        Method::OAuth2(settings) => {
-            let same = before().find_map(|way| match way {
-                Way::OAuth2(oauth2) if *oauth2.settings() == *settings => Some(Arc::clone(oauth2)),
-                _ => None,
-            });
-            Way::OAuth2(match same {
-                Some(oauth2) => oauth2,
-                None => {
-                    let opened = OAuth2::open(*settings, cx.base_dir, cx.platform, changed);
-                    Arc::new(opened.map_err(|error| failed(&error))?)
-                }
-            })
-        }
-        Method::ApiKeys(settings) => Way::ApiKeys(
-            ApiKeys::open(&settings, cx.base_dir, cx.platform, changed).map_err(|error| failed(&error))?,
-        ),
-    })
 }

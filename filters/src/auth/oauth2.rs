@@ -73,7 +73,7 @@ pub struct Introspection {
     /// Who asks: the proxy's own name at the authorization server.
     pub client_id: String,
     /// Its password there, sent as HTTP Basic (RFC 6749 section 2.3.1).
-    #[schemars(extend("secret" = true))]
+    #[schemars(extend("x-prism-secret" = true))]
     pub client_secret: String,
     /// PEM file: the authorities of the server, and no others. Relative to the configuration file. Without it those that the
     /// system trusts.

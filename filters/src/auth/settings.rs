@@ -4,6 +4,7 @@ use super::{api_keys, jwt, mtls, oauth2};
 use prism_config::SettingProblem;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::{path::Path, time::SystemTime};
 
 /// Settings of `auth`: which credentials a call may bring. One method stands here by itself; several stand under `any` or
 /// `all`.
@@ -71,6 +72,28 @@ impl Settings {
             (None, Some(all)) => (Wanted::All, all.clone()),
             (None, None) => (Wanted::Any, single.into_iter().collect()),
         }
+    }
+
+    /// What is wrong with the files that they name, below `base_dir`; each with where it is named. For `prism-edge check`. Blocks.
+    #[must_use]
+    pub fn check_files(&self, base_dir: &Path, now: SystemTime) -> Vec<(String, String)> {
+        let (_, methods) = self.methods();
+        let place = |at: usize| match (&self.any, &self.all) {
+            (Some(_), _) => format!("any[{at}]."),
+            (None, Some(_)) => format!("all[{at}]."),
+            (None, None) => String::new(),
+        };
+        let wrong = |(at, method): (usize, &Method)| {
+            let (key, error) = match method {
+                Method::ApiKeys(settings) => {
+                    ("api_keys.file", api_keys::check_file(settings, base_dir, now).err()?)
+                }
+                Method::Jwt(settings) => ("jwt.jwks.file", settings.jwks.check_file(base_dir).err()?),
+                Method::Mtls(_) | Method::OAuth2(_) => return None,
+            };
+            Some((format!("{}{key}", place(at)), error))
+        };
+        methods.iter().enumerate().filter_map(wrong).collect()
     }
 
     pub(super) fn check(&self) -> Vec<SettingProblem> {

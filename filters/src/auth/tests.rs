@@ -37,7 +37,7 @@ fn built(settings: &Value) -> Arc<dyn Filter> {
         metrics: &Arc::new(crate::metrics::Metrics::new().unwrap()),
         base_dir: std::path::Path::new("/"),
         listener: "edge",
-        changes: &Changes::default(),
+        changes: &crate::Changes::default(),
     };
     crate::registry::builtin().build("auth", settings, &cx, None).unwrap()
 }

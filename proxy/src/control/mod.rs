@@ -1,6 +1,7 @@
 //! The control plane: what turns a configuration into a running snapshot, and keeps the two in step.
 
 mod audit;
+mod auth;
 mod build;
 mod decide;
 mod file;
@@ -334,6 +335,7 @@ pub fn check_files(config: &Config, source: &Source) -> Result<(), Problems> {
     let listeners = tls::check(config, &source.base_dir);
     let listeners = listeners.into_iter().map(|error| (error.path, error.source.to_string()));
     let audits = audit::check(config, &source.base_dir);
+    let keys = auth::check(config, &source.base_dir, Platform::system().wall_clock());
     let libraries = libraries::check_all(config);
     let libraries = libraries.into_iter().map(|(name, error)| (plugin(name, "library"), error.to_string()));
     let remotes = transport::check(config);
@@ -341,8 +343,14 @@ pub fn check_files(config: &Config, source: &Source) -> Result<(), Problems> {
     let services = services::check(config).into_iter().map(|(path, error)| (path, error.to_string()));
     let admin = crate::admin::check_tls(&config.admin);
     let admin = admin.into_iter().map(|error| ("admin.tls".to_owned(), error.to_string()));
-    let found: Vec<_> =
-        admin.chain(listeners).chain(audits).chain(libraries).chain(remotes).chain(services).collect();
+    let found: Vec<_> = admin
+        .chain(listeners)
+        .chain(audits)
+        .chain(keys)
+        .chain(libraries)
+        .chain(remotes)
+        .chain(services)
+        .collect();
     if found.is_empty() { Ok(()) } else { Err(places.problems(found)) }
 }
 

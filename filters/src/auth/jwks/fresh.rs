@@ -4,7 +4,7 @@ use super::{
     Unusable,
     set::{KeySet, KeySetError, MOST_BYTES},
 };
-use crate::auth::fetch::Fetcher;
+use crate::{auth::fetch::Fetcher, watched};
 use arc_swap::ArcSwapOption;
 use prism_platform::{
     Platform,
@@ -12,7 +12,6 @@ use prism_platform::{
 };
 use std::{
     fmt,
-    fs::File,
     hash::{DefaultHasher, Hash, Hasher},
     io::{self, Read},
     path::{Path, PathBuf},
@@ -24,8 +23,8 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// How often a file is looked at: as often as those of TLS.
-pub const LOOK: Duration = prism_tls::INTERVAL;
+/// How often a file is looked at: as often as other files of keys.
+pub const LOOK: Duration = watched::INTERVAL;
 
 /// After a failure it is asked again soon, then less and less often: an issuer that comes up again is not met by all its
 /// clients at once.
@@ -125,12 +124,8 @@ pub(super) fn fingerprint<E: fmt::Display>(document: &Result<impl AsRef<[u8]>, E
 
 /// Reads a regular file up to a byte more than a set may have. Blocks.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // Before it is opened: a pipe would be waited for.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
-    }
     let mut document = Vec::new();
-    File::open(path)?.take(MOST_BYTES as u64 + 1).read_to_end(&mut document)?;
+    watched::open(path)?.take(MOST_BYTES as u64 + 1).read_to_end(&mut document)?;
     Ok(document)
 }
 

@@ -1,10 +1,11 @@
 //! Where keys come from, as it is configured.
 
+use super::{KeySet, fresh};
 use crate::auth::fetch::Url;
 use prism_config::{Duration, SettingProblem};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How often a key set is fetched if nothing else is said. Issuers announce keys hours before they use them, and a key that
 /// has to go should be gone in minutes; one small request in that time is no load for anybody.
@@ -15,7 +16,7 @@ pub const REFRESH: Duration = Duration::seconds(300);
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Jwks")]
 pub struct Settings {
-    /// A file with the key set. Relative to the configuration file. It is looked at every two seconds.
+    /// A file with the key set. Relative to the configuration file. It is looked at twice a second.
     #[serde(default)]
     #[schemars(with = "String")]
     pub file: Option<PathBuf>,
@@ -37,6 +38,16 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// # Errors
+    /// What is wrong with the file, where there is one. Blocks.
+    pub(in crate::auth) fn check_file(&self, base_dir: &Path) -> Result<(), String> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let path = base_dir.join(file);
+        let failed = |error: &dyn std::error::Error| format!("{}: {error}", path.display());
+        let document = fresh::read(&path).map_err(|error| failed(&error))?;
+        KeySet::read(&document).map(drop).map_err(|error| failed(&error))
+    }
+
     /// What is wrong with them, under the key that they stand below.
     #[must_use]
     pub fn check(&self, key: &'static str) -> Vec<SettingProblem> {
