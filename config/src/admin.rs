@@ -10,18 +10,41 @@ use serde::{Deserialize, Serialize};
 
 use crate::{schema::Address, units::Duration};
 
+mod access;
+
+pub use access::{AdminHost, AdminRole, AdminTls, AdminToken, TokenDigest};
+
 /// Where the proxy is watched and controlled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
-    /// The TCP address of the read-only endpoints. On loopback by default: what they show (names of
+    /// The TCP address. It only answers, unless there are `tokens`. On loopback by default: what it shows (names of
     /// namespaces, backends, versions) is for operators.
     #[schemars(with = "Address")]
     pub address: SocketAddr,
-    /// The unix socket, mode 0600, that also changes things. Relative to the configuration file.
+    /// The unix socket, mode 0600, that also changes things; whoever may open it may do everything. Relative to the
+    /// configuration file.
     pub socket: PathBuf,
     /// Which namespaces must be up for `/ready` to say yes.
     pub ready: Ready,
+    /// Who may do what over the address. Without any, it answers whoever reaches it and changes nothing; with them, every
+    /// endpoint but `/healthz` and `/ready` needs one (`Authorization: Bearer TOKEN`). An address that is not on loopback then
+    /// needs `tls`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
+    pub tokens: Vec<AdminToken>,
+    /// Whether `/metrics` needs no token where there are `tokens`. By default it does: the names of namespaces are in it.
+    pub open_metrics: bool,
+    /// More hosts that the address is asked for by: names, or IP addresses, without a port. Its own address, `localhost`,
+    /// `127.0.0.1` and `[::1]` always are; where it listens on every address of the machine, every IP address is. A request
+    /// for another host is refused: it would be that of a web page whose name was pointed here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
+    pub hosts: Vec<AdminHost>,
+    /// What the address is encrypted with. By default it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AdminTls")]
+    pub tls: Option<AdminTls>,
 }
 
 impl Default for Admin {
@@ -30,6 +53,10 @@ impl Default for Admin {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 50052)),
             socket: PathBuf::from("./run/admin.sock"),
             ready: Ready::default(),
+            tokens: Vec::new(),
+            open_metrics: false,
+            hosts: Vec::new(),
+            tls: None,
         }
     }
 }

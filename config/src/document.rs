@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     Config,
-    admin::{Admin, Drain},
+    admin::{Admin, AdminTls, Drain},
     listener::Listener,
     namespace::{Namespace, NamespaceForm, PluginRef},
     plugin::{NamedPlugin, Plugin, PluginForm, PluginSource, PluginType},
@@ -93,7 +93,13 @@ impl Document {
     /// document has been validated: what refers to nothing is not here any more.
     pub(crate) fn resolve(self, base: &Path) -> Config {
         let absolute = |path: PathBuf| absolute(base, &path);
-        let admin = Admin { socket: absolute(self.admin.socket), ..self.admin };
+        let mut admin = self.admin;
+        admin.socket = absolute(admin.socket);
+        admin.tls = admin.tls.map(|AdminTls { cert, key, client_ca }| AdminTls {
+            cert: absolute(cert),
+            key: absolute(key),
+            client_ca: client_ca.map(absolute),
+        });
         let mut plugins: Vec<Plugin> =
             self.plugins.into_iter().map(|form| plugin(form, "", &absolute)).collect();
         let mut known: BTreeSet<String> = plugins.iter().map(|plugin| plugin.name.clone()).collect();

@@ -22,7 +22,7 @@ impl HostPort {
 
 /// A host name as in RFC 1123 section 2.1: labels of letters, digits and hyphens. Underscores are in many a name that
 /// resolves, and a dot at the end stops the resolver from looking elsewhere.
-fn is_name(host: &str) -> bool {
+pub(crate) fn is_name(host: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))

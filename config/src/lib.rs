@@ -32,7 +32,7 @@ mod validate;
 mod walk;
 
 pub use access::{AccessRule, AccessRules, Claims, Pattern, PatternError, Permission, RuleOperations};
-pub use admin::{Admin, Drain, Ready};
+pub use admin::{Admin, AdminHost, AdminRole, AdminTls, AdminToken, Drain, Ready, TokenDigest};
 pub use config::Config;
 pub use diff::{Change, ChangeKind, diff};
 pub use host_port::HostPort;

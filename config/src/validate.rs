@@ -4,6 +4,7 @@
 //! parts are not. It is silent about whatever the schema refuses already.
 
 mod access;
+mod admin;
 mod certificates;
 mod listeners;
 mod namespaces;
@@ -43,28 +44,9 @@ pub(crate) fn check(
     let mut context = Context { registry, base, problems };
     let plugins = plugins::check(document, &mut context);
     let namespaces = namespaces::check(document, &plugins, &mut context);
-    admin(document, &namespaces, &mut context);
+    admin::check(document, &namespaces, &mut context);
     listeners::check(document, &namespaces, &mut context);
     references::check(document, referable, context.problems)
-}
-
-fn admin(document: &Node, namespaces: &Names<'_>, context: &mut Context<'_>) {
-    let Some(admin) = document.get("admin") else {
-        return socket(Path::new("./run/admin.sock"), document.at, "admin.socket", context);
-    };
-    match admin.get("socket") {
-        Some(node) => {
-            if let Some(path) = node.as_str() {
-                socket(Path::new(path), node.at, "admin.socket", context);
-            }
-        }
-        None => socket(Path::new("./run/admin.sock"), admin.at, "admin.socket", context),
-    }
-    for (index, name) in admin.list("ready").iter().enumerate() {
-        if let Some(written) = name.as_str() {
-            namespaces.require(written, name.at, &format!("admin.ready[{index}]"), context.problems);
-        }
-    }
 }
 
 /// The longest path of a unix socket on Linux: `sun_path` without its closing NUL, see unix(7).

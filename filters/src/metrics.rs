@@ -43,6 +43,7 @@ pub struct Metrics {
     tls_clients_refused: IntCounterVec,
     tls: tls::Listeners,
     authz_shadow_denied: IntCounterVec,
+    admin_refused: IntCounterVec,
     audit_records: IntCounterVec,
     audit_dropped: IntCounterVec,
     audit_refused: IntCounterVec,
@@ -177,6 +178,11 @@ impl Metrics {
                 "Requests that authz would have refused if it were not told to shadow.",
                 &["listener"],
             )?,
+            admin_refused: add.counters(
+                "prism_admin_refused_total",
+                "Requests that the admin address refused before they were looked at, by why.",
+                &["reason"],
+            )?,
             audit_records: add.counters(
                 "prism_audit_records_total",
                 "Records written into an audit log.",
@@ -273,6 +279,12 @@ impl Metrics {
     #[must_use]
     pub fn authz_shadow_denied(&self, listener: &str) -> IntCounter {
         self.authz_shadow_denied.with_label_values(&[listener])
+    }
+
+    /// What is counted of requests to the admin address that were refused, by a word that says why.
+    #[must_use]
+    pub fn admin_refused(&self, reason: &'static str) -> IntCounter {
+        self.admin_refused.with_label_values(&[reason])
     }
 
     /// The handles of an audit log, by the folder that the configuration names.

@@ -2,7 +2,7 @@
 //! simulation run.
 
 use crate::{
-    admin::{AdminError, AdminServer, AdminState},
+    admin::{AdminError, AdminServer, AdminState, Seldom},
     builtins::Builtins,
     control::{self, Accepted, ConfigFile, Control, ControlHandle, ControlQueue, Mode, Refusal},
     local::HealthSource,
@@ -98,6 +98,9 @@ impl Proxy {
         // Before anything else is touched: a second proxy on the same admin socket stops here.
         let admin_server =
             if admin { Some(AdminServer::bind(&platform, &config.admin).await?) } else { None };
+        if let Some(tls) = admin_server.as_ref().and_then(AdminServer::tls) {
+            metrics.set_listener_tls(&ADMIN.into(), Some(tls));
+        }
         let (handle, queue) = control::queue();
         let world = platform.clone();
         let mut control = Control::new(control::Parts {
@@ -122,6 +125,8 @@ impl Proxy {
             registry: config_registry,
             base_dir: source.base_dir,
             draining: AtomicBool::new(false),
+            seldom_logged: Seldom::default(),
+            seldom_audited: Seldom::default(),
         });
         let proxy = Self { control, queue, handle, admin: admin_server, admin_state, health, cut, first };
         Ok((proxy, workers))
@@ -192,6 +197,9 @@ impl Proxy {
         }
     }
 }
+
+/// What metrics that are a listener's have the admin address as: no listener can be called so.
+const ADMIN: &str = "(admin)";
 
 /// More than all that follows a drain takes: last words to clients, and to plugins.
 const ENDING: Duration = Duration::from_secs(10);

@@ -145,6 +145,7 @@ fn every_metric_is_described() {
     // Families without a series are not rendered.
     let _ = metrics.listener("edge");
     let _ = metrics.authz_shadow_denied("edge");
+    let _ = metrics.admin_refused("host");
     let _ = metrics.namespace("demo");
     let _ = metrics.audit("audit");
     let custom = CustomMetrics::new().counter("evictions", 1.0).gauge("depth", 1.0);
@@ -331,7 +332,7 @@ fn exchange(port: u16, method: &str, path: &str) -> (u16, String) {
     let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n\
          content-type: application/octet-stream\r\n\r\n"
     );
     socket.write_all(request.as_bytes()).unwrap();

@@ -97,6 +97,7 @@ fn check_names_the_place_of_every_file_that_is_not_there() {
     let text = fs::read_to_string(&file).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     let places = [
+        ("admin.tls: ", "admin.crt", "cert:"),
         ("plugins[1].library: ", "libprism_plugin_reports.so", "library:"),
         ("plugins[3].tls: ", "proxy.crt", "enabled:"),
         ("listeners[0].routes[2].targets[0].tls: ", "ca.crt", "ca_cert:"),

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{Keywords, Schema, anchor, branches, is_filters, properties, sorted};
 use crate::{
+    admin::{AdminHost, TokenDigest},
     host_port::HostPort,
     route::TargetAddress,
     schema::{Address, NOT_BUILT, Name},
@@ -122,6 +123,8 @@ fn types(schema: &Schema<'_>, value: &Value, keywords: &Keywords) -> Vec<String>
         Some(ByteSize::FORMAT) => Some("size"),
         Some(Address::FORMAT) => Some("address"),
         Some(HostPort::FORMAT) => Some("host and port"),
+        Some(AdminHost::FORMAT) => Some("host"),
+        Some(TokenDigest::FORMAT) => Some("SHA-256"),
         Some(TargetAddress::FORMAT) => Some("target's address"),
         Some(Name::FORMAT) => Some("name"),
         _ => None,
@@ -168,7 +171,9 @@ fn members(schema: &Schema<'_>, inner: Option<&Value>) -> String {
         return format!("[mappings]{link}");
     }
     match noun.as_str() {
-        "string" | "name" | "integer" | "number" | "duration" | "size" | "mapping" => format!("{noun}s"),
+        "string" | "name" | "host" | "integer" | "number" | "duration" | "size" | "mapping" => {
+            format!("{noun}s")
+        }
         _ => noun,
     }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::{
+    admin::{AdminHost, TokenDigest},
     host_port::HostPort,
     route::TargetAddress,
     schema::{Address, Name},
@@ -26,6 +27,14 @@ pub(super) fn check(format: &str, node: &Node) -> Result<Option<f64>, (String, O
         }
         (HostPort::FORMAT, NodeValue::String(text)) => {
             text.parse::<HostPort>().map_err(wrong)?;
+            Ok(None)
+        }
+        (TokenDigest::FORMAT, NodeValue::String(text)) => {
+            text.parse::<TokenDigest>().map_err(wrong)?;
+            Ok(None)
+        }
+        (AdminHost::FORMAT, NodeValue::String(text)) => {
+            text.parse::<AdminHost>().map_err(wrong)?;
             Ok(None)
         }
         (TargetAddress::FORMAT, NodeValue::String(text)) => {

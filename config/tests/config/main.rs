@@ -1,6 +1,7 @@
 //! Configurations as people write them: right, wrong, and hostile.
 
 mod access;
+mod admin;
 mod common;
 mod examples;
 mod forward;

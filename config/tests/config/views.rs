@@ -50,8 +50,10 @@ fn no_view_shows_a_secret() {
 fn the_redacted_view_is_a_configuration_again() {
     for text in [String::new(), file("prism.yaml"), file("examples/full.yaml"), SECRETS.to_owned()] {
         let config = load(&text);
-        // JSON is YAML.
-        let again = load(&config.redacted().to_string());
+        // JSON is YAML. A token's digest has to be put back: what could be anybody's is refused.
+        let shown = config.redacted().to_string();
+        let digest = text.split("sha256: ").nth(1).map_or("", |rest| &rest[..64]);
+        let again = load(&shown.replace("\"sha256\":\"<redacted>\"", &format!("\"sha256\":\"{digest}\"")));
         assert_eq!(again.redacted(), config.redacted());
     }
 }

@@ -5,7 +5,10 @@
 //!   - { name: batch, sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 }
 //! ```
 
-use super::{Bad, Proof};
+use super::{
+    Bad, Proof,
+    digests::{self, sha256},
+};
 use crate::{
     Credential, Method,
     watched::{self, FileError, Watched},
@@ -16,9 +19,8 @@ use argon2::{
 };
 use foldhash::{HashMap, HashMapExt as _};
 use http::{HeaderMap, HeaderName};
-use prism_config::{SettingProblem, Source};
+use prism_config::{SettingProblem, Source, TokenDigest};
 use prism_platform::{Platform, time::Instant};
-use ring::digest::{SHA256, digest};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -33,13 +35,6 @@ use zeroize::Zeroizing;
 
 /// Ten thousand keys are two megabytes.
 const MOST_FILE: u64 = 8 << 20;
-
-/// The longest key that is looked at.
-const MOST_KEY: usize = 1024;
-
-/// The shortest key that a plain digest protects: 128 bits in base64, and two characters for good measure. A shorter one
-/// could be guessed by whoever reads the file.
-const LEAST_KEY: usize = 24;
 
 /// How long a key that has to be hashed slowly may wait for its turn.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -176,14 +171,14 @@ impl ApiKeys {
             (Some(key), None) => key.as_bytes(),
             (Some(_), Some(_)) => return Bad::new("it has two API keys").into(),
         };
-        if key.len() > MOST_KEY {
+        if key.len() > digests::MOST {
             return Bad::new("its API key is too long").into();
         }
         let seen = sha256(key);
         let keys = self.keys.current();
         if let Some((known, credential)) = keys.fast.get_key_value(&seen) {
             // The map has compared already, on digests that nobody can steer; once more so that nobody has to think about it.
-            return match (bool::from(known.ct_eq(&seen)), key.len() >= LEAST_KEY) {
+            return match (bool::from(known.ct_eq(&seen)), key.len() >= digests::LEAST) {
                 (true, true) => good(credential),
                 (true, false) => {
                     let name = credential.principal();
@@ -235,12 +230,6 @@ fn good(credential: &Arc<Credential>) -> Proof {
     }
 }
 
-fn sha256(key: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(digest(&SHA256, key).as_ref());
-    out
-}
-
 impl Slow {
     fn is_hash_of(&self, key: &[u8]) -> bool {
         PasswordHash::new(&self.hash).is_ok_and(|hash| Argon2::default().verify_password(key, &hash).is_ok())
@@ -272,10 +261,9 @@ impl Keys {
             let credential = Arc::new(credential);
             match (&entry.sha256, &entry.argon2) {
                 (Some(hex), None) => {
-                    let digest = read_hex(hex).ok_or_else(|| {
-                        blame("`sha256` has 64 hexadecimal digits, as sha256sum writes them".to_owned())
-                    })?;
-                    if keys.fast.insert(digest, credential).is_some() {
+                    let digest: TokenDigest =
+                        hex.parse().map_err(|error| blame(format!("`sha256`: {error}")))?;
+                    if keys.fast.insert(*digest.bytes(), credential).is_some() {
                         return Err(blame("another one has the same `sha256`".to_owned()));
                     }
                 }
@@ -317,18 +305,6 @@ fn check_cost(hash: &str) -> Result<(), String> {
             "`argon2` may cost m={MOST_MEMORY_KIB}, t={MOST_PASSES} and p=4 at most: anybody may have it computed"
         )),
     }
-}
-
-fn read_hex(text: &str) -> Option<[u8; 32]> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let mut out = [0; 32];
-    if text.len() != 64 {
-        return None;
-    }
-    for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(out)
 }
 
 #[cfg(test)]

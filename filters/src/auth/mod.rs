@@ -12,6 +12,7 @@
 
 mod api_keys;
 mod bearer;
+mod digests;
 pub mod fetch;
 pub mod jwks;
 pub mod jwt;
@@ -26,6 +27,7 @@ mod ways;
 #[cfg(test)]
 mod tests;
 
+pub use digests::bearer_of;
 pub use settings::{Method, Settings};
 
 use crate::{

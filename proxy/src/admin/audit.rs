@@ -1,6 +1,6 @@
 //! The audit logs: how they are, and what the admin interface itself has to say in them.
 
-use super::endpoints::{AdminState, Caller};
+use super::{endpoints::AdminState, guard::Refused};
 use prism_filters::audit::{Change, ChangeOutcome};
 use serde_json::{Value, json};
 
@@ -26,16 +26,24 @@ pub(super) fn logs(state: &AdminState) -> Value {
     json!({ "logs": list })
 }
 
-/// Somebody asked for a change who may not have one made.
-pub(super) async fn refused(state: &AdminState, caller: &Caller, action: &str, why: &str) {
+/// Somebody asked for a change who may not have one made. What anybody can have written is written once a second.
+pub(super) async fn refused(state: &AdminState, action: &str, refused: &Refused) {
+    let mut details = vec![refused.detail.clone().into_owned()];
+    if !refused.known {
+        match state.seldom_audited.due() {
+            None => return,
+            Some(0) => {}
+            Some(more) => details.push(format!("{more} more before it were not recorded")),
+        }
+    }
     let snapshot = state.snapshots.load_full();
     let change = Change {
-        who: &caller.name,
+        who: &refused.who,
         action,
         outcome: ChangeOutcome::Refused,
         config_version: snapshot.version(),
         config: None,
-        details: vec![why.to_owned()],
+        details,
     };
     for log in snapshot.audit_logs() {
         change.put(&log, state.platform.wall_clock()).await;

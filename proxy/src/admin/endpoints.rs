@@ -1,6 +1,10 @@
 //! The admin endpoints. No GET changes anything.
 
-use super::{audit, plugins::Observed};
+use super::{
+    audit,
+    guard::{self, Caller, Peer, Refused, Seldom},
+    plugins::Observed,
+};
 use crate::{
     control::{ConfigFile, ConfigReport, ControlHandle, Mode, Refusal, log_outcome},
     snapshot::{Namespace, Snapshot},
@@ -53,41 +57,40 @@ pub(crate) struct AdminState {
     pub base_dir: PathBuf,
     /// The proxy is going away.
     pub draining: AtomicBool,
+    /// Refused requests, in the log.
+    pub seldom_logged: Seldom,
+    /// Refused changes by nobody that is known, in the audit log.
+    pub seldom_audited: Seldom,
 }
 
-/// Who asks.
-pub(super) struct Caller {
-    /// As the audit log names it.
-    pub(super) name: String,
-    /// Whether it came by a way that changes are made by.
-    pub(super) may_change: bool,
-}
+const PATHS: [&str; 7] = ["/healthz", "/ready", "/metrics", "/config", "/namespaces", "/plugins", "/audit"];
 
+/// Answers a request, if its peer may ask for it.
 pub(super) async fn answer(
     state: &AdminState,
     request: Request<Incoming>,
-    caller: &Caller,
+    peer: &Peer,
 ) -> Response<Full<Bytes>> {
+    let admitted = guard::admit(peer, &state.snapshots.load().config().admin, &request);
+    let caller = match admitted {
+        Ok(caller) => caller,
+        Err(refused) => {
+            let is_change = *request.method() == Method::PUT && request.uri().path() == "/config";
+            return refuse(state, is_change, peer, &refused).await;
+        }
+    };
     let path = request.uri().path().to_owned();
     let read_only = matches!(*request.method(), Method::GET | Method::HEAD);
     match path.as_str() {
         "/healthz" if read_only => text(StatusCode::OK, "ok\n"),
-        "/ready" if read_only => ready(state),
+        "/ready" if read_only => ready(state, &caller),
         "/metrics" if read_only => metrics(state),
         "/config" if read_only => config(state),
         "/namespaces" if read_only => json_answer(StatusCode::OK, &namespaces(state)),
         "/plugins" if read_only => json_answer(StatusCode::OK, &plugins(state)),
         "/audit" if read_only => json_answer(StatusCode::OK, &audit::logs(state)),
-        "/config" if *request.method() == Method::PUT => {
-            if caller.may_change {
-                put_config(state, request, caller).await
-            } else {
-                let message = "changes are made over admin.socket; this address only answers";
-                audit::refused(state, caller, "config.apply", message).await;
-                problem(StatusCode::FORBIDDEN, message)
-            }
-        }
-        "/healthz" | "/ready" | "/metrics" | "/config" | "/namespaces" | "/plugins" | "/audit" => {
+        "/config" if *request.method() == Method::PUT => put_config(state, request, &caller).await,
+        known if PATHS.contains(&known) => {
             let allowed = if path == "/config" { "GET, HEAD, PUT" } else { "GET, HEAD" };
             let mut answer =
                 problem(StatusCode::METHOD_NOT_ALLOWED, "this endpoint does not know that method");
@@ -101,8 +104,37 @@ pub(super) async fn answer(
     }
 }
 
+/// Says no, and says so where the operator looks.
+async fn refuse(
+    state: &AdminState,
+    is_change: bool,
+    peer: &Peer,
+    refused: &Refused,
+) -> Response<Full<Bytes>> {
+    state.metrics.admin_refused(refused.reason).inc();
+    if let Some(left_out) = state.seldom_logged.due() {
+        let (who, peer, why) = (&*refused.who, &*peer.name, &*refused.detail);
+        tracing::warn!(
+            who,
+            peer,
+            reason = refused.reason,
+            why,
+            left_out,
+            "the admin address refused a request"
+        );
+    }
+    if is_change {
+        audit::refused(state, "config.apply", refused).await;
+    }
+    let mut answer = problem(refused.status, refused.message);
+    if refused.status == StatusCode::UNAUTHORIZED {
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    answer
+}
+
 /// 200 when new calls should come here, by `admin.ready`.
-fn ready(state: &AdminState) -> Response<Full<Bytes>> {
+fn ready(state: &AdminState, caller: &Caller) -> Response<Full<Bytes>> {
     if state.draining.load(Ordering::Relaxed) {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "draining");
     }
@@ -125,6 +157,9 @@ fn ready(state: &AdminState) -> Response<Full<Bytes>> {
     };
     if unready.is_empty() {
         return text(StatusCode::OK, "ready\n");
+    }
+    if !caller.may_read {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "namespaces do not serve: see /namespaces");
     }
     json_answer(
         StatusCode::SERVICE_UNAVAILABLE,
@@ -253,7 +288,7 @@ fn millis(duration: Duration) -> Value {
 }
 
 /// What `PUT /config` is asked to do.
-fn mode(query: Option<&str>) -> Result<Mode, &'static str> {
+pub(super) fn mode(query: Option<&str>) -> Result<Mode, &'static str> {
     let (mut dry_run, mut require_healthy) = (None, None);
     for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
         let (place, value) = match pair.split_once('=') {

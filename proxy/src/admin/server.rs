@@ -1,23 +1,33 @@
 //! Serving the admin interface: HTTP/1.1, few connections, everything bounded.
 
 use super::{
-    endpoints::{self, AdminState, Caller},
-    socket,
+    endpoints::{self, AdminState},
+    guard::{Peer, Way},
+    socket, tls,
 };
+use crate::control::blocking;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prism_config::Admin;
-use prism_platform::{Accepted, Address, BindOptions, Io, Listener, Platform, time};
+use prism_platform::{Accepted, Address, BindOptions, Listener, Platform, time};
+use prism_tls::{ServerTls, TlsError};
 use std::{convert::Infallible, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::Semaphore,
+    task::JoinSet,
+};
 
 /// Connections at the same time, by either way in: a scraper, a probe and a few people, with room to spare. Each way has its
 /// own, so that whoever reaches the address cannot keep the socket's owner out.
 const MOST_CONNECTIONS: usize = 64;
 
-/// How long a connection may take over one request's head, and live at all.
+/// How much of a request is read ahead, its head too: what a browser or a person sends is a tenth of it.
+const MOST_HEAD_BYTES: usize = 64 << 10;
+
+/// How long a connection may take over its handshake, over one request's head, and live at all.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -36,6 +46,9 @@ pub enum AdminError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// What the TCP address is to be encrypted with cannot be used.
+    #[error("admin.tls: {0}")]
+    Tls(Box<TlsError>),
     /// The unix socket cannot be bound.
     #[error("admin.socket: cannot listen on {}: {source}", path.display())]
     Socket {
@@ -64,6 +77,7 @@ pub enum AdminError {
 /// The bound admin interface.
 pub(crate) struct AdminServer {
     tcp: Box<dyn Listener>,
+    tls: Option<Arc<ServerTls>>,
     unix: Box<dyn Listener>,
     socket: PathBuf,
 }
@@ -72,12 +86,20 @@ impl AdminServer {
     /// Binds both ends.
     ///
     /// # Errors
-    /// One of them is taken or cannot be had.
+    /// One of them is taken or cannot be had, or what the address is to be encrypted with cannot be used.
     pub(crate) async fn bind(platform: &Platform, admin: &Admin) -> Result<Self, AdminError> {
         let unix = socket::bind(platform, &admin.socket).await?;
         let tcp = platform.bind(&Address::Tcp(admin.address), BindOptions::default()).await;
         let tcp = tcp.map_err(|source| AdminError::Address { address: admin.address, source })?;
-        Ok(Self { tcp, unix, socket: admin.socket.clone() })
+        let config = admin.clone();
+        let tls =
+            blocking(move || tls::open(&config)).await.map_err(|error| AdminError::Tls(error.into()))?;
+        Ok(Self { tcp, tls: tls.map(Arc::new), unix, socket: admin.socket.clone() })
+    }
+
+    /// What the address is encrypted with, if it is.
+    pub(crate) fn tls(&self) -> Option<&Arc<ServerTls>> {
+        self.tls.as_ref()
     }
 
     /// Serves until dropped; connections are cut then.
@@ -85,7 +107,7 @@ impl AdminServer {
         let permits = [(); 2].map(|()| Arc::new(Semaphore::new(MOST_CONNECTIONS)));
         let mut connections = JoinSet::new();
         loop {
-            let (accepted, may_change) = tokio::select! {
+            let (accepted, by_socket) = tokio::select! {
                 accepted = self.unix.accept() => (accepted, true),
                 accepted = self.tcp.accept() => (accepted, false),
                 _ = connections.join_next(), if !connections.is_empty() => continue,
@@ -95,13 +117,15 @@ impl AdminServer {
                 continue;
             };
             // One too many is closed at once; the caller tries again.
-            let permits = &permits[usize::from(may_change)];
+            let permits = &permits[usize::from(by_socket)];
             let Ok(permit) = Arc::clone(permits).try_acquire_owned() else { continue };
             let state = Arc::clone(&state);
-            let caller = Caller { name: name(&accepted), may_change };
+            let tls = self.tls.clone().filter(|_| !by_socket);
+            let way = if by_socket { Way::Socket } else { Way::tcp(accepted.peer, tls.is_some()) };
+            let peer = Peer { name: name(&accepted), way };
             connections.spawn(async move {
                 // Whether it ended by itself or by the time-out, it is over.
-                let _ = time::timeout(CONNECTION_TIMEOUT, serve(accepted.io, state, caller)).await;
+                let _ = time::timeout(CONNECTION_TIMEOUT, connection(accepted, tls, state, peer)).await;
                 drop(permit);
             });
         }
@@ -124,18 +148,41 @@ fn name(accepted: &Accepted) -> String {
     }
 }
 
-async fn serve(io: Io, state: Arc<AdminState>, caller: Caller) {
-    let caller = Arc::new(caller);
+async fn connection(accepted: Accepted, tls: Option<Arc<ServerTls>>, state: Arc<AdminState>, peer: Peer) {
+    let Some(tls) = tls else { return serve(accepted.io, state, peer).await };
+    // Who speaks no TLS, or has no certificate where one is asked for, reads why in an alert.
+    match time::timeout(HEADER_TIMEOUT, tls.accept(accepted.io)).await {
+        Ok(Ok(stream)) => serve(stream, state, peer).await,
+        Ok(Err(error)) => {
+            // Load balancers look whether a port is open by connecting to it and nothing else.
+            if error.kind() != io::ErrorKind::UnexpectedEof {
+                state.metrics.admin_refused("tls").inc();
+                if let Some(left_out) = state.seldom_logged.due() {
+                    let peer = &*peer.name;
+                    tracing::warn!(peer, %error, left_out, "a TLS handshake with the admin address failed");
+                }
+            }
+        }
+        Err(_) => state.metrics.admin_refused("tls").inc(),
+    }
+}
+
+async fn serve<S>(io: S, state: Arc<AdminState>, peer: Peer)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let peer = Arc::new(peer);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (state, caller) = (Arc::clone(&state), Arc::clone(&caller));
+        let (state, peer) = (Arc::clone(&state), Arc::clone(&peer));
         async move {
-            let response: Response<Full<bytes::Bytes>> = endpoints::answer(&state, request, &caller).await;
+            let response: Response<Full<bytes::Bytes>> = endpoints::answer(&state, request, &peer).await;
             Ok::<_, Infallible>(response)
         }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MOST_HEAD_BYTES)
         .serve_connection(TokioIo::new(io), service);
     // A broken connection concerns nobody but its peer.
     let _ = connection.await;

@@ -153,6 +153,7 @@ pub(super) fn check_restart_only(running: &Config, wanted: &Config) -> Result<()
     let changed = [
         (running.admin.address != wanted.admin.address, "admin.address"),
         (running.admin.socket != wanted.admin.socket, "admin.socket"),
+        (running.admin.tls != wanted.admin.tls, "admin.tls"),
         (running.workers != wanted.workers, "workers"),
         (running.drain.linger != wanted.drain.linger, "drain.linger"),
     ];

@@ -354,8 +354,16 @@ pub fn check_files(config: &Config, source: &Source) -> Result<(), Problems> {
     let remotes = transport::check(config);
     let remotes = remotes.into_iter().map(|(name, error)| (plugin(name, "tls"), error.to_string()));
     let services = services::check(config).into_iter().map(|(path, error)| (path, error.to_string()));
-    let found: Vec<_> =
-        listeners.chain(audits).chain(keys).chain(libraries).chain(remotes).chain(services).collect();
+    let admin = crate::admin::check_tls(&config.admin);
+    let admin = admin.into_iter().map(|error| ("admin.tls".to_owned(), error.to_string()));
+    let found: Vec<_> = admin
+        .chain(listeners)
+        .chain(audits)
+        .chain(keys)
+        .chain(libraries)
+        .chain(remotes)
+        .chain(services)
+        .collect();
     let mut problems = places.problems(found);
     if let Err(missing) = secrets::resolve(config.clone(), source) {
         problems.problems.extend(missing.problems);
@@ -365,7 +373,7 @@ pub fn check_files(config: &Config, source: &Source) -> Result<(), Problems> {
 }
 
 /// Runs what blocks where it delays nobody.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
         // Only a runtime that ends cancels it, and this with it.

@@ -68,7 +68,7 @@ async fn a_key_is_its_owners_and_nothing_near_it_is() {
         &RANDOM.to_uppercase().into_bytes(),
         hex(&digest).as_bytes(),
         b"\xff\xfe",
-        &vec![b'a'; MOST_KEY + 1],
+        &vec![b'a'; digests::MOST + 1],
     ] {
         let found = rig.prove(&[wrong]).await;
         assert!(found.starts_with("Bad("), "{found}");

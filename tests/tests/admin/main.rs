@@ -1,5 +1,8 @@
 //! The admin endpoints: what they say, who may change things, and whose socket it is.
 
+mod refusals;
+mod roles;
+
 use prism_tests::{DEMO, Proxy, Start, client::grpc::Client};
 use std::{
     fs,
