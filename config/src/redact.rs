@@ -14,7 +14,7 @@ pub(crate) const REDACTED: &str = "<redacted>";
 
 /// Whether a key's name says that its value is a secret.
 pub(crate) fn is_secret_key(key: &str) -> bool {
-    const PARTS: [&str; 9] = [
+    const PARTS: [&str; 10] = [
         "password",
         "passwd",
         "passphrase",
@@ -24,6 +24,8 @@ pub(crate) fn is_secret_key(key: &str) -> bool {
         "authorization",
         "cookie",
         "pwd",
+        // What a secret is compared with: a guess at a weak one could be tried on it.
+        "sha256",
     ];
     let key = key.to_ascii_lowercase();
     key.ends_with("key") || key == "pass" || PARTS.iter().any(|part| key.contains(part))

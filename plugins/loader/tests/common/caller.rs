@@ -55,7 +55,7 @@ impl Loaded {
                 namespace: "ns".into(),
                 backend_type: "test".into(),
                 plugin: Arc::new(spec),
-                config: serde_json::Value::Null,
+                config: serde_json::Value::Null.into(),
                 credentials: Default::default(),
                 operation_kinds: BTreeMap::new(),
             });
