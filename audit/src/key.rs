@@ -136,7 +136,12 @@ impl fmt::Debug for PublicKey {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    if fs::metadata(path)?.len() > MOST_BYTES {
+    let metadata = fs::metadata(path)?;
+    // A pipe would be waited for.
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    if metadata.len() > MOST_BYTES {
         return Err(io::Error::other("it is larger than 16 KiB"));
     }
     fs::read(path)

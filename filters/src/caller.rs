@@ -113,20 +113,6 @@ impl Credential {
         Ok(Self::of(principal.into(), method))
     }
 
-    /// The same of a token: `ISSUER:SUBJECT`, with the colons of the subject percent-encoded, so that no subject of one issuer is
-    /// somebody of another whose name goes on where this one's ends.
-    ///
-    /// # Errors
-    /// [`PrincipalError`]
-    pub fn of_token(method: Method, issuer: &str, subject: &str) -> Result<Self, PrincipalError> {
-        let (issuer, subject) = (Self::new(method, issuer)?, Self::new(Method::Spiffe, subject)?);
-        let principal = format!("{}:{}", issuer.principal, subject.principal.replace(':', "%3A"));
-        match principal.len() > MOST_PRINCIPAL {
-            true => Err(PrincipalError),
-            false => Ok(Self::of(principal.into(), method)),
-        }
-    }
-
     /// Nobody's.
     #[must_use]
     pub fn anonymous() -> Self {
@@ -282,20 +268,6 @@ mod tests {
         assert!(Credential::new(Method::Jwt, "").is_err());
         assert!(Credential::new(Method::Jwt, &"a".repeat(509)).is_err());
         assert!(Credential::new(Method::Jwt, &"é".repeat(100)).is_err());
-    }
-
-    #[test]
-    fn no_subject_is_somebody_of_another_issuer() {
-        let token = |issuer, subject| {
-            let credential = Credential::of_token(Method::Jwt, issuer, subject).unwrap();
-            credential.principal().to_string()
-        };
-        assert_eq!(token("https://i.example", "alice"), "jwt:https://i.example:alice");
-        assert_eq!(token("https://i.example", "a:b c"), "jwt:https://i.example:a%3Ab%20c");
-        assert_ne!(token("https://a", "b:c"), token("https://a:b", "c"));
-        assert!(Credential::of_token(Method::Jwt, "", "a").is_err());
-        assert!(Credential::of_token(Method::Jwt, "a", "").is_err());
-        assert!(Credential::of_token(Method::Jwt, "a", &"b".repeat(508)).is_err());
     }
 
     #[test]

@@ -61,7 +61,8 @@ impl Rights {
         Basis { version, changes: self.changes.count() }
     }
 
-    fn now(&self) -> Basis {
+    /// What would decide over a call that arrives now.
+    pub(crate) fn now(&self) -> Basis {
         self.basis(self.snapshots.load().version())
     }
 
@@ -174,7 +175,11 @@ impl Right {
         }
     }
 
-    fn recheck(&self) -> Result<(), Rejection> {
+    /// Asks again, by what is now.
+    ///
+    /// # Errors
+    /// It would not be let in any more.
+    pub(crate) fn recheck(&self) -> Result<(), Rejection> {
         let (snapshot, listener) = self.edge.current();
         let route = self.place.as_ref().and_then(|place| listener.routes().same(place));
         let namespace = snapshot.namespace(&self.namespace);

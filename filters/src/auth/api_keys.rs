@@ -113,6 +113,8 @@ struct Slow {
     /// The digest of the key that was found right. There is only one, so after it was seen, no other is tried.
     right: OnceLock<[u8; 32]>,
     credential: Arc<Credential>,
+    /// Tries for one name wait for one another before they wait for those for others: who tries many holds up nobody else.
+    turn: Semaphore,
 }
 
 #[derive(Default)]
@@ -125,7 +127,7 @@ struct Keys {
 pub(super) struct ApiKeys {
     header: HeaderName,
     keys: Watched<Keys>,
-    /// One at a time: each takes some ten milliseconds of a core and as many megabytes, and anybody may ask for it.
+    /// One at a time of all names: each takes some ten milliseconds of a core and as many megabytes, and anybody may ask for it.
     turns: Arc<Semaphore>,
 }
 
@@ -201,9 +203,17 @@ impl ApiKeys {
                 let (slow, turns) = (Arc::clone(slow), Arc::clone(&self.turns));
                 let key = Zeroizing::new(key.to_vec());
                 Proof::Ask(Box::pin(async move {
-                    let Ok(Ok(turn)) = tokio::time::timeout(PATIENCE, turns.acquire_owned()).await else {
+                    let turn = async { (slow.turn.acquire().await, turns.acquire_owned().await) };
+                    let Ok((Ok(_own), Ok(turn))) = tokio::time::timeout(PATIENCE, turn).await else {
                         return Proof::Unknown("too many API keys wait to be hashed".into());
                     };
+                    // It was perhaps found right while this one waited.
+                    if let Some(right) = slow.right.get() {
+                        return match bool::from(right.ct_eq(&seen)) {
+                            true => good(&slow.credential),
+                            false => wrong(&slow).into(),
+                        };
+                    }
                     let hashing = Arc::clone(&slow);
                     let hashed = tokio::task::spawn_blocking(move || {
                         let _turn = turn;
@@ -272,7 +282,8 @@ impl Keys {
                     if entry.name.contains('.') {
                         return Err(blame("with `argon2` a name has no dot".to_owned()));
                     }
-                    let slow = Slow { hash: hash.clone(), right: OnceLock::new(), credential };
+                    let turn = Semaphore::new(1);
+                    let slow = Slow { hash: hash.clone(), right: OnceLock::new(), credential, turn };
                     keys.slow.insert(entry.name.clone(), Arc::new(slow));
                 }
                 _ => return Err(blame("give it `sha256` or `argon2`, and one of them".to_owned())),

@@ -9,6 +9,7 @@ use super::{
 use crate::{Backing, Credential, Judge, Method};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, header};
 use prism_config::{Duration, Secret, SettingProblem};
 use prism_platform::{Platform, time::Instant};
@@ -39,6 +40,13 @@ const DEADLINE: Span = Span::from_secs(2);
 /// Questions at the same time, and how long a call waits to have its own asked. Strangers can cause them.
 const AT_ONCE: usize = 32;
 const PATIENCE: Span = Span::from_secs(1);
+
+/// Questions about tokens of calls under way at the same time, besides.
+const AGAIN: usize = 16;
+
+/// How many times `remember` a call goes on when nobody says whether its token is still good: five minutes by default, so that
+/// an outage of the issuer does not end all calls, and a revocation cannot be kept from being heard for longer.
+const UNCONFIRMED: u32 = 10;
 
 /// Opaque tokens of one authorization server, which is asked what each is worth (RFC 7662). The principal is
 /// `oauth2:ISSUER:SUBJECT`; what else it says are claims for the rules of `access`.
@@ -155,12 +163,33 @@ struct InUse {
     standing: Arc<Standing>,
 }
 
-/// Whether a token is still good, as far as anybody was told.
-struct Standing(AtomicBool);
+/// Whether a token is still good, as far as anybody was told, and when that was.
+struct Standing {
+    stands: AtomicBool,
+    confirmed: Mutex<Instant>,
+}
+
+impl Standing {
+    fn new() -> Self {
+        Self { stands: AtomicBool::new(true), confirmed: Mutex::new(Instant::now()) }
+    }
+
+    fn confirm(&self) {
+        *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn end(&self) {
+        self.stands.store(false, Ordering::Release);
+    }
+
+    fn is_fresh(&self, most: Span) -> bool {
+        self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < most
+    }
+}
 
 impl Backing for Standing {
     fn stands(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.stands.load(Ordering::Acquire)
     }
 }
 
@@ -254,13 +283,24 @@ async fn ask_again(inner: Weak<Inner>, changed: impl Fn()) {
         let Some(pause) = inner.upgrade().map(|inner| inner.settings.remember.get()) else { return };
         tokio::time::sleep(pause).await;
         let Some(inner) = inner.upgrade() else { return };
-        for (token, standing) in inner.tokens_in_use() {
-            let Ok(answer) = inner.asking.ask(&token).await else { continue };
-            // What makes no sense says nothing against a token that was good.
-            if matches!(inner.read(&answer, inner.platform.wall_clock()), Ok(Err(_))) {
-                standing.0.store(false, Ordering::Release);
-                changed();
+        // Beside the questions of calls that begin, which strangers can cause as many of as they like.
+        let again = inner.tokens_in_use().into_iter().map(|(token, standing)| {
+            let inner = &inner;
+            async move {
+                let answer = inner.asking.ask_now(&token).await;
+                match answer.map(|answer| inner.read(&answer, inner.platform.wall_clock())) {
+                    Ok(Ok(Ok(_))) => standing.confirm(),
+                    Ok(Ok(Err(_))) => standing.end(),
+                    // What makes no sense says nothing against a token that was good, for a while.
+                    Ok(Err(_)) | Err(_) if standing.is_fresh(pause * UNCONFIRMED) => {}
+                    Ok(Err(_)) | Err(_) => standing.end(),
+                }
+                standing.stands()
             }
+        });
+        let stood: Vec<bool> = stream::iter(again).buffer_unordered(AGAIN).collect().await;
+        if stood.contains(&false) {
+            changed();
         }
     }
 }
@@ -277,7 +317,7 @@ impl Inner {
             Ok(Err(bad)) => return bad.into(),
             Err(why) => return Proof::Unknown(why.into()),
         };
-        let standing = Arc::new(Standing(AtomicBool::new(true)));
+        let standing = Arc::new(Standing::new());
         let backing: Arc<dyn Backing> = Arc::<Standing>::clone(&standing);
         let credential = Arc::new(credential.judged(self.judge, Some(backing)));
         self.cache.add(Entry::new(&token, Arc::clone(&credential), SystemTime::UNIX_EPOCH, end), now);
@@ -345,8 +385,9 @@ impl Inner {
         else {
             return Err(Bad::new("the answer has no `sub`"));
         };
-        let credential = Credential::of_token(Method::OAuth2, &self.settings.issuer, subject)
-            .map_err(|error| Bad::new(error.to_string()))?;
+        let name = format!("{}:{subject}", self.settings.issuer);
+        let credential =
+            Credential::new(Method::OAuth2, &name).map_err(|error| Bad::new(error.to_string()))?;
         let left = end.map(|end| end.duration_since(now).unwrap_or_default());
         let until = left.and_then(|left| Instant::now().checked_add(left));
         let credential = credential.with_claims(claims);
@@ -364,6 +405,11 @@ impl Asking {
         let Ok(Ok(_turn)) = tokio::time::timeout(PATIENCE, self.turns.acquire()).await else {
             return Err(format!("introspection: {AT_ONCE} questions are under way"));
         };
+        self.ask_now(token).await
+    }
+
+    /// Asks without waiting for a turn.
+    async fn ask_now(&self, token: &[u8]) -> Result<Bytes, String> {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, self.authorization.clone());
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));

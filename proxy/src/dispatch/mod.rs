@@ -90,8 +90,8 @@ impl<'a> Dispatch<'a> {
                 }
                 let (namespace, stall_timeout) = (self.namespace, self.edge.limits().stall_timeout);
                 let request = std::mem::take(request);
-                Box::pin(self.edge.local().call(request, namespace.map(|found| &**found), stall_timeout))
-                    .await
+                let local = self.edge.local().call(request, namespace.map(|found| &**found), stall_timeout);
+                Box::pin(self.within(cx, local)).await
             }
             _ if self.route.is_none() => Err(nothing_here()),
             Target::Nothing => Err(self.nothing(request)),

@@ -11,7 +11,7 @@ use http::Response;
 use http_body::Frame;
 use pin_project_lite::pin_project;
 use prism_filters::{
-    Body, Reason, Rejection, RequestContext,
+    Body, Caller, Reason, Rejection, RequestContext,
     body::{BodyError, Duplex},
 };
 use prism_platform::time::{Instant, Sleep, sleep_until};
@@ -29,7 +29,7 @@ pub(super) fn within<'a, F>(cx: &'a RequestContext, terms: Option<Terms<'a>>, ca
 where
     F: Future<Output = Result<Response<Body>, Rejection>>,
 {
-    Within { call, cx, terms, timer: None, right: None }
+    Within { call, cx, terms, timer: None, right: None, begun: false }
 }
 
 /// What a call was let in by.
@@ -38,6 +38,14 @@ pub(super) struct Terms<'a> {
     pub(super) edge: &'a Rc<Edge>,
     pub(super) place: Option<&'a Arc<Place>>,
     pub(super) basis: Basis,
+}
+
+impl Terms<'_> {
+    /// Something has changed since the call was let in, or its caller's time is up.
+    fn are_old(&self, cx: &RequestContext) -> bool {
+        let ended = |end: Instant| end <= Instant::now();
+        self.edge.rights().now() != self.basis || cx.caller().and_then(Caller::expires).is_some_and(ended)
+    }
 }
 
 pin_project! {
@@ -50,6 +58,7 @@ pin_project! {
         terms: Option<Terms<'a>>,
         timer: Option<Timer>,
         right: Option<Box<Right>>,
+        begun: bool,
     }
 }
 
@@ -62,6 +71,14 @@ impl<F: Future<Output = Result<Response<Body>, Rejection>>> Future for Within<'_
         let this = self.project();
         let (cx, deadline) = (*this.cx, this.cx.deadline());
         let right = |terms: &Terms<'_>| Box::new(Right::new(terms.edge, terms.place, terms.basis, cx));
+        // Filters may have waited for its operation, as long as its client liked.
+        if !std::mem::replace(this.begun, true)
+            && let Some(terms) =
+                this.terms.as_ref().filter(|terms| cx.caller().is_some() && terms.are_old(cx))
+            && let Err(rejection) = right(terms).recheck()
+        {
+            return Poll::Ready(Err(rejection));
+        }
         // The call comes first: one that is ready at its deadline is still answered.
         match this.call.poll(task) {
             Poll::Ready(Ok(mut response)) => {

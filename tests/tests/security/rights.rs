@@ -105,3 +105,66 @@ async fn a_watch_ends_with_its_token_its_key_and_its_permission() {
     let still = tokio::time::timeout(Duration::from_millis(600), staying.data()).await;
     assert!(still.is_err(), "the others go on: {still:?}");
 }
+
+/// A call may name its operation long after it was let in: what counts is whether it may be made when it begins.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_holds_its_body_back_gains_nothing_by_it() {
+    let keys = KeyFile::new(&[("batch", KEY, ""), ("shop", OTHER, "")]);
+    let rules = |batch: &str| {
+        let filter = format!("      - auth: {{ api_keys: {{ file: '{}' }} }}\n", keys.path());
+        let rule = |who: &str, what: &str| format!("{{ principal: 'key:{who}', permissions: [{what}] }}");
+        guarded(&filter, &format!("{}, {}", rule("batch", batch), rule("shop", "read")))
+    };
+    let proxy = Proxy::start(&rules("read"));
+    let connection = http2::connect(proxy.port()).await;
+    let open = async |key: &str| {
+        let head = http2::head(super::EXECUTE, &[("x-prism-namespace", "demo"), ("x-api-key", key)]);
+        connection.send.clone().ready().await.unwrap().send_request(head, false).unwrap()
+    };
+    let (batch, mut batch_body) = open(KEY).await;
+    let (shop, mut shop_body) = open(OTHER).await;
+    proxy.hang_up(&rules("write"));
+    wait::until("the change", || (proxy.admin().version() == 2).then_some(()));
+    keys.write(&[("batch", KEY, "")]);
+    wait::until("the key is gone", || {
+        (super::curl_get(&proxy, &[&format!("x-api-key: {OTHER}")]).status == 401).then_some(())
+    });
+    for (response, body, code) in [(batch, &mut batch_body, "7"), (shop, &mut shop_body, "16")] {
+        // It may have been ended already.
+        let _ = body.send_data(prism_tests::wire::framed(&super::execute_get()), true);
+        let answer = wait::guard("an answer", response).await.unwrap();
+        assert_eq!(answer.headers()["grpc-status"], code);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_of_a_namespace_ends_with_the_right_to_know_it() {
+    let keys = KeyFile::new(&[("batch", KEY, "")]);
+    let filter = format!("      - auth: {{ api_keys: {{ file: '{}' }} }}\n", keys.path());
+    let proxy = Proxy::start(&guarded(&filter, "{ principal: 'key:batch', permissions: [read] }"));
+    let connection = http2::connect(proxy.port()).await;
+    let headers = [("x-prism-namespace", "demo"), ("x-api-key", KEY)];
+    let head = http2::head("/grpc.health.v1.Health/Watch", &headers);
+    let mut send = connection.send.clone().ready().await.unwrap();
+    let (health, mut stream) = send.send_request(head, false).unwrap();
+    stream.send_data(prism_tests::wire::framed(b""), true).unwrap();
+    let head = http2::head("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &headers);
+    let (reflection, mut asking) = send.ready().await.unwrap().send_request(head, false).unwrap();
+    // `ServerReflectionRequest { list_services: "" }`
+    asking.send_data(prism_tests::wire::framed(&[0x3a, 0]), false).unwrap();
+    let (health, reflection) = (health.await.unwrap().into_body(), reflection.await.unwrap().into_body());
+    keys.write(&[("other", OTHER, "")]);
+    assert_eq!(ends(health).await, "16");
+    assert_eq!(ends(reflection).await, "16");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn subjects_with_colons_are_written_as_they_are() {
+    let tokens = super::tokens::Keys::new();
+    let rules = "{ principal: 'jwt:https://id.example:*', permissions: [read, write] }, \
+                 { principal: 'jwt:https://id.example:system:serviceaccount:ns:evil', operations: { deny: [get] } }";
+    let proxy = Proxy::start(&guarded(&tokens.filter(""), rules));
+    super::is_let_in(&proxy, &tokens.token("system:serviceaccount:ns:good", 600)).await;
+    let evil = tokens.token("system:serviceaccount:ns:evil", 600);
+    super::is_refused(&proxy, &evil, "PermissionDenied", "403 ACCESS_DENIED").await;
+}

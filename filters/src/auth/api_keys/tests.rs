@@ -118,6 +118,19 @@ async fn slow_keys_wait_for_one_another_and_not_for_ever() {
 }
 
 #[tokio::test]
+async fn tries_for_one_name_hold_up_no_other() {
+    let entry = |name: &str| {
+        format!("  - {{ name: {name}, argon2: '{}' }}\n", slow_hash(&format!("{name}.correct horse"), 64))
+    };
+    let rig = Rig::new(&(entry("shop") + &entry("batch")));
+    let keys = rig.keys.keys.current();
+    let _turn = keys.slow["shop"].turn.acquire().await.unwrap();
+    assert_eq!(rig.prove(&[b"batch.correct horse"]).await, "Good(key:batch)");
+    tokio::time::pause();
+    assert_eq!(rig.prove(&[SLOW.as_bytes()]).await, "Unknown(too many API keys wait to be hashed)");
+}
+
+#[tokio::test]
 async fn who_is_no_longer_in_the_file_no_longer_holds() {
     let rig = Rig::new(&(fast("batch", RANDOM, "") + &fast("gone", &RANDOM.repeat(2), "")));
     let (batch, gone) = (RANDOM.to_owned(), RANDOM.repeat(2));

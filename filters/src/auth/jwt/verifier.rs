@@ -127,8 +127,8 @@ impl Verifier {
         }
         // Nothing of what it says is looked at before.
         let claims = Claims::read(&claims, &self.settings, now)?;
-        let credential = Credential::of_token(Method::Jwt, &self.settings.issuer, claims.subject())
-            .map_err(|_| Refused::PrincipalTooLong)?;
+        let name = format!("{}:{}", self.settings.issuer, claims.subject());
+        let credential = Credential::new(Method::Jwt, &name).map_err(|_| Refused::PrincipalTooLong)?;
         let left = claims.end.duration_since(now).map_err(|_| Refused::Expired)?;
         let until = Instant::now().checked_add(left).ok_or(Refused::Range("exp"))?;
         let backing: Arc<dyn Backing> = Arc::<Key>::clone(key);

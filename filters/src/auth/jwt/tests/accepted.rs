@@ -37,7 +37,7 @@ async fn claims_may_say_more_and_times_may_be_at_their_bounds() {
         assert!(accepted.is_ok(), "{claims}: {accepted:?}");
     }
     let odd = rig.verify(rig.token(Algorithm::ES256, &CLAIMS.replace("alice", "a:b c/é"))).unwrap();
-    assert_eq!(odd.principal(), "jwt:https://id.example:a%3Ab%20c/%C3%A9");
+    assert_eq!(odd.principal(), "jwt:https://id.example:a:b%20c/%C3%A9");
 }
 
 #[tokio::test]
