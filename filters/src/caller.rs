@@ -59,7 +59,7 @@ pub trait Backing: Send + Sync {
 }
 
 /// Who has judged a credential: nobody else knows what it was judged by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Judge(u64);
 
 impl Judge {
@@ -83,6 +83,8 @@ pub struct Credential {
     method: Method,
     claims: Map<String, Value>,
     expires: Option<Instant>,
+    /// Tells it from another one of the same owner.
+    proof: Option<[u8; 32]>,
     judge: Option<Judge>,
     backing: Option<Arc<dyn Backing>>,
 }
@@ -120,13 +122,20 @@ impl Credential {
     }
 
     fn of(principal: ByteString, method: Method) -> Self {
-        Self { principal, method, claims: Map::new(), expires: None, judge: None, backing: None }
+        Self { principal, method, claims: Map::new(), expires: None, proof: None, judge: None, backing: None }
     }
 
     /// With what its issuer says of its owner.
     #[must_use]
     pub fn with_claims(mut self, claims: Map<String, Value>) -> Self {
         self.claims = claims;
+        self
+    }
+
+    /// Proven by what has this digest: with another key the same owner has another credential.
+    #[must_use]
+    pub fn proven_by(mut self, digest: [u8; 32]) -> Self {
+        self.proof = Some(digest);
         self
     }
 
@@ -174,10 +183,13 @@ impl Credential {
         &self.claims
     }
 
-    /// It says what another says, whenever it ends.
+    /// It says what another says, by the same proof, whenever it ends.
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
-        self.principal == other.principal && self.method == other.method && self.claims == other.claims
+        self.principal == other.principal
+            && self.method == other.method
+            && self.proof == other.proof
+            && self.claims == other.claims
     }
 
     /// When it ends; `None` where nothing says so.

@@ -1,10 +1,9 @@
 //! A file that is looked at again and again, and what it last said that made sense.
 
 use arc_swap::{ArcSwap, Guard};
-use rustix::fs::{Mode, OFlags};
+use prism_tls::file;
 use std::{
-    fs::File,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -39,28 +38,13 @@ pub enum FileError {
     Content(String),
 }
 
-/// Opens a regular file. Not blocking, so that a pipe is refused and not waited for.
-pub(crate) fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")),
-    }
-}
-
 /// Reads a regular file of at most `limit` bytes. It may hold secrets, so no copy stays.
 ///
 /// # Errors
 /// It cannot be read, or has more bytes.
 pub fn read(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
-    let failed = |source| FileError::Read { path: path.to_owned(), source };
-    let file = open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    // Room for all of it at once: a buffer that grows leaves its beginnings behind.
-    let room = metadata.len().min(limit) + 1;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(room).unwrap_or_default()));
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+    let bytes =
+        file::read(path, limit).map_err(|source| FileError::Read { path: path.to_owned(), source })?;
     match bytes.len() as u64 > limit {
         true => Err(FileError::TooLarge { path: path.to_owned(), limit }),
         false => Ok(bytes),
@@ -173,6 +157,7 @@ impl<T> Drop for Watched<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::Mode;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn number(bytes: &[u8]) -> Result<u64, String> {

@@ -5,7 +5,8 @@
 //!   └▶ serve: current snapshot ▶ route ▶ head (gRPC-Web made gRPC; protocol, target, namespace; x-prism-* dropped)
 //!        └▶ the route's filters, in the order of the configuration
 //!             └▶ plugin_dispatch ▶ PluginChannel ▶ plugin
-//!                              └─▶ a forward route's Cluster ▶ service
+//!                │             └─▶ a forward route's Cluster ▶ service
+//!                └─ until its deadline, and for as long as the filters of now would let it in (`rights`)
 //!        ◀─ one rejection layer: every refusal becomes an answer here
 //!        ◀─ the filters' decorators, on every answer: CORS headers, gRPC made gRPC-Web
 //! ```

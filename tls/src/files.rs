@@ -37,7 +37,10 @@ pub struct IdentityFiles {
 }
 
 /// Opens a regular file. Not blocking, so that a pipe is refused and not waited for.
-fn open(path: &Path) -> io::Result<File> {
+///
+/// # Errors
+/// It cannot be opened, or is something else.
+pub fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     match file.metadata()?.is_file() {
@@ -47,7 +50,10 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Reads no more than `limit` and one byte. The room is taken at once: what grows leaves copies of a key behind.
-fn read(path: &Path, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+///
+/// # Errors
+/// It cannot be read, or is no regular file.
+pub fn read(path: &Path, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let file = open(path)?;
     let length = file.metadata()?.len().min(limit);
     // Two more than are there: one that is too many, and one that shows the reader the end without more room.

@@ -28,6 +28,12 @@ pub use client::{ClientFiles, ClientTls};
 pub use client_identity::{ClientIdentity, IdentityProblem};
 pub use error::TlsError;
 pub use files::IdentityFiles;
+
+/// Files that may hold keys, opened and read with care.
+pub mod file {
+    pub use crate::files::{open, read};
+}
+
 pub use parsed::Malformed;
 pub use renewed::{INTERVAL, SERVER_INTERVAL};
 pub use rustls::pki_types::ServerName;

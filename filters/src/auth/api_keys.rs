@@ -17,7 +17,8 @@ use argon2::{
     Argon2, PasswordVerifier as _,
     password_hash::phc::{Output, PasswordHash},
 };
-use foldhash::{HashMap, HashMapExt as _};
+use bytestring::ByteString;
+use foldhash::HashMap;
 use http::{HeaderMap, HeaderName};
 use prism_config::{SettingProblem, Source, TokenDigest};
 use prism_platform::{Platform, time::Instant};
@@ -119,6 +120,8 @@ struct Slow {
 
 #[derive(Default)]
 struct Keys {
+    /// By their principals, of which each has one key.
+    owners: HashMap<ByteString, Arc<Credential>>,
     fast: HashMap<[u8; 32], Arc<Credential>>,
     slow: HashMap<String, Arc<Slow>>,
 }
@@ -162,8 +165,7 @@ impl ApiKeys {
     /// A key that was good is still in the file.
     pub(super) fn holds(&self, credential: &Credential) -> bool {
         let keys = self.keys.current();
-        let same = |known: &Arc<Credential>| known.same(credential);
-        keys.fast.values().any(same) || keys.slow.values().any(|slow| same(&slow.credential))
+        keys.owners.get(credential.principal()).is_some_and(|known| known.same(credential))
     }
 
     pub(super) fn prove(&self, headers: &HeaderMap) -> Proof {
@@ -256,37 +258,44 @@ impl Keys {
         let source = Source { name: name.to_owned(), text: text.to_owned(), base_dir: PathBuf::new() };
         let file: File = prism_config::read_as(&source).map_err(|problems| problems.to_string())?;
         let mut keys = Self::default();
-        let mut names = HashMap::new();
         for entry in file.keys {
             let blame = |what: String| format!("{name}: key `{}`: {what}", entry.name);
-            if names.insert(entry.name.clone(), ()).is_some() {
-                return Err(blame("there are two of that name".to_owned()));
-            }
             let mut credential = Credential::new(Method::ApiKey, &entry.name)
                 .map_err(|error| blame(error.to_string()))?
                 .with_claims(entry.claims.clone());
             if let Some(expires) = &entry.expires {
                 credential = credential.until(instant(expires, now).map_err(&blame)?);
             }
-            let credential = Arc::new(credential);
-            match (&entry.sha256, &entry.argon2) {
+            let own = |proof| Arc::new(credential.proven_by(proof));
+            let credential = match (&entry.sha256, &entry.argon2) {
                 (Some(hex), None) => {
                     let digest: TokenDigest =
                         hex.parse().map_err(|error| blame(format!("`sha256`: {error}")))?;
-                    if keys.fast.insert(*digest.bytes(), credential).is_some() {
+                    let credential = own(*digest.bytes());
+                    if keys.fast.insert(*digest.bytes(), Arc::clone(&credential)).is_some() {
                         return Err(blame("another one has the same `sha256`".to_owned()));
                     }
+                    credential
                 }
                 (None, Some(hash)) => {
                     check_cost(hash).map_err(&blame)?;
                     if entry.name.contains('.') {
                         return Err(blame("with `argon2` a name has no dot".to_owned()));
                     }
-                    let turn = Semaphore::new(1);
-                    let slow = Slow { hash: hash.clone(), right: OnceLock::new(), credential, turn };
+                    let credential = own(sha256(hash.as_bytes()));
+                    let slow = Slow {
+                        hash: hash.clone(),
+                        right: OnceLock::new(),
+                        credential: Arc::clone(&credential),
+                        turn: Semaphore::new(1),
+                    };
                     keys.slow.insert(entry.name.clone(), Arc::new(slow));
+                    credential
                 }
                 _ => return Err(blame("give it `sha256` or `argon2`, and one of them".to_owned())),
+            };
+            if keys.owners.insert(credential.principal().clone(), credential).is_some() {
+                return Err(blame("there are two of that name".to_owned()));
             }
         }
         Ok(keys)

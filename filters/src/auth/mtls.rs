@@ -1,7 +1,7 @@
 //! Client certificates: whom the listener's handshake has verified.
 
 use super::{Bad, Proof};
-use crate::{Credential, Method};
+use crate::{Credential, Judge, Method};
 use foldhash::{HashMap, HashMapExt as _};
 use prism_platform::{Platform, time::Instant};
 use prism_tls::ClientIdentity;
@@ -28,11 +28,11 @@ const MOST: usize = 4096;
 pub(super) struct Mtls {
     settings: Settings,
     platform: Platform,
-    id: u64,
+    judge: Judge,
 }
 
 /// By who asks, and by the certificate's digest.
-type Known = HashMap<(u64, [u8; 32]), Arc<Credential>>;
+type Known = HashMap<(Judge, [u8; 32]), Arc<Credential>>;
 
 thread_local! {
     /// The credential of each certificate: each call of a connection has the same.
@@ -41,12 +41,12 @@ thread_local! {
 
 impl Mtls {
     pub(super) fn new(settings: Settings, platform: &Platform) -> Self {
-        Self { settings, platform: platform.clone(), id: platform.random_u64() }
+        Self { settings, platform: platform.clone(), judge: Judge::new() }
     }
 
     pub(super) fn prove(&self, client: Option<&Arc<ClientIdentity>>) -> Proof {
         let Some(client) = client else { return Proof::Absent };
-        let key = (self.id, *client.fingerprint());
+        let key = (self.judge, *client.fingerprint());
         let known = KNOWN.with_borrow(|known| known.get(&key).cloned());
         let credential = match known.map_or_else(|| self.credential(client).map(Arc::new), Ok) {
             Ok(credential) => credential,

@@ -147,6 +147,10 @@ async fn who_is_no_longer_in_the_file_no_longer_holds() {
     std::fs::write(rig.file.path(), format!("keys:\n{}", fast("batch", RANDOM, ""))).unwrap();
     assert!(rig.keys.keys.look());
     assert!(rig.keys.holds(&kept) && !rig.keys.holds(&lost));
+    // Another key of the same owner: what was opened with the one before is over.
+    std::fs::write(rig.file.path(), format!("keys:\n{}", fast("batch", &RANDOM.repeat(3), ""))).unwrap();
+    assert!(rig.keys.keys.look());
+    assert!(!rig.keys.holds(&kept));
 }
 
 #[test]

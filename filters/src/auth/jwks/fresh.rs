@@ -10,10 +10,11 @@ use prism_platform::{
     Platform,
     time::{self, Instant},
 };
+use prism_tls::file;
 use std::{
     fmt,
     hash::{DefaultHasher, Hash, Hasher},
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -22,6 +23,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 /// How often a file is looked at: as often as other files of keys.
 pub const LOOK: Duration = watched::INTERVAL;
@@ -123,10 +125,9 @@ pub(super) fn fingerprint<E: fmt::Display>(document: &Result<impl AsRef<[u8]>, E
 }
 
 /// Reads a regular file up to a byte more than a set may have. Blocks.
-pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut document = Vec::new();
-    watched::open(path)?.take(MOST_BYTES as u64 + 1).read_to_end(&mut document)?;
-    Ok(document)
+pub(super) fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    // One byte more is read than a set may have, and then refused.
+    file::read(path, MOST_BYTES as u64)
 }
 
 pub(super) async fn watch_file(shared: Arc<Shared>, path: PathBuf) {

@@ -42,6 +42,13 @@ fn cluster(addresses: &[Address], version: Version) -> Arc<Cluster> {
     Arc::new(Cluster::new(addresses.iter().map(service)))
 }
 
+/// Over HTTP/2: answers with the request's body.
+async fn echoes(request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    if let Ok(body) = read(&mut request.into_body()).await {
+        answer(respond, body);
+    }
+}
+
 fn no_body() -> WireBody {
     WireBody::Whole(Bytes::new().into())
 }
@@ -143,13 +150,8 @@ fn what_a_service_has_not_begun_with_goes_to_another() {
             respond.send_reset(Reason::REFUSED_STREAM);
             std::future::ready(())
         };
-        let serves = |request: Request<RecvStream>, respond: SendResponse<Bytes>| async move {
-            if let Ok(body) = read(&mut request.into_body()).await {
-                answer(respond, body);
-            }
-        };
         let _first = Server::start(&addresses[0], h2::server::Builder::new(), refuses).await;
-        let _second = Server::start(&addresses[1], h2::server::Builder::new(), serves).await;
+        let _second = Server::start(&addresses[1], h2::server::Builder::new(), echoes).await;
         let (cluster, worker) = (cluster(&addresses, Version::Http2), worker());
         for _ in 0..10 {
             let reply = cluster.send(&worker, &Plain(Method::POST), hello()).await.unwrap();
@@ -195,13 +197,8 @@ fn a_small_body_that_was_still_arriving_goes_to_another_too() {
                 respond.send_reset(Reason::REFUSED_STREAM);
             }
         };
-        let serves = |request: Request<RecvStream>, respond: SendResponse<Bytes>| async move {
-            if let Ok(body) = read(&mut request.into_body()).await {
-                answer(respond, body);
-            }
-        };
         let _first = Server::start(&addresses[0], h2::server::Builder::new(), refuses).await;
-        let _second = Server::start(&addresses[1], h2::server::Builder::new(), serves).await;
+        let _second = Server::start(&addresses[1], h2::server::Builder::new(), echoes).await;
         let (cluster, worker) = (cluster(&addresses, Version::Http2), worker());
         let sent = async |first: Bytes, rest: &'static [u8], ends: bool| {
             let (feed, body) = Feed::new();
