@@ -9,6 +9,7 @@ pub mod client;
 mod config;
 mod examples;
 pub mod flaky;
+mod in_process;
 pub mod issuer;
 pub mod load;
 pub mod memory;
@@ -27,6 +28,7 @@ pub mod wire;
 
 pub use config::{DEMO, example};
 pub use examples::{Example, python_stubs};
+pub use in_process::InProcess;
 pub use pages::Pages;
 pub use process::Process;
 pub use proxy::{Proxy, Start, free_port};

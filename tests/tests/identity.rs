@@ -5,10 +5,11 @@
 
 use bytes::Bytes;
 use prism_config::Source;
-use prism_edge::{Builtins, Options, run_on_threads};
+use prism_edge::{Builtins, Options};
 use prism_filters::registry;
 use prism_platform::{Accepted, Address, BindOptions, BoxFuture, Io, Listener, Net, Platform, SystemNet};
 use prism_tests::{
+    InProcess,
     client::http2::{self, Connection},
     tools, wait,
     wire::{field, framed, messages},
@@ -21,15 +22,10 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicU16, Ordering::SeqCst},
-        mpsc,
     },
     task::{Context, Poll},
-    thread,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::oneshot,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 const SIZE: usize = 16 << 20;
 const EXECUTE: &str = "/prism.data.v1.DataService/Execute";
@@ -155,8 +151,7 @@ impl AsyncWrite for NotedIo {
 /// A proxy in this process; it stops when this is dropped.
 struct Running {
     notes: Notes,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<thread::JoinHandle<()>>,
+    _proxy: InProcess,
 }
 
 impl Running {
@@ -184,27 +179,7 @@ namespaces:
             file: None,
             admin: false,
         };
-        let (started, serving) = mpsc::channel();
-        let (stop, stopped) = oneshot::channel();
-        let thread = thread::spawn(move || {
-            let ran = run_on_threads(options, |_| {
-                started.send(()).unwrap();
-                async {
-                    let _ = stopped.await;
-                }
-            });
-            ran.unwrap();
-        });
-        serving.recv().unwrap();
-        Self { notes, stop: Some(stop), thread: Some(thread) }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        let ended = self.thread.take().map(thread::JoinHandle::join);
-        assert!(thread::panicking() || matches!(ended, Some(Ok(()))), "the proxy panicked");
+        Self { notes, _proxy: InProcess::start(options) }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use prism_config::Source;
-use prism_edge::{Builtins, Options, run_on_threads};
+use prism_edge::{Builtins, Options};
 use prism_filters::registry;
 use prism_platform::Platform;
 use prism_plugin_sdk::{
@@ -15,18 +15,13 @@ use prism_plugin_sdk::{
     server::{Address, ServeOptions, serve},
 };
 use prism_tests::{
+    InProcess,
     client::http2::{self, Answer, Connection},
     free_port, wait,
     wire::{claimed, framed, messages},
 };
 use serde_json::Value;
-use std::{
-    collections::BTreeMap,
-    future,
-    sync::{Arc, mpsc},
-    thread,
-};
-use tokio::sync::oneshot;
+use std::{collections::BTreeMap, future, sync::Arc};
 use tonic::Code;
 use tonic_types::StatusExt;
 
@@ -98,8 +93,7 @@ impl BackendPlugin for Teller {
 /// A proxy in this process, with the plugin in it and beside it.
 struct Running {
     port: u16,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<thread::JoinHandle<()>>,
+    _proxy: InProcess,
     _folder: tempfile::TempDir,
 }
 
@@ -134,27 +128,7 @@ namespaces:
             file: None,
             admin: false,
         };
-        let (started, serving) = mpsc::channel();
-        let (stop, stopped) = oneshot::channel();
-        let thread = thread::spawn(move || {
-            let ran = run_on_threads(options, |_| {
-                started.send(()).unwrap();
-                async {
-                    let _ = stopped.await;
-                }
-            });
-            ran.unwrap();
-        });
-        serving.recv().unwrap();
-        Self { port, stop: Some(stop), thread: Some(thread), _folder: folder }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        let ended = self.thread.take().map(thread::JoinHandle::join);
-        assert!(thread::panicking() || matches!(ended, Some(Ok(()))), "the proxy panicked");
+        Self { port, _proxy: InProcess::start(options), _folder: folder }
     }
 }
 

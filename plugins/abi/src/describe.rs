@@ -1,6 +1,7 @@
 //! What a plugin says of itself before it is given any configuration.
 
 use bytes::Bytes;
+use std::fmt;
 
 /// What an operation does, for authorization and retries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -14,6 +15,18 @@ pub enum Kind {
     Write,
     /// Changes more than data.
     Admin,
+}
+
+/// In one word, as configurations write it.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Unspecified => "unspecified",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Admin => "admin",
+        })
+    }
 }
 
 /// One operation.

@@ -172,7 +172,7 @@ impl Way<'_> {
         };
         if route.is_none_or(|route| !route.forward) {
             let (kind, why) = self.kind();
-            say("kind", &format!("{} ({why})", word(kind)));
+            say("kind", &format!("{kind} ({why})"));
         }
         say("decision", &decision);
         text.push('\n');
@@ -307,15 +307,6 @@ fn configured(kind: OperationKind) -> Kind {
         OperationKind::Read => Kind::Read,
         OperationKind::Write => Kind::Write,
         OperationKind::Admin => Kind::Admin,
-    }
-}
-
-fn word(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Read => "read",
-        Kind::Write => "write",
-        Kind::Admin => "admin",
-        Kind::Unspecified => "unspecified",
     }
 }
 

@@ -134,9 +134,8 @@ impl OperationTable {
         if lowered.is_empty() {
             return Ok(());
         }
-        let each =
-            lowered.iter().map(|(name, was, is)| format!("`{name}` from {} to {}", word(*was), word(*is)));
-        let accept = lowered.iter().map(|(name, _, is)| format!("{name}: {}", word(*is)));
+        let each = lowered.iter().map(|(name, was, is)| format!("`{name}` from {was} to {is}"));
+        let accept = lowered.iter().map(|(name, _, is)| format!("{name}: {is}"));
         Err(format!(
             "it lowers the kind of {}, so that callers could do what they may not; if that is meant, write `operations: \
              {{ {} }}` in the namespace",
@@ -157,15 +156,6 @@ fn rank(kind: Kind) -> u8 {
         Kind::Read => 0,
         Kind::Write => 1,
         Kind::Admin | Kind::Unspecified => 2,
-    }
-}
-
-fn word(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Read => "read",
-        Kind::Write => "write",
-        Kind::Admin => "admin",
-        Kind::Unspecified => "unspecified",
     }
 }
 
