@@ -4,14 +4,14 @@
 use super::print;
 use crate::{
     Builtins, ConfigFile, config_registry,
-    control::bare_routes,
+    control::{self, bare_routes},
     snapshot::{Route, RouteTable},
 };
 use clap::ValueEnum;
 use http::{HeaderMap, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 use prism_config::{
-    AccessRule, Config, FilterOverride, Listener, Namespace, OperationKind, PluginSource, Route as Configured,
+    AccessRule, Config, FilterOverride, Listener, Namespace, PluginSource, Route as Configured,
 };
 use prism_filters::{
     ANONYMOUS, Caller, Credential, Method, Registry,
@@ -276,7 +276,7 @@ impl Way<'_> {
             return (kind, "as asked");
         }
         if let Some(kind) = namespace.and_then(|namespace| namespace.operations.get(operation)) {
-            return (configured(*kind), "the namespace's `operations`");
+            return (control::kind(*kind), "the namespace's `operations`");
         }
         if let Some(PluginSource::Builtin { builtin }) = plugin.map(|plugin| &plugin.source) {
             let described = self.builtins.get(builtin).map(|plugin| plugin.description());
@@ -288,7 +288,7 @@ impl Way<'_> {
             };
         }
         if let Some(kind) = plugin.and_then(|plugin| plugin.operations.get(operation)) {
-            return (configured(*kind), "the plugin's `operations`, if it does not say so itself");
+            return (control::kind(*kind), "the plugin's `operations`, if it does not say so itself");
         }
         (Kind::Unspecified, "only the running plugin may say it: give `--kind`")
     }
@@ -300,14 +300,6 @@ fn overridden<'a>(route: Option<&'a Configured>, filter: &str) -> Option<&'a Fil
 
 fn shown(place: usize, rule: &AccessRule) -> String {
     format!("[{place}] (line {}, principal `{}`)", rule.line, rule.principal)
-}
-
-fn configured(kind: OperationKind) -> Kind {
-    match kind {
-        OperationKind::Read => Kind::Read,
-        OperationKind::Write => Kind::Write,
-        OperationKind::Admin => Kind::Admin,
-    }
 }
 
 /// The permission that a kind takes.

@@ -404,10 +404,14 @@ async fn namespaces(
 }
 
 fn kinds(kinds: &BTreeMap<String, OperationKind>) -> BTreeMap<String, Kind> {
-    let kind = |kind: &OperationKind| match kind {
+    kinds.iter().map(|(name, value)| (name.clone(), kind(*value))).collect()
+}
+
+/// What a configuration says an operation does, as plugins say it.
+pub(crate) fn kind(configured: OperationKind) -> Kind {
+    match configured {
         OperationKind::Read => Kind::Read,
         OperationKind::Write => Kind::Write,
         OperationKind::Admin => Kind::Admin,
-    };
-    kinds.iter().map(|(name, value)| (name.clone(), kind(value))).collect()
+    }
 }

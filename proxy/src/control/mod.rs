@@ -14,7 +14,7 @@ mod services;
 mod tls;
 mod transport;
 
-pub(crate) use build::advice;
+pub(crate) use build::{advice, kind};
 pub use file::{ConfigFile, watch};
 pub use libraries::LibraryError;
 pub use queue::{Accepted, ControlHandle, Mode};
