@@ -119,6 +119,7 @@ impl Scene {
             base_dir: self.folder.path(),
             listener: "edge",
             changes: &prism_filters::Changes::default(),
+            services: &prism_filters::NoServices,
         };
         match self.registry.build(name, settings, &cx, None) {
             Ok(filter) => filter,

@@ -41,7 +41,9 @@ pub use listener::{FilterEntry, Listener};
 pub use load::{Source, check_schema_only, parse, read_as};
 pub use namespace::{Credentials, Namespace, NamespaceLimits};
 pub use places::Places;
-pub use plugin::{ClientIdentity, OperationKind, Plugin, PluginSource, PluginTls, Transport};
+pub use plugin::{
+    ClientIdentity, OperationKind, Plugin, PluginSource, PluginTls, TlsFault, Transport, UpstreamTls,
+};
 pub use problem::{Problem, ProblemKind, Problems, closest};
 pub use reference::reference;
 pub use registry::{

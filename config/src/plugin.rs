@@ -167,8 +167,8 @@ pub(crate) struct PluginForm {
     pub(crate) endpoints: Vec<HostPort>,
     /// For `remote`: how connections are secured.
     #[serde(default)]
-    #[schemars(with = "TlsForm")]
-    pub(crate) tls: Option<TlsForm>,
+    #[schemars(with = "UpstreamTls")]
+    pub(crate) tls: Option<UpstreamTls>,
     /// What kind of operation each one is, where the plugin does not say so itself.
     #[serde(default)]
     pub(crate) operations: BTreeMap<String, OperationKind>,
@@ -185,40 +185,53 @@ pub(crate) struct PluginForm {
 
 /// How connections to another process are secured. The files are read again when they change, without a restart, and
 /// connections that were opened with those of before are replaced.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "PluginTls")]
-pub(crate) struct TlsForm {
+pub struct UpstreamTls {
     /// `false` sends everything in clear to whoever answers, so it must be written; a namespace with `credentials` is
     /// then refused.
     #[serde(default = "enabled")]
-    pub(crate) enabled: bool,
+    pub enabled: bool,
     /// PEM file of the authorities that the certificate of the plugin or service may be from. No others are trusted, the
     /// system's neither. Relative to the configuration file, as the others here.
     #[serde(default)]
     #[schemars(with = "PathBuf")]
-    pub(crate) ca_cert: Option<PathBuf>,
+    pub ca_cert: Option<PathBuf>,
     /// PEM file of the proxy's own certificate and its chain, for who asks who calls, as a plugin should.
     #[serde(default)]
     #[schemars(with = "PathBuf")]
-    pub(crate) client_cert: Option<PathBuf>,
+    pub client_cert: Option<PathBuf>,
     /// PEM file of its private key, not encrypted.
     #[serde(default)]
     #[schemars(with = "PathBuf")]
-    pub(crate) client_key: Option<PathBuf>,
+    pub client_key: Option<PathBuf>,
     /// The DNS name or IP address that the certificate must be for. By default the endpoint's or target's host.
     #[serde(default)]
     #[schemars(with = "String", length(min = 1))]
-    pub(crate) server_name: Option<String>,
+    pub server_name: Option<String>,
 }
 
 fn enabled() -> bool {
     true
 }
 
-impl TlsForm {
-    /// As it is used; what is missing was refused before.
-    pub(crate) fn resolved(self, absolute: &impl Fn(PathBuf) -> PathBuf) -> Option<PluginTls> {
+impl UpstreamTls {
+    /// What is wrong with it: which key, where it is one, what, and what to do.
+    #[must_use]
+    pub fn faults(&self) -> Vec<TlsFault> {
+        let written = [
+            ("ca_cert", self.ca_cert.is_some()),
+            ("client_cert", self.client_cert.is_some()),
+            ("client_key", self.client_key.is_some()),
+            ("server_name", self.server_name.is_some()),
+        ];
+        tls_faults(self.enabled, |key| written.contains(&(key, true)))
+    }
+
+    /// As it is used: `None` in clear. What is missing was refused before.
+    #[must_use]
+    pub fn resolved(self, absolute: &impl Fn(PathBuf) -> PathBuf) -> Option<PluginTls> {
         let client = self.client_cert.zip(self.client_key).map(|(certificate, key)| ClientIdentity {
             client_cert: absolute(certificate),
             client_key: absolute(key),
@@ -294,4 +307,47 @@ impl JsonSchema for NamedPlugin {
         }
         schema
     }
+}
+
+/// Something wrong with how connections are to be secured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFault {
+    /// The key that it is about; `None` for the whole.
+    pub key: Option<&'static str>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// What is wrong where these keys are written.
+pub(crate) fn tls_faults(enabled: bool, has: impl Fn(&str) -> bool) -> Vec<TlsFault> {
+    let keys = ["ca_cert", "client_cert", "client_key", "server_name"];
+    if !enabled {
+        let useless = keys.into_iter().filter(|key| has(key)).map(|key| TlsFault {
+            key: Some(key),
+            message: format!("`{key}` has no meaning with `enabled: false`"),
+            hint: "remove one of the two".to_owned(),
+        });
+        return useless.collect();
+    }
+    let mut faults = Vec::new();
+    if !has("ca_cert") {
+        let hint = "add `ca_cert:` with the PEM file of the authorities that its certificate may be from";
+        faults.push(TlsFault {
+            key: None,
+            message: "`tls` needs a `ca_cert`".to_owned(),
+            hint: hint.to_owned(),
+        });
+    }
+    for (one, other) in [("client_cert", "client_key"), ("client_key", "client_cert")] {
+        if has(one) && !has(other) {
+            faults.push(TlsFault {
+                key: Some(one),
+                message: format!("`{one}` needs a `{other}`"),
+                hint: format!("add `{other}:`"),
+            });
+        }
+    }
+    faults
 }

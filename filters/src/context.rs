@@ -2,7 +2,7 @@
 
 use crate::{
     Body, Caller, Reason, Rejection,
-    authz::{Grant, Guarded, Wanted},
+    authz::{Approval, Grant, Guarded, Wanted},
     body::{BodyError, MessageLimits, Messages, Parameters},
     metrics::CallMetrics,
 };
@@ -11,7 +11,7 @@ use http::Request;
 use prism_platform::time::Instant;
 use prism_proto::envelope::TypedRequest;
 use prism_tls::ClientIdentity;
-use std::{cell::OnceCell, future::poll_fn, net::SocketAddr, sync::Arc, task::Poll};
+use std::{any::Any, cell::OnceCell, future::poll_fn, net::SocketAddr, rc::Rc, sync::Arc, task::Poll};
 
 /// How the answer, and above all a refusal, must look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,8 @@ pub struct RequestStart {
     pub wanted: Wanted,
     /// The namespace's rules; `None` where there are none, or no such namespace.
     pub guarded: Option<Arc<dyn Guarded>>,
+    /// What the worker that serves it keeps: filters that ask a service hand it on. `None` where there is no worker.
+    pub worker: Option<Rc<dyn Any>>,
 }
 
 impl RequestStart {
@@ -78,6 +80,7 @@ impl RequestStart {
             metrics: None,
             wanted: Wanted::Operation,
             guarded: None,
+            worker: None,
         }
     }
 }
@@ -93,6 +96,7 @@ pub struct RequestContext {
     caller: OnceCell<Caller>,
     plugin: OnceCell<ByteString>,
     grant: OnceCell<Grant>,
+    approval: OnceCell<Approval>,
     note: OnceCell<ByteString>,
 }
 
@@ -110,6 +114,7 @@ impl RequestContext {
             caller: OnceCell::new(),
             plugin: OnceCell::new(),
             grant: OnceCell::new(),
+            approval: OnceCell::new(),
             note: OnceCell::new(),
         }
     }
@@ -224,6 +229,23 @@ impl RequestContext {
     /// States what is granted, once: the end of the chain does that and nothing else.
     pub fn set_grant(&self, grant: Grant) {
         let _ = self.grant.set(grant);
+    }
+
+    /// Which authorizer has approved it, where one was asked.
+    #[must_use]
+    pub fn approval(&self) -> Option<Approval> {
+        self.approval.get().copied()
+    }
+
+    /// States it, once.
+    pub fn set_approval(&self, approval: Approval) {
+        let _ = self.approval.set(approval);
+    }
+
+    /// What the worker that serves it keeps.
+    #[must_use]
+    pub fn worker(&self) -> Option<&dyn Any> {
+        self.start.worker.as_deref()
     }
 
     /// What the access log tells the operator of this request, also where it is not refused.

@@ -1,6 +1,6 @@
 //! What a filter is.
 
-use crate::{Body, Changes, Decorators, Held, Rejection, RequestContext, metrics::Metrics};
+use crate::{Body, Changes, Decorators, GrpcServices, Held, Rejection, RequestContext, metrics::Metrics};
 use http::{Request, Response};
 use prism_config::{Phase, SettingProblem};
 use prism_platform::Platform;
@@ -90,6 +90,8 @@ pub struct BuildContext<'a> {
     pub listener: &'a str,
     /// Where a filter says that something it goes by has changed.
     pub changes: &'a Changes,
+    /// Where it gets services to ask.
+    pub services: &'a dyn GrpcServices,
 }
 
 /// Why a filter could not be built.

@@ -43,6 +43,8 @@ pub struct Metrics {
     tls_clients_refused: IntCounterVec,
     tls: tls::Listeners,
     authz_shadow_denied: IntCounterVec,
+    authz_external: IntCounterVec,
+    authz_external_durations: HistogramVec,
     admin_refused: IntCounterVec,
     audit_records: IntCounterVec,
     audit_dropped: IntCounterVec,
@@ -102,6 +104,19 @@ pub struct ConnectionMetrics {
     pub clients_refused: IntCounter,
 }
 
+/// What is counted of one listener's questions to an authorizer.
+#[derive(Clone, Debug)]
+pub struct ExternalMetrics {
+    /// It allowed the call.
+    pub allowed: IntCounter,
+    /// It did not.
+    pub denied: IntCounter,
+    /// It could not be asked, or answered what makes no sense.
+    pub failed: IntCounter,
+    /// How long each took.
+    pub duration: Histogram,
+}
+
 /// What is counted of one audit log.
 #[derive(Clone, Debug)]
 pub struct AuditMetrics {
@@ -126,15 +141,11 @@ impl Metrics {
         let registry = Registry::new();
         let add = Adder(&registry);
         let requests = add.counters("prism_requests_total", "Calls by outcome.", &["namespace", "code"])?;
-        let durations = HistogramVec::new(
-            HistogramOpts::new(
-                "prism_request_duration_seconds",
-                "From a request's head to the last byte of its answer.",
-            )
-            .buckets(DURATION_BUCKETS.to_vec()),
+        let durations = add.durations(
+            "prism_request_duration_seconds",
+            "From a request's head to the last byte of its answer.",
             &["namespace"],
         )?;
-        registry.register(Box::new(durations.clone()))?;
         let in_flight = add.gauges("prism_requests_in_flight", "Calls under way.", &["namespace"])?;
         let sent_bytes =
             add.counters("prism_response_bytes_total", "Payload bytes sent to clients.", &["namespace"])?;
@@ -176,6 +187,16 @@ impl Metrics {
             authz_shadow_denied: add.counters(
                 "prism_authz_shadow_denied_total",
                 "Requests that authz would have refused if it were not told to shadow.",
+                &["listener"],
+            )?,
+            authz_external: add.counters(
+                "prism_authz_external_total",
+                "Questions to the authorizer of a listener's authz, by what became of them.",
+                &["listener", "result"],
+            )?,
+            authz_external_durations: add.durations(
+                "prism_authz_external_duration_seconds",
+                "From a question to a listener's authorizer to its answer, or to the end of waiting for it.",
                 &["listener"],
             )?,
             admin_refused: add.counters(
@@ -281,6 +302,18 @@ impl Metrics {
         self.authz_shadow_denied.with_label_values(&[listener])
     }
 
+    /// What a listener's `authz` counts of the authorizer that it asks.
+    #[must_use]
+    pub fn authz_external(&self, listener: &str) -> ExternalMetrics {
+        let result = |result: &str| self.authz_external.with_label_values(&[listener, result]);
+        ExternalMetrics {
+            allowed: result("allowed"),
+            denied: result("denied"),
+            failed: result("failed"),
+            duration: self.authz_external_durations.with_label_values(&[listener]),
+        }
+    }
+
     /// What is counted of requests to the admin address that were refused, by a word that says why.
     #[must_use]
     pub fn admin_refused(&self, reason: &'static str) -> IntCounter {
@@ -348,6 +381,13 @@ struct Adder<'a>(&'a Registry);
 impl Adder<'_> {
     fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
         let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn durations(&self, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec, prometheus::Error> {
+        let options = HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec());
+        let metric = HistogramVec::new(options, labels)?;
         self.0.register(Box::new(metric.clone()))?;
         Ok(metric)
     }

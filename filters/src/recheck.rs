@@ -3,7 +3,7 @@
 
 use crate::{
     Caller,
-    authz::{Guarded, Wanted},
+    authz::{Approval, Guarded, Wanted},
 };
 use bytestring::ByteString;
 use prism_tls::ClientIdentity;
@@ -29,6 +29,10 @@ pub struct Held<'a> {
     pub exists: bool,
     /// Whom its connection's handshake has verified.
     pub client: Option<&'a Arc<ClientIdentity>>,
+    /// Its answer has begun and has not ended: it may go on for ever. One that is still awaited ends by itself.
+    pub is_answering: bool,
+    /// Which authorizer has approved it, where one was asked.
+    pub approval: Option<Approval>,
 }
 
 /// Counts how often something that filters go by has changed beside the configuration: a file of keys, a set of them. Whoever

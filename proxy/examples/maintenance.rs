@@ -109,7 +109,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 mod tests {
     use super::*;
     use http::Response;
-    use prism_filters::{Changes, Protocol, RequestStart, Terminal, metrics::Metrics, run};
+    use prism_filters::{Changes, NoServices, Protocol, RequestStart, Terminal, metrics::Metrics, run};
     use std::{path::Path, sync::Arc};
 
     /// The end of the chain: answers whatever reaches it.
@@ -129,6 +129,7 @@ mod tests {
             base_dir: Path::new("."),
             listener: "edge",
             changes: &Changes::default(),
+            services: &NoServices,
         };
         registry::builtin().with::<Maintenance>().build("maintenance", settings, &cx, None)
     }

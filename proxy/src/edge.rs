@@ -141,7 +141,7 @@ impl Edge {
         self.listener.handshake_failed(peer, error);
     }
 
-    pub(crate) fn worker(&self) -> &WorkerLocal {
+    pub(crate) fn worker(&self) -> &Rc<WorkerLocal> {
         &self.worker
     }
 

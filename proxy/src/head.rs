@@ -1,15 +1,14 @@
 //! Reading a request's head: which protocol, what for, whose. What a client says about itself that only the
 //! proxy may say (`x-prism-*`) is dropped here, before any filter runs.
 
-use crate::{
-    edge::Limits,
-    fields::{drop_where, is_claim},
-    snapshot::Route,
-};
+use crate::{edge::Limits, snapshot::Route};
 use bytestring::ByteString;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 use prism_filters::{
-    Body, Protocol, Reason, Rejection, Rpc, grpc_web::is_translated, shared_text, strip_media_type,
+    Body, Protocol, Reason, Rejection, Rpc,
+    fields::{drop_where, is_claim},
+    grpc_web::is_translated,
+    shared_text, strip_media_type,
 };
 use prism_platform::time::Instant;
 use std::time::Duration;

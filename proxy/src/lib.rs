@@ -5,13 +5,13 @@
 //! `stack.rs`.
 
 mod admin;
+mod asked;
 mod builtins;
 pub mod cli;
 mod connection;
 mod control;
 mod dispatch;
 mod edge;
-mod fields;
 mod head;
 mod listener;
 mod local;

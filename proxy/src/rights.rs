@@ -7,7 +7,10 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use bytestring::ByteString;
-use prism_filters::{Caller, Changes, Held, Rejection, RequestContext, authz::Wanted};
+use prism_filters::{
+    Caller, Changes, Held, Rejection, RequestContext,
+    authz::{Approval, Wanted},
+};
 use prism_platform::time::{Instant, sleep};
 use prism_tls::ClientIdentity;
 use std::{
@@ -106,6 +109,13 @@ impl Rights {
         self.free.borrow_mut().push(at);
     }
 
+    /// The one at `at` has to be looked at.
+    fn call_up(&self, at: usize) {
+        if let Some(seat) = &mut self.seats.borrow_mut()[at] {
+            seat.is_due = true;
+        }
+    }
+
     /// Whether the one at `at` has to be looked at; it is woken when that changes.
     fn is_due(&self, at: usize, waker: &Waker) -> bool {
         let mut seats = self.seats.borrow_mut();
@@ -127,6 +137,8 @@ pub(crate) struct Right {
     operation: Option<ByteString>,
     wanted: Wanted,
     client: Option<Arc<ClientIdentity>>,
+    approval: Option<Approval>,
+    is_answering: bool,
     seat: Option<usize>,
 }
 
@@ -147,13 +159,23 @@ impl Right {
             operation: cx.known_operation().cloned(),
             wanted: cx.wanted().clone(),
             client: cx.client().cloned(),
+            approval: cx.approval(),
+            is_answering: false,
             seat: None,
         }
     }
 
-    /// What is known of it now.
-    pub(crate) fn learn(&mut self, cx: &RequestContext) {
+    /// Its answer begins. What is known of it now.
+    pub(crate) fn answers(&mut self, cx: &RequestContext) {
         self.operation = cx.known_operation().cloned();
+        self.is_answering = true;
+        let rights = self.edge.rights();
+        if let Some(seat) = self.seat
+            && rights.now() != self.basis
+        {
+            // What changed while it was awaited may mean more to a call that can go on for ever.
+            rights.call_up(seat);
+        }
     }
 
     /// Ready when the call must end. Woken when it is to be asked again.
@@ -198,6 +220,8 @@ impl Right {
             guarded: guarded.as_deref(),
             exists: namespace.is_some(),
             client: self.client.as_ref(),
+            is_answering: self.is_answering,
+            approval: self.approval,
         };
         let chain = route.map_or(listener.default_chain(), |route| route.chain());
         chain.iter().try_for_each(|filter| filter.recheck(&held))

@@ -24,7 +24,7 @@ use prism_filters::{
     run,
 };
 use prism_platform::time::Instant;
-use prism_plugin_host::TypedMethod;
+use prism_plugin_host::{TypedMethod, WorkerLocal};
 use std::{future::Future, net::SocketAddr, rc::Rc, sync::Arc};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -71,6 +71,7 @@ pub(crate) fn serve(
             metrics: namespace.map(|found| Arc::clone(found.metrics())),
             wanted: wanted(&head, route, method.is_some()),
             guarded: namespace.and_then(|found| found.guarded()),
+            worker: Some(Rc::<WorkerLocal>::clone(edge.worker())),
             namespace: std::mem::take(&mut head.namespace),
             deadline: head.deadline,
         });

@@ -148,6 +148,7 @@ fn every_metric_is_described() {
     let _ = metrics.admin_refused("host");
     let _ = metrics.namespace("demo");
     let _ = metrics.audit("audit");
+    let _ = metrics.authz_external("edge");
     let custom = CustomMetrics::new().counter("evictions", 1.0).gauge("depth", 1.0);
     let said = abi::Metrics { custom, interval_start_ns: 1, ..Default::default() };
     let counts = PluginCounts { metrics: &said, cache_hit_ratio: Some(0.5), left_out: 0 };

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{
     host_port::HostPort,
-    plugin::{ClientIdentity, PluginTls, TlsForm},
+    plugin::{ClientIdentity, PluginTls, TlsFault, UpstreamTls},
     units::UnitError,
 };
 
@@ -49,8 +49,8 @@ struct TargetForm {
     protocol: HttpProtocol,
     /// How connections are secured. On another host it must be written, `{ enabled: false }` too.
     #[serde(default)]
-    #[schemars(with = "TlsForm")]
-    tls: Option<TlsForm>,
+    #[schemars(with = "UpstreamTls")]
+    tls: Option<UpstreamTls>,
 }
 
 fn one() -> u32 {
@@ -104,6 +104,20 @@ pub enum TargetAddress {
 impl TargetAddress {
     /// The schema format that the walker knows this type by.
     pub(crate) const FORMAT: &'static str = "prism-target";
+
+    /// What is wrong with `tls` being written for it, or not; `noun` is what it is.
+    #[must_use]
+    pub fn tls_fault(&self, is_written: bool, noun: &str) -> Option<TlsFault> {
+        let (message, hint) = match self {
+            Self::Unix(_) if is_written => ("a unix socket is not secured by TLS".to_owned(), "remove `tls`"),
+            at if !is_written && !at.is_local() => (
+                format!("{noun} on another host needs `tls`"),
+                "add `tls:` with a `ca_cert`, or `tls: { enabled: false }` for a network that nobody else is on",
+            ),
+            _ => return None,
+        };
+        Some(TlsFault { key: None, message, hint: hint.to_owned() })
+    }
 
     /// What is sent there stays on this host.
     pub(crate) fn is_local(&self) -> bool {

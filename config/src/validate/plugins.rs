@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Context, Names, socket};
 use crate::{
+    plugin::tls_faults,
     problem::closest,
     tree::{Node, NodeValue},
 };
@@ -127,28 +128,19 @@ pub(super) fn tls(owner: &Node, noun: &str, path: &str, context: &mut Context<'_
         return;
     };
     let path = format!("{path}.tls");
-    if is_off(owner) {
-        for entry in tls.entries().iter().filter(|entry| entry.key != "enabled") {
-            let message = format!("`{}` has no meaning with `enabled: false`", entry.key);
-            let hint = Some("remove one of the two".to_owned());
-            context.problems.invalid(entry.at, format!("{path}.{}", entry.key), message, hint);
-        }
+    let is_off = is_off(owner);
+    if !is_off && !matches!(tls.value, NodeValue::Map(_)) {
         return;
     }
-    if !matches!(tls.value, NodeValue::Map(_)) {
-        return;
-    }
-    if tls.entry("ca_cert").is_none() {
-        let hint =
-            "add `ca_cert:` with the PEM file of the authorities that its certificate may be from".to_owned();
-        context.problems.invalid(tls.at, &path, "`tls` needs a `ca_cert`", Some(hint));
-    }
-    for (one, other) in [("client_cert", "client_key"), ("client_key", "client_cert")] {
-        if let (Some(entry), None) = (tls.entry(one), tls.entry(other)) {
-            let message = format!("`{one}` needs a `{other}`");
-            let hint = Some(format!("add `{other}:`"));
-            context.problems.invalid(entry.at, format!("{path}.{one}"), message, hint);
-        }
+    for fault in tls_faults(!is_off, |key| tls.entry(key).is_some()) {
+        let entry = fault.key.and_then(|key| tls.entry(key));
+        let path = entry.map_or_else(|| path.clone(), |entry| format!("{path}.{}", entry.key));
+        context.problems.invalid(
+            entry.map_or(tls.at, |entry| entry.at),
+            path,
+            fault.message,
+            Some(fault.hint),
+        );
     }
 }
 

@@ -48,6 +48,7 @@ impl Scene {
             base_dir: self.folder.path(),
             listener: "edge",
             changes: &self.changes,
+            services: &crate::NoServices,
         }
     }
 

@@ -38,6 +38,7 @@ fn built(settings: &Value) -> Arc<dyn Filter> {
         base_dir: std::path::Path::new("/"),
         listener: "edge",
         changes: &crate::Changes::default(),
+        services: &crate::NoServices,
     };
     crate::registry::builtin().build("auth", settings, &cx, None).unwrap()
 }

@@ -3,40 +3,61 @@
 use serde_json::{Map, Number, Value};
 use smallvec::SmallVec;
 
-/// A claim, and the values that are good.
-pub(super) struct Condition {
+/// What a claim is called.
+pub(super) struct Name {
     name: Box<str>,
     /// The name at its dots; empty where it has none.
     path: Box<[Box<str>]>,
-    values: SmallVec<[Value; 1]>,
 }
 
-impl Condition {
-    /// `values` is a value, or a list of values.
-    pub(super) fn new(name: &str, values: &Value) -> Self {
+impl Name {
+    pub(super) fn new(name: &str) -> Self {
         let path =
             if name.contains('.') { name.split('.').map(Into::into).collect() } else { Box::default() };
-        let values = match values {
-            Value::Array(values) => values.iter().cloned().collect(),
-            value => std::iter::once(value.clone()).collect(),
-        };
-        Self { name: name.into(), path, values }
+        Self { name: name.into(), path }
     }
 
-    /// Whether the claim is there and is one of the values, or is a list that holds one. A claim of that very name is it,
-    /// dots included (many providers name claims as URLs); a path leads into objects only where there is none.
-    pub(super) fn is_met(&self, claims: &Map<String, Value>) -> bool {
-        match claims.get(&*self.name).or_else(|| self.follow(claims)) {
-            Some(Value::Array(held)) => held.iter().any(|value| self.is_good(value)),
-            Some(value) => self.is_good(value),
-            None => false,
-        }
+    /// As it is written.
+    pub(super) fn as_str(&self) -> &str {
+        &self.name
+    }
+
+    /// The claim of that name, if it is there. One of that very name is it, dots included (many providers name claims as
+    /// URLs); a path leads into objects only where there is none.
+    pub(super) fn find<'a>(&self, claims: &'a Map<String, Value>) -> Option<&'a Value> {
+        claims.get(&*self.name).or_else(|| self.follow(claims))
     }
 
     fn follow<'a>(&self, claims: &'a Map<String, Value>) -> Option<&'a Value> {
         let (last, objects) = self.path.split_last()?;
         let within = objects.iter().try_fold(claims, |object, name| object.get(&**name)?.as_object())?;
         within.get(&**last)
+    }
+}
+
+/// A claim, and the values that are good.
+pub(super) struct Condition {
+    name: Name,
+    values: SmallVec<[Value; 1]>,
+}
+
+impl Condition {
+    /// `values` is a value, or a list of values.
+    pub(super) fn new(name: &str, values: &Value) -> Self {
+        let values = match values {
+            Value::Array(values) => values.iter().cloned().collect(),
+            value => std::iter::once(value.clone()).collect(),
+        };
+        Self { name: Name::new(name), values }
+    }
+
+    /// Whether the claim is there and is one of the values, or is a list that holds one.
+    pub(super) fn is_met(&self, claims: &Map<String, Value>) -> bool {
+        match self.name.find(claims) {
+            Some(Value::Array(held)) => held.iter().any(|value| self.is_good(value)),
+            Some(value) => self.is_good(value),
+            None => false,
+        }
     }
 
     fn is_good(&self, held: &Value) -> bool {

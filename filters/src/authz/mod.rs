@@ -3,17 +3,19 @@
 //!
 //! ```yaml
 //! - auth: { … }
-//! - authz: { shadow: false }
+//! - authz: { shadow: false, external: { address: "unix:/run/authorizer.sock" } }
 //! ```
 //!
 //! A namespace that does not exist, one without rules and one that is nobody's business of the caller are refused alike,
 //! before anything of a body is read.
 
 mod claims;
+mod external;
 mod index;
 mod policy;
 mod wanted;
 
+pub use external::{Approval, Settings as ExternalSettings};
 pub use policy::{Decision, Policy};
 pub use wanted::{Grant, Guarded, Wanted};
 
@@ -22,26 +24,32 @@ use crate::{
     RequestContext,
 };
 use http::Request;
-use prism_config::Phase;
+use prism_config::{Phase, SettingProblem};
 use prism_plugin_abi::Kind;
 use prometheus::IntCounter;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
+use serde::Deserialize;
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use external::{External, Refused};
 
 /// Settings of `authz`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Refuse nothing: say in the access log's `detail` what would be refused and why, and count it in
     /// `prism_authz_shadow_denied_total`. For trying rules out on live traffic; off by default, because it protects nothing.
     pub shadow: bool,
+    /// An authorizer in another process that has to allow, too, what the rules allow. None by default.
+    #[schemars(with = "ExternalSettings")]
+    pub external: Option<ExternalSettings>,
 }
 
 /// The filter.
 pub struct Authz {
     shadow: bool,
     shadow_denied: IntCounter,
+    external: Option<Arc<External>>,
 }
 
 impl FilterType for Authz {
@@ -49,9 +57,20 @@ impl FilterType for Authz {
     const PHASE: Phase = Phase::Request;
     type Settings = Settings;
 
-    fn build(settings: Settings, cx: &BuildContext<'_>, _: Option<&Self>) -> Result<Self, BuildError> {
+    fn check(settings: &Settings) -> Vec<SettingProblem> {
+        settings.external.as_ref().map(ExternalSettings::check).unwrap_or_default()
+    }
+
+    fn build(settings: Settings, cx: &BuildContext<'_>, previous: Option<&Self>) -> Result<Self, BuildError> {
         let shadow_denied = cx.metrics.authz_shadow_denied(cx.listener);
-        Ok(Self { shadow: settings.shadow, shadow_denied })
+        let running = previous.and_then(|previous| previous.external.as_ref());
+        let external = match (&settings.external, running) {
+            // With its connections, and what it has approved.
+            (Some(same), Some(running)) if running.settings() == same => Some(Arc::clone(running)),
+            (Some(settings), _) => Some(Arc::new(External::open(settings, cx)?)),
+            (None, _) => None,
+        };
+        Ok(Self { shadow: settings.shadow, shadow_denied, external })
     }
 }
 
@@ -72,6 +91,9 @@ impl Filter for Authz {
         request: &'a mut Request<Body>,
         next: Next<'a>,
     ) -> FilterFuture<'a> {
+        if let Some(external) = &self.external {
+            return Box::pin(self.asking(external, cx, request, next));
+        }
         let judged = match first(&cx.into()) {
             Ok(First::Granted(grant)) => Ok(grant),
             Ok(First::Depends(caller, guarded)) => match cx.known_operation() {
@@ -90,13 +112,25 @@ impl Filter for Authz {
         if self.shadow {
             return Ok(());
         }
-        let judged = match (first(held), held.operation) {
+        let kind = held.guarded.zip(held.operation).and_then(|(guarded, operation)| guarded.kind(operation));
+        let ruled = match (first(held), held.operation) {
             (Ok(First::Depends(caller, guarded)), Some(operation)) => {
-                judge(caller, guarded, operation).map(drop)
+                judged(caller, guarded, operation, kind).map(drop)
             }
             (first, _) => first.map(drop),
         };
-        judged.map_err(|why| denied().by(Self::NAME).with_detail(format!("it was let in before: {why}")))
+        ruled.map_err(|why| denied().by(Self::NAME).with_detail(format!("it was let in before: {why}")))?;
+        match &self.external {
+            // One that is still awaited ends by itself, and a change of the authorizer loses no call.
+            Some(external)
+                if held.is_answering
+                    && doing(held.wanted, kind).is_some()
+                    && held.approval != Some(external.approval(kind)) =>
+            {
+                Err(asked_anew().by(Self::NAME))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -115,17 +149,77 @@ impl Authz {
         next.call(cx, request).await
     }
 
+    /// The same where an authorizer has to allow, too, what the rules allow.
+    async fn asking<'a>(
+        &'a self,
+        external: &'a External,
+        cx: &'a RequestContext,
+        request: &'a mut Request<Body>,
+        next: Next<'a>,
+    ) -> Result<http::Response<Body>, Rejection> {
+        let held = Held::from(cx);
+        let (ruled, kind) = match first(&held) {
+            Ok(First::Granted(grant)) => (Ok(grant), None),
+            Ok(First::Depends(caller, guarded)) => {
+                let operation = cx.operation(request).await?;
+                let kind = guarded.kind(operation);
+                let judged = judged(caller, guarded, operation, kind);
+                // An authorizer is asked about an operation of that kind, whatever rule let it be asked.
+                (judged.map(|_| Grant::Kind(kind)), kind)
+            }
+            Err(why) => (Err(why), None),
+        };
+        let (doing, grant) = match (doing(cx.wanted(), kind), ruled) {
+            (Some(doing), Ok(grant)) => (doing, grant),
+            (_, ruled) => {
+                self.act(cx, ruled)?;
+                return next.call(cx, request).await;
+            }
+        };
+        let operation = cx.known_operation().map(|operation| &**operation).unwrap_or_default();
+        let changes = match external.ask(cx, request, operation, &doing).await {
+            Ok(changes) if !self.shadow => changes,
+            // Nothing is to be other than without it.
+            Ok(_) => {
+                cx.set_grant(Grant::Watched);
+                return next.call(cx, request).await;
+            }
+            Err(refused) => {
+                let (rejection, why) = match refused {
+                    Refused::Denied(code, why) => (denied().with_code(code), why),
+                    Refused::Failed(why) => (unavailable(), why),
+                };
+                self.refuse(cx, rejection, why.into())?;
+                return next.call(cx, request).await;
+            }
+        };
+        cx.set_grant(grant);
+        cx.set_approval(external.approval(kind));
+        changes.request.apply(request.headers_mut());
+        let mut response = next.call(cx, request).await?;
+        changes.answer.apply(response.headers_mut());
+        Ok(response)
+    }
+
     /// Lets it pass, or does not.
     fn act(&self, cx: &RequestContext, judged: Result<Grant, Why>) -> Result<(), Rejection> {
         match judged {
-            Ok(grant) => cx.set_grant(if self.shadow { Grant::Watched } else { grant }),
-            Err(why) if self.shadow => {
-                self.shadow_denied.inc();
-                cx.set_note(format!("authz would refuse it: {why}").into());
-                cx.set_grant(Grant::Watched);
+            Ok(grant) => {
+                cx.set_grant(if self.shadow { Grant::Watched } else { grant });
+                Ok(())
             }
-            Err(why) => return Err(denied().by(Self::NAME).with_detail(why)),
+            Err(why) => self.refuse(cx, denied(), why),
         }
+    }
+
+    /// Refuses, or says that it would.
+    fn refuse(&self, cx: &RequestContext, rejection: Rejection, why: Why) -> Result<(), Rejection> {
+        if !self.shadow {
+            return Err(rejection.by(Self::NAME).with_detail(why));
+        }
+        self.shadow_denied.inc();
+        cx.set_note(format!("authz would refuse it: {why}").into());
+        cx.set_grant(Grant::Watched);
         Ok(())
     }
 }
@@ -134,6 +228,34 @@ impl Authz {
 #[must_use]
 pub fn denied() -> Rejection {
     Rejection::new(Reason::AccessDenied, "the caller may not do that, or there is no such thing here")
+}
+
+/// Of a call that another authorizer has let in, or none. The one of now has nothing against it, as far as anybody knows.
+fn asked_anew() -> Rejection {
+    Rejection::new(
+        Reason::Reloaded,
+        "whether the caller may do that has to be asked anew: make the call again",
+    )
+    .with_retry(Duration::ZERO)
+}
+
+fn unavailable() -> Rejection {
+    Rejection::new(Reason::AuthzUnavailable, "whether the caller may do that cannot be found out just now")
+        .with_retry(RETRY)
+}
+
+/// When to try again: an authorizer that was restarted is back by then.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What is about to be done, as an authorizer is told; `None` where it is not asked: about what concerns no namespace and no
+/// service, and about an operation that nobody declares, which is not done.
+fn doing(wanted: &Wanted, kind: Option<Kind>) -> Option<String> {
+    match wanted {
+        Wanted::Nothing | Wanted::Listener => None,
+        Wanted::Forward(_) => Some("forward".to_owned()),
+        Wanted::Description => Some("describe".to_owned()),
+        Wanted::Operation => kind.map(|kind| kind.to_string()),
+    }
 }
 
 impl<'a> From<&'a RequestContext> for Held<'a> {
@@ -147,6 +269,8 @@ impl<'a> From<&'a RequestContext> for Held<'a> {
             guarded: cx.guarded(),
             exists: cx.metrics().is_some(),
             client: cx.client(),
+            is_answering: false,
+            approval: cx.approval(),
         }
     }
 }
@@ -196,7 +320,16 @@ fn nothing_here(call: &Held<'_>) -> Why {
 /// # Errors
 /// Why not, for the operator alone.
 pub fn judge(caller: &Caller, guarded: &dyn Guarded, operation: &str) -> Result<Grant, Why> {
-    let declared = guarded.kind(operation);
+    judged(caller, guarded, operation, guarded.kind(operation))
+}
+
+/// The same of an operation that is declared with this kind, or not at all.
+fn judged(
+    caller: &Caller,
+    guarded: &dyn Guarded,
+    operation: &str,
+    declared: Option<Kind>,
+) -> Result<Grant, Why> {
     match guarded.policy().decide(caller, operation, declared.unwrap_or_default()) {
         Decision::ByName(_) => Ok(Grant::AsWanted),
         Decision::ByKind(_) => Ok(Grant::Kind(declared)),

@@ -79,6 +79,7 @@ async fn ask(
         base_dir: Path::new("."),
         listener: "edge",
         changes: &crate::Changes::default(),
+        services: &crate::NoServices,
     };
     let filter = registry::builtin().build("authz", &json!({ "shadow": shadow }), &build, None).unwrap();
     let kinds = BTreeMap::from([

@@ -39,6 +39,7 @@ fn filter(settings: &Value) -> Arc<dyn Filter> {
         base_dir: Path::new("."),
         listener: "edge",
         changes: &crate::Changes::default(),
+        services: &crate::NoServices,
     };
     registry::builtin().build("cors", settings, &cx, None).unwrap()
 }

@@ -106,6 +106,8 @@ reasons! {
     AuthUnavailable, "AUTH_UNAVAILABLE", Unavailable;
     /// The caller may not do that, or there is no such namespace: one answer for both.
     AccessDenied, "ACCESS_DENIED", PermissionDenied;
+    /// Whoever else has to allow the call cannot be asked just now, or answered what makes no sense.
+    AuthzUnavailable, "AUTHZ_UNAVAILABLE", Unavailable;
     /// What the call does could not be written into the audit log.
     AuditUnavailable, "AUDIT_UNAVAILABLE", Unavailable;
     /// A filter refuses the call by a rule of its own, for which there is no reason in this list.

@@ -22,7 +22,7 @@ pub use channel::{
     BoxError, ForwardError, Forwarding, PluginChannel, ReplyBody, ReplySource, Rpc, WireBody, WireReply,
     WireSource,
 };
-pub use grpc::timeout as grpc_timeout;
+pub use grpc::{UnaryCall, timeout as grpc_timeout};
 pub use http::{
     Cluster, Outgoing, Reply as HttpReply, ReplyBody as HttpBody, Service, ServicePlace, ServiceSpec, Version,
 };

@@ -15,9 +15,10 @@ use prism_config::{
 };
 use prism_filters::{
     ANONYMOUS, Caller, Credential, Method, Registry,
-    authz::{Decision, Policy},
+    authz::{self, Decision, Policy},
 };
 use prism_plugin_abi::Kind;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::{fmt::Write as _, io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -191,15 +192,16 @@ impl Way<'_> {
         named.collect::<Vec<_>>().join(", ")
     }
 
-    /// Whether `authz` is on the way, and whether it only watches.
-    fn authz(&self, route: Option<&Configured>) -> Option<bool> {
+    /// The settings of `authz`, where it is on the way.
+    fn authz(&self, route: Option<&Configured>) -> Option<authz::Settings> {
         let filter = self.listener.filters.iter().find(|filter| filter.name == "authz")?;
         let settings = match overridden(route, "authz") {
             Some(FilterOverride::Off) => return None,
             Some(FilterOverride::Settings(settings)) => settings,
             None => &filter.settings,
         };
-        Some(settings["shadow"] == true)
+        // A filter written without settings has all its defaults; what does not fit was refused.
+        Some(authz::Settings::deserialize(settings).unwrap_or_default())
     }
 
     fn decision(&self, route: Option<&Configured>) -> (String, bool) {
@@ -214,8 +216,17 @@ impl Way<'_> {
         if asked.is_none() {
             return ("allowed: nobody is asked, there is no `authz`".to_owned(), true);
         }
-        match (asked, allowed) {
-            (Some(true), false) => (format!("allowed: `authz` only watches; it would be {decision}"), true),
+        match asked {
+            Some(settings) if settings.shadow && !allowed => {
+                (format!("allowed: `authz` only watches; it would be {decision}"), true)
+            }
+            Some(authz::Settings { shadow: false, external: Some(external) }) if allowed => {
+                let at = external.address;
+                (
+                    format!("{decision}, if the authorizer at {at} allows it too, which is not asked here"),
+                    true,
+                )
+            }
             _ => (decision, allowed),
         }
     }

@@ -1,31 +1,10 @@
-//! What is done to the proxy, in the audit logs of its listeners; and what is to be known of those logs before they are opened.
+//! What is done to the proxy, in the audit logs of its listeners.
 
 use super::{Accepted, Control, Refusal};
 use crate::snapshot::Snapshot;
-use prism_config::{Config, Source};
-use prism_filters::{
-    FilterType,
-    audit::{Audit, Change, ChangeOutcome, Hash, Log, Settings},
-};
-use serde::Deserialize;
-use std::{path::Path, sync::Arc};
-
-/// What is wrong with the keys that a configuration's audit logs are to be signed with: where, and what.
-pub(super) fn check(config: &Config, base_dir: &Path) -> Vec<(String, String)> {
-    let listeners = config.listeners.iter().enumerate();
-    let filters = listeners.flat_map(|(at, listener)| {
-        listener.filters.iter().enumerate().map(move |(place, filter)| (at, place, filter))
-    });
-    let audits = filters.filter(|(_, _, filter)| filter.name == Audit::NAME);
-    audits
-        .filter_map(|(at, place, filter)| {
-            // What does not fit is refused already.
-            let error = Settings::deserialize(&filter.settings).ok()?.check_key(base_dir).err()?;
-            let path = format!("listeners[{at}].filters[{place}].audit.key");
-            Some((path, error.to_string()))
-        })
-        .collect()
-}
+use prism_config::Source;
+use prism_filters::audit::{Change, ChangeOutcome, Hash, Log};
+use std::sync::Arc;
 
 impl Control {
     /// A configuration was handed in. Both the logs of before and those of now are told: a change that takes a log away is its

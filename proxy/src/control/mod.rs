@@ -1,10 +1,10 @@
 //! The control plane: what turns a configuration into a running snapshot, and keeps the two in step.
 
 mod audit;
-mod auth;
 mod build;
 mod decide;
 mod file;
+mod filters;
 mod libraries;
 mod queue;
 mod report;
@@ -22,6 +22,7 @@ pub(crate) use queue::{ControlQueue, queue};
 pub(crate) use report::ConfigReport;
 pub use report::{Refusal, Unhealthy, log_outcome};
 pub(crate) use routes::bare_routes;
+pub(crate) use transport::secured_now;
 
 use crate::{
     builtins::Builtins,
@@ -347,8 +348,7 @@ pub fn check_files(config: &Config, source: &Source) -> Result<(), Problems> {
     let plugin = |name: &str, key: &str| format!("{}.{key}", places.plugin(name));
     let listeners = tls::check(config, &source.base_dir);
     let listeners = listeners.into_iter().map(|error| (error.path, error.source.to_string()));
-    let audits = audit::check(config, &source.base_dir);
-    let keys = auth::check(config, &source.base_dir, Platform::system().wall_clock());
+    let filters = filters::check(config, &source.base_dir, Platform::system().wall_clock());
     let libraries = libraries::check_all(config);
     let libraries = libraries.into_iter().map(|(name, error)| (plugin(name, "library"), error.to_string()));
     let remotes = transport::check(config);
@@ -356,14 +356,8 @@ pub fn check_files(config: &Config, source: &Source) -> Result<(), Problems> {
     let services = services::check(config).into_iter().map(|(path, error)| (path, error.to_string()));
     let admin = crate::admin::check_tls(&config.admin);
     let admin = admin.into_iter().map(|error| ("admin.tls".to_owned(), error.to_string()));
-    let found: Vec<_> = admin
-        .chain(listeners)
-        .chain(audits)
-        .chain(keys)
-        .chain(libraries)
-        .chain(remotes)
-        .chain(services)
-        .collect();
+    let found: Vec<_> =
+        admin.chain(listeners).chain(filters).chain(libraries).chain(remotes).chain(services).collect();
     let mut problems = places.problems(found);
     if let Err(missing) = secrets::resolve(config.clone(), source) {
         problems.problems.extend(missing.problems);

@@ -5,7 +5,10 @@ use super::{
     build::{BuildError, policy},
     services::Clusters,
 };
-use crate::snapshot::{Chains, Conditions, Forward, ListenerState, Route, RouteTable};
+use crate::{
+    asked::OverHttp2,
+    snapshot::{Chains, Conditions, Forward, ListenerState, Route, RouteTable},
+};
 use bytestring::ByteString;
 use http::{HeaderName, HeaderValue};
 use prism_config::{Listener, PathMatch, Secrets};
@@ -31,6 +34,7 @@ pub(super) fn state(
         base_dir,
         listener: &listener.name,
         changes: &control.changes,
+        services: &OverHttp2,
     };
     let path = format!("listeners[{index}]");
     let mut chains = Chains::compile(listener, path.clone(), &control.filters, secrets, cx, previous)?;

@@ -57,10 +57,17 @@ fn protocol(transport: prism_config::Transport) -> ProtocolChoice {
 /// # Errors
 /// The files cannot be used.
 pub(super) async fn secured(tls: &PluginTls) -> Result<RemoteTls, TlsError> {
-    let files = files(tls);
+    let tls = tls.clone();
+    super::blocking(move || secured_now(&tls)).await
+}
+
+/// The same here and now. Blocks.
+///
+/// # Errors
+/// The files cannot be used.
+pub(crate) fn secured_now(tls: &PluginTls) -> Result<RemoteTls, TlsError> {
     let server_name = tls.server_name.as_deref().map(server_name).transpose()?;
-    let client = super::blocking(move || ClientTls::watch(files)).await?;
-    Ok(RemoteTls { client: Arc::new(client), server_name })
+    Ok(RemoteTls { client: Arc::new(ClientTls::watch(files(tls))?), server_name })
 }
 
 fn files(tls: &PluginTls) -> ClientFiles {

@@ -88,7 +88,7 @@ impl<F: Future<Output = Result<Response<Body>, Rejection>>> Future for Within<'_
                 }
                 let timer = this.timer.take().or_else(|| deadline.map(|until| Box::pin(sleep_until(until))));
                 let right = this.right.take().or_else(|| this.terms.as_ref().map(right)).map(|mut right| {
-                    right.learn(cx);
+                    right.answers(cx);
                     SendWrapper::new(right)
                 });
                 let body = std::mem::take(response.body_mut());

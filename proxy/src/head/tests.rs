@@ -221,6 +221,7 @@ fn translated(content_type: &str, version: Version, hosts: usize) -> Head {
         base_dir: std::path::Path::new("."),
         listener: "edge",
         changes: &prism_filters::Changes::default(),
+        services: &prism_filters::NoServices,
     };
     let filter = prism_filters::registry::builtin().build("grpc_web", &serde_json::Value::Null, &cx, None);
     let _ = prism_filters::arrive(&[filter.unwrap()], &mut request);

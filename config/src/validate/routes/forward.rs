@@ -103,16 +103,14 @@ fn targets(list: &Node, path: &str, context: &mut Context<'_>) {
         }
         if let TargetAddress::Unix(at) = &address {
             socket(Path::new(at), node.at, &format!("{path}.address"), context);
-            if let Some(entry) = target.entry("tls") {
-                let message = "a unix socket is not secured by TLS";
-                context.problems.invalid(entry.at, format!("{path}.tls"), message, Some("remove it".into()));
-            }
-        } else if target.get("tls").is_some() {
+        }
+        let tls = target.entry("tls");
+        if let Some(fault) = address.tls_fault(tls.is_some(), "a target") {
+            let (at, path) =
+                tls.map_or_else(|| (target.at, path.clone()), |entry| (entry.at, format!("{path}.tls")));
+            context.problems.invalid(at, path, fault.message, Some(fault.hint));
+        } else if tls.is_some() {
             plugins::tls(target, "target", &path, context);
-        } else if !address.is_local() {
-            let message = "a target on another host needs `tls`";
-            let hint = "add `tls:` with a `ca_cert`, or `tls: { enabled: false }` for a network that nobody else is on";
-            context.problems.invalid(target.at, &path, message, Some(hint.into()));
         }
         seen.push(address);
     }

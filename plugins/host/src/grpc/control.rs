@@ -1,9 +1,11 @@
 //! What the control plane says to a plugin: a handful of unary calls on a connection of their own.
 
-use super::reply;
+use super::{
+    reply,
+    unary::{Fault, OneMessage},
+};
 use crate::{
     http2::{Opened, broken, dial},
-    status,
     upstream::{PeerIdentity, Target, Who},
 };
 use bytes::{BufMut, Bytes, BytesMut};
@@ -11,7 +13,6 @@ use h2::{Reason, client::SendRequest};
 use http::{HeaderValue, Method, Request, Version, header};
 use prism_platform::{Platform, time};
 use prism_plugin_abi::{Code, Error};
-use prism_plugin_envelope::Deframer;
 use prism_proto::{
     envelope::{PREFIX_LEN, Prefix},
     plugin::{
@@ -189,28 +190,19 @@ impl Control {
         }
         let (head, mut receive) = response.await.map_err(lost)?.into_parts();
         reply::check(head.status, &head.headers).map_err(|error| protocol(method, &error.to_string()))?;
-        let mut messages = Deframer::default();
-        let mut length = 0;
+        let named = |fault| match fault {
+            Fault::Status(error) => error,
+            Fault::Protocol(problem) => protocol(method, &problem),
+        };
+        let mut answer = OneMessage::default();
         while let Some(piece) = receive.data().await {
             let piece = piece.map_err(lost)?;
-            length += piece.len();
-            if length > limit {
-                return Err(protocol(method, &format!("its answer is above {} MiB", limit >> 20)));
-            }
-            receive.flow_control().release_capacity(piece.len()).map_err(lost)?;
-            messages.push(piece);
+            let length = piece.len();
+            answer.push(piece, limit).map_err(named)?;
+            receive.flow_control().release_capacity(length).map_err(lost)?;
         }
         let trailers = receive.trailers().await.map_err(lost)?;
-        match status::read(trailers.as_ref().unwrap_or(&head.headers)) {
-            None => return Err(protocol(method, "its answer ended without a grpc-status")),
-            Some(Err(error)) => return Err(error),
-            Some(Ok(())) => {}
-        }
-        match messages.next_message() {
-            Ok(Some(message)) if messages.is_between_messages() => Ok(message.into_bytes()),
-            Ok(_) => Err(protocol(method, "its answer is not exactly one message")),
-            Err(error) => Err(protocol(method, &error.to_string())),
-        }
+        answer.finish(trailers.as_ref().unwrap_or(&head.headers)).map_err(named)
     }
 }
 

@@ -6,7 +6,9 @@ mod head;
 mod reply;
 #[cfg(test)]
 mod tests;
+mod unary;
 
 pub(crate) use control::{Control, Lost};
 pub(crate) use forward::Grpc;
 pub use head::timeout;
+pub use unary::UnaryCall;

@@ -1,16 +1,14 @@
 //! A service's answer on its way to the client.
 
 use super::refusal;
-use crate::{
-    fields::{Named, drop_where, is_claim, is_hop_by_hop},
-    head::is_grpc,
-};
+use crate::head::is_grpc;
 use bytes::Bytes;
 use http::{HeaderMap, Response, header};
 use http_body::Frame;
 use prism_filters::{
     Body,
     body::{BodyError, Duplex},
+    fields::{Named, drop_where, is_claim, is_hop_by_hop},
 };
 use prism_plugin_host::{HttpBody, HttpReply, ReplySource};
 use std::task::{Context, Poll, ready};

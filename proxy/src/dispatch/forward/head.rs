@@ -1,12 +1,12 @@
 //! The head of a forwarded request: what the client said, without what it may not say, and what the proxy says.
 
 use super::{Passage, path};
-use crate::{
-    fields::{Named, begins, is, is_hop_by_hop},
-    head::{authority, is_grpc},
-};
+use crate::head::{authority, is_grpc};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header, uri::PathAndQuery};
-use prism_filters::{Body, Protocol, Reason, Rejection, RequestContext};
+use prism_filters::{
+    Body, Protocol, Reason, Rejection, RequestContext,
+    fields::{Named, begins, is, is_hop_by_hop},
+};
 use prism_platform::time::Instant;
 use prism_plugin_abi::{Code, Error};
 use prism_plugin_host::{ForwardError, Outgoing, Service, Version, grpc_timeout};

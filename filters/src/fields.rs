@@ -5,23 +5,26 @@ use http::{HeaderMap, HeaderName, header};
 use smallvec::SmallVec;
 
 /// The name is this one; `other` is in lower case, with `-`.
-pub(crate) fn is(name: &str, other: &str) -> bool {
+#[must_use]
+pub fn is(name: &str, other: &str) -> bool {
     name.len() == other.len() && begins(name, other)
 }
 
 /// The name begins like this; `prefix` is in lower case, with `-`.
-pub(crate) fn begins(name: &str, prefix: &str) -> bool {
+#[must_use]
+pub fn begins(name: &str, prefix: &str) -> bool {
     let same = |(a, b): (u8, u8)| a == b || (a == b'_' && b == b'-');
     name.len() >= prefix.len() && name.bytes().zip(prefix.bytes()).all(same)
 }
 
 /// Only the proxy may say it.
-pub(crate) fn is_claim(name: &str) -> bool {
+#[must_use]
+pub fn is_claim(name: &str) -> bool {
     begins(name, "x-prism-")
 }
 
 /// Drops fields.
-pub(crate) fn drop_where(fields: &mut HeaderMap, is_dropped: impl Fn(&HeaderName) -> bool) {
+pub fn drop_where(fields: &mut HeaderMap, is_dropped: impl Fn(&HeaderName) -> bool) {
     let names: SmallVec<[HeaderName; 4]> = fields.keys().filter(|name| is_dropped(name)).cloned().collect();
     for name in names {
         fields.remove(name);
@@ -30,7 +33,8 @@ pub(crate) fn drop_where(fields: &mut HeaderMap, is_dropped: impl Fn(&HeaderName
 
 /// It belongs to one hop (RFC 9110 section 7.6.1: "intermediaries ... MUST remove or replace any fields that are known to
 /// require removal before forwarding"), besides those that `Connection` names.
-pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
+#[must_use]
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     const FIELDS: [HeaderName; 9] = [
         header::CONNECTION,
         HeaderName::from_static("http2-settings"),
@@ -46,17 +50,22 @@ pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
 }
 
 /// What `Connection` names.
-pub(crate) struct Named<'a>(SmallVec<[&'a [u8]; 4]>);
+#[derive(Debug)]
+pub struct Named<'a>(SmallVec<[&'a [u8]; 4]>);
 
 impl<'a> Named<'a> {
-    pub(crate) fn of(fields: &'a HeaderMap) -> Self {
+    /// Of these fields.
+    #[must_use]
+    pub fn of(fields: &'a HeaderMap) -> Self {
         // As bytes: a value with something in it that is no text names fields all the same.
         let values = fields.get_all(header::CONNECTION).iter();
         let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
         Self(names.map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()).collect())
     }
 
-    pub(crate) fn has(&self, name: &HeaderName) -> bool {
+    /// It names this one.
+    #[must_use]
+    pub fn has(&self, name: &HeaderName) -> bool {
         self.0.iter().any(|named| named.eq_ignore_ascii_case(name.as_str().as_bytes()))
     }
 }
