@@ -146,6 +146,21 @@ fn check_reads_the_files_of_keys_that_auth_goes_by() {
     assert!(said.contains("`sha256` or `argon2`") && said.contains("No such file"), "{said}");
     let (_, said) = methods(&keys, &none);
     assert!(!said.contains("any[0]"), "{said}");
+
+    // Those of a route's own settings too, and of whom `authz` asks.
+    let external = format!("external: {{ address: 'a.example:1', tls: {{ ca_cert: '{none}' }} }}");
+    let filters = format!("{{ auth: {{ api_keys: {{ file: '{none}' }} }}, authz: {{ {external} }} }}");
+    let authorized =
+        format!("trace: {{}}\n      - auth: {{ api_keys: {{ file: '{keys}' }} }}\n      - authz");
+    let config = DEMO.replace("trace: {}", &authorized);
+    let config =
+        config.replace("path_prefix: / }", &format!("path_prefix: / }}\n        filters: {filters}"));
+    let output = prism_edge(&["check"], &config);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for place in ["routes[0].filters.auth.api_keys.file: ", "routes[0].filters.authz.external.tls: "] {
+        assert!(said.contains(place), "{said}");
+    }
 }
 
 #[test]
@@ -195,8 +210,12 @@ namespaces:
 
 /// What `explain` says and exits with. The binary is one that has an `auth` to be configured.
 fn explained(arguments: &str) -> (Option<i32>, String) {
+    explained_by(GUARDED, arguments)
+}
+
+fn explained_by(config: &str, arguments: &str) -> (Option<i32>, String) {
     let arguments: Vec<&str> = ["explain"].into_iter().chain(arguments.split(' ')).collect();
-    let output = run("edge-that-believes", &arguments, GUARDED);
+    let output = run("edge-that-believes", &arguments, config);
     (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
 }
 
@@ -301,6 +320,20 @@ fn explain_says_which_rule_decides_and_exits_accordingly() {
             assert!(text.contains(part), "{arguments}: no {part} in\n{text}");
         }
     }
+}
+
+#[test]
+fn explain_says_that_an_authorizer_has_to_allow_it_too() {
+    let external = GUARDED.replace("shadow: true", "external: { address: 'unix:/run/a.sock' }");
+    let orders = "--listener trial --principal spiffe://a.example/orders-1 --namespace demo --operation";
+    let (code, text) = explained_by(&external, &format!("{orders} get"));
+    assert_eq!(code, Some(0));
+    let told =
+        "which permits `read`, if the authorizer at unix:/run/a.sock allows it too, which is not asked here";
+    assert!(text.contains(told), "{text}");
+    let (code, text) = explained_by(&external, &format!("{orders} set"));
+    assert_eq!(code, Some(1));
+    assert!(text.contains("denied: ") && !text.contains("authorizer"), "{text}");
 }
 
 #[test]
