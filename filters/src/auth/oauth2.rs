@@ -280,8 +280,10 @@ impl Drop for OAuth2 {
 /// Asks again, now and then, for the tokens that calls under way were let in by: a token that was revoked ends them.
 async fn ask_again(inner: Weak<Inner>, changed: impl Fn()) {
     loop {
-        let Some(pause) = inner.upgrade().map(|inner| inner.settings.remember.get()) else { return };
-        tokio::time::sleep(pause).await;
+        let Some(remember) = inner.upgrade().map(|inner| inner.settings.remember.get()) else { return };
+        // Twice as often as a call that begins would ask: what is revoked is noticed, and its calls are ended, before an answer
+        // that was just given would be forgotten.
+        tokio::time::sleep(remember / 2).await;
         let Some(inner) = inner.upgrade() else { return };
         // Beside the questions of calls that begin, which strangers can cause as many of as they like.
         let again = inner.tokens_in_use().into_iter().map(|(token, standing)| {
@@ -292,7 +294,7 @@ async fn ask_again(inner: Weak<Inner>, changed: impl Fn()) {
                     Ok(Ok(Ok(_))) => standing.confirm(),
                     Ok(Ok(Err(_))) => standing.end(),
                     // What makes no sense says nothing against a token that was good, for a while.
-                    Ok(Err(_)) | Err(_) if standing.is_fresh(pause * UNCONFIRMED) => {}
+                    Ok(Err(_)) | Err(_) if standing.is_fresh(remember * UNCONFIRMED) => {}
                     Ok(Err(_)) | Err(_) => standing.end(),
                 }
                 standing.stands()
