@@ -2,7 +2,7 @@
 //! changed.
 
 use crate::{
-    Caller,
+    Caller, RequestContext,
     authz::{Approval, Guarded, Wanted},
 };
 use bytestring::ByteString;
@@ -50,5 +50,22 @@ impl Changes {
     #[must_use]
     pub fn count(&self) -> u64 {
         self.0.load(Ordering::Acquire)
+    }
+}
+
+impl<'a> From<&'a RequestContext> for Held<'a> {
+    /// A call that is about to be let in.
+    fn from(cx: &'a RequestContext) -> Self {
+        Self {
+            caller: cx.caller(),
+            namespace: cx.namespace(),
+            operation: cx.known_operation(),
+            wanted: cx.wanted(),
+            guarded: cx.guarded(),
+            exists: cx.metrics().is_some(),
+            client: cx.client(),
+            is_answering: false,
+            approval: cx.approval(),
+        }
     }
 }

@@ -12,15 +12,19 @@
 mod claims;
 mod external;
 mod index;
+mod judge;
 mod policy;
+mod refused;
 mod wanted;
 
 pub use external::{Approval, Settings as ExternalSettings};
+pub use judge::{Why, judge};
 pub use policy::{Decision, Policy};
+pub use refused::denied;
 pub use wanted::{Grant, Guarded, Wanted};
 
 use crate::{
-    Body, BuildContext, BuildError, Caller, Filter, FilterFuture, FilterType, Held, Next, Reason, Rejection,
+    Body, BuildContext, BuildError, Caller, Filter, FilterFuture, FilterType, Held, Next, Rejection,
     RequestContext,
 };
 use http::Request;
@@ -29,9 +33,11 @@ use prism_plugin_abi::Kind;
 use prometheus::IntCounter;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use external::{External, Refused};
+use judge::{First, first, judged};
+use refused::{asked_anew, unavailable};
 
 /// Settings of `authz`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -72,16 +78,6 @@ impl FilterType for Authz {
         };
         Ok(Self { shadow: settings.shadow, shadow_denied, external })
     }
-}
-
-/// Why not: for the operator alone.
-pub type Why = Cow<'static, str>;
-
-/// What is known before the operation is.
-enum First<'a> {
-    Granted(Grant),
-    /// The caller may do something here; it depends on the operation.
-    Depends(&'a Caller, &'a dyn Guarded),
 }
 
 impl Filter for Authz {
@@ -224,29 +220,6 @@ impl Authz {
     }
 }
 
-/// The one refusal: whoever tries names learns nothing from it.
-#[must_use]
-pub fn denied() -> Rejection {
-    Rejection::new(Reason::AccessDenied, "the caller may not do that, or there is no such thing here")
-}
-
-/// Of a call that another authorizer has let in, or none. The one of now has nothing against it, as far as anybody knows.
-fn asked_anew() -> Rejection {
-    Rejection::new(
-        Reason::Reloaded,
-        "whether the caller may do that has to be asked anew: make the call again",
-    )
-    .with_retry(Duration::ZERO)
-}
-
-fn unavailable() -> Rejection {
-    Rejection::new(Reason::AuthzUnavailable, "whether the caller may do that cannot be found out just now")
-        .with_retry(RETRY)
-}
-
-/// When to try again: an authorizer that was restarted is back by then.
-const RETRY: Duration = Duration::from_secs(1);
-
 /// What is about to be done, as an authorizer is told; `None` where it is not asked: about what concerns no namespace and no
 /// service, and about an operation that nobody declares, which is not done.
 fn doing(wanted: &Wanted, kind: Option<Kind>) -> Option<String> {
@@ -255,100 +228,6 @@ fn doing(wanted: &Wanted, kind: Option<Kind>) -> Option<String> {
         Wanted::Forward(_) => Some("forward".to_owned()),
         Wanted::Description => Some("describe".to_owned()),
         Wanted::Operation => kind.map(|kind| kind.to_string()),
-    }
-}
-
-impl<'a> From<&'a RequestContext> for Held<'a> {
-    /// A call that is about to be let in.
-    fn from(cx: &'a RequestContext) -> Self {
-        Self {
-            caller: cx.caller(),
-            namespace: cx.namespace(),
-            operation: cx.known_operation(),
-            wanted: cx.wanted(),
-            guarded: cx.guarded(),
-            exists: cx.metrics().is_some(),
-            client: cx.client(),
-            is_answering: false,
-            approval: cx.approval(),
-        }
-    }
-}
-
-/// What can be said without the operation.
-fn first<'a>(call: &Held<'a>) -> Result<First<'a>, Why> {
-    let caller = || call.caller.ok_or(Why::Borrowed("nobody found out who calls: there was no `auth`"));
-    match call.wanted {
-        Wanted::Nothing => Ok(First::Granted(Grant::Description)),
-        // Load balancers ask for it, and it says nothing of any namespace.
-        Wanted::Listener => Ok(First::Granted(Grant::Description)),
-        Wanted::Forward(None) => Err("the route has no `access` rules".into()),
-        Wanted::Forward(Some(policy)) => match policy.admits(caller()?) {
-            Some(_) => Ok(First::Granted(Grant::AsWanted)),
-            None => Err("no rule of the route's `access` is about the caller".into()),
-        },
-        Wanted::Description | Wanted::Operation => {
-            let caller = caller()?;
-            let guarded = call.guarded.ok_or_else(|| nothing_here(call))?;
-            if guarded.policy().knows(caller).is_none() {
-                return Err("no rule of the namespace's `access` permits the caller anything".into());
-            }
-            match call.wanted {
-                Wanted::Operation => Ok(First::Depends(caller, guarded)),
-                _ => Ok(First::Granted(Grant::Description)),
-            }
-        }
-    }
-}
-
-fn nothing_here(call: &Held<'_>) -> Why {
-    if call.namespace.is_empty() {
-        "the call names no namespace".into()
-    } else if call.exists {
-        "the namespace has no `access` rules".into()
-    } else {
-        "there is no such namespace".into()
-    }
-}
-
-/// Whether a caller who may do anything here may call the operation, as what answers now declares it. One that nobody
-/// declares is let through to be told so, since the caller may know what there is: it is granted as that and nothing else.
-///
-/// Also for calls that have begun, when the rules have changed: one that is refused now has to end, and so has one whose
-/// operation's kind the new grant does not cover ([`Grant::covers`]).
-///
-/// # Errors
-/// Why not, for the operator alone.
-pub fn judge(caller: &Caller, guarded: &dyn Guarded, operation: &str) -> Result<Grant, Why> {
-    judged(caller, guarded, operation, guarded.kind(operation))
-}
-
-/// The same of an operation that is declared with this kind, or not at all.
-fn judged(
-    caller: &Caller,
-    guarded: &dyn Guarded,
-    operation: &str,
-    declared: Option<Kind>,
-) -> Result<Grant, Why> {
-    match guarded.policy().decide(caller, operation, declared.unwrap_or_default()) {
-        Decision::ByName(_) => Ok(Grant::AsWanted),
-        Decision::ByKind(_) => Ok(Grant::Kind(declared)),
-        Decision::Denied(rule) => Err(format!("access[{rule}] of the namespace denies the operation").into()),
-        Decision::NotAllowed => match declared {
-            None => Ok(Grant::Kind(None)),
-            Some(kind) => Err(format!("no rule allows the caller {}", named(kind)).into()),
-        },
-    }
-}
-
-fn named(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Read => "an operation of kind read",
-        Kind::Write => "an operation of kind write",
-        Kind::Admin => "an operation of kind admin",
-        Kind::Unspecified => {
-            "an operation whose kind nobody says, which takes `admin` or a rule that names it"
-        }
     }
 }
 

@@ -4,7 +4,7 @@ mod model;
 mod rules;
 
 use super::*;
-use crate::{Credential, Method, Protocol, RequestStart, Terminal, metrics::Metrics, registry, run};
+use crate::{Credential, Method, Protocol, Reason, RequestStart, Terminal, metrics::Metrics, registry, run};
 use prism_config::AccessRules;
 use prism_platform::Platform;
 use serde_json::{Value, json};
