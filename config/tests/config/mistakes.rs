@@ -17,7 +17,7 @@ fn unknown_keys_are_refused_with_the_closest_known_one() {
         "admin:\n  adress: 127.0.0.1:1\n  xyz: 1\n",
         &[
             "2:3: admin.adress: unknown key `adress` (did you mean `address`?)",
-            "3:3: admin.xyz: unknown key `xyz` (known: `address`, `hosts`, `open_metrics`, `ready`, `socket`, `tls`, `tokens`)",
+            "3:3: admin.xyz: unknown key `xyz` (known: `address`, `clients`, `hosts`, `open_metrics`, `ready`, `socket`, `tls`, `tokens`)",
         ],
     );
 }
