@@ -210,7 +210,7 @@ admin:
             "14:7: admin.clients[10]: the key `principal` is missing",
             "15:42: admin.clients[11].name: unknown key `name` (known: `principal`, `role`)",
             "16:20: admin.clients[12].principal: expected a string, found an integer `7` (put it in quotes)",
-            "17:7: admin.clients[13]: expected a mapping, found a string `dns:d`",
+            "17:7: admin.clients[13]: expected a mapping, found a string",
         ],
     );
     refused(
