@@ -53,7 +53,7 @@ impl<'a> TrustFiles<'a> {
         }
     }
 
-    pub(crate) fn trust(self, provider: Arc<CryptoProvider>) -> Result<Trust, TlsError> {
+    pub(crate) fn trust(self, provider: &Arc<CryptoProvider>) -> Result<Trust, TlsError> {
         let mut hasher = DefaultHasher::new();
         self.identify(&mut hasher);
         let mut trust = Trust {
@@ -73,7 +73,7 @@ impl<'a> TrustFiles<'a> {
         let revoked = revoked(self.revoked, self.crls, &authorities)?;
         trust.next_updates =
             self.crls.iter().cloned().zip(revoked.iter().map(|file| file.next_update)).collect();
-        let verifier = WebPkiClientVerifier::builder_with_provider(authorities, Arc::clone(&provider))
+        let verifier = WebPkiClientVerifier::builder_with_provider(authorities, Arc::clone(provider))
             .with_crls(revoked.iter().flat_map(|file| file.lists.clone()))
             // Without it a list that nobody renews would let in whoever was revoked since. What no list covers is refused
             // as well, which is rustls' default: a certificate whose status is not known is not known to be good.
@@ -85,7 +85,8 @@ impl<'a> TrustFiles<'a> {
         trust.verifier = Some(verifier.build().map_err(|source| {
             // Which list it is is not said, so each file is tried alone.
             let alone = |file: &Revoked| {
-                let builder = WebPkiClientVerifier::builder_with_provider(among.clone(), provider.clone());
+                let builder =
+                    WebPkiClientVerifier::builder_with_provider(Arc::clone(&among), Arc::clone(provider));
                 builder.with_crls(file.lists.clone()).build().is_err()
             };
             let blamed = revoked.iter().zip(crls).find(|(file, _)| alone(file));
