@@ -4,15 +4,16 @@
 //! at which it stopped. A file is opened once, by the one who makes it; after a crash, a new one is begun.
 
 use crate::{
+    folder::Folder,
     key::{KeyError, SigningKey},
     line::{self, Hash, LineError},
-    segment::{self, LOCK},
+    segment,
     settings::{LogSettings, Sync},
 };
 use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -80,6 +81,17 @@ pub(crate) enum WriteError {
     Write { path: PathBuf, source: io::Error },
     #[error("{} was removed or replaced while it was written: what it held is lost", path.display())]
     Gone { path: PathBuf },
+    #[error(
+        "another process writes the folder that is in the place of {}: put the old one back, or end the other process",
+        dir.display()
+    )]
+    Taken { dir: PathBuf },
+    #[error(
+        "the folder that is in the place of {} has another log in it: put the old one back, or restart the proxy to have that one \
+         gone on with",
+        dir.display()
+    )]
+    Another { dir: PathBuf },
 }
 
 /// The segment that is being written.
@@ -114,7 +126,7 @@ pub(crate) struct Chain {
     written: usize,
     unsynced: bool,
     synced_at: SystemTime,
-    lock: File,
+    folder: Folder,
 }
 
 impl Chain {
@@ -123,11 +135,7 @@ impl Chain {
         let dir = settings.dir.clone();
         let folder = |source| OpenError::Folder { dir: dir.clone(), source };
         let key = SigningKey::load(&settings.key)?;
-        let lock = private().create(true).truncate(false).write(true).open(dir.join(LOCK)).map_err(folder)?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => OpenError::InUse { dir: dir.clone() },
-            TryLockError::Error(source) => folder(source),
-        })?;
+        let held = Folder::take(&dir)?;
         let segments = segment::list(&dir).map_err(folder)?;
         let mut chain = Self {
             key,
@@ -143,7 +151,7 @@ impl Chain {
             unsynced: false,
             synced_at: now,
             settings,
-            lock,
+            folder: held,
         };
         chain.recover(&segments)?;
         Ok(chain)
@@ -206,6 +214,9 @@ impl Chain {
     /// Makes sure that a record can be taken: nothing of before is left to write, the file is there, and it is not full.
     pub(crate) fn prepare(&mut self, now: SystemTime) -> Result<(), WriteError> {
         self.flush()?;
+        if self.folder.hold()? {
+            self.ended.clear();
+        }
         if let Some(open) = &self.open {
             let here = fs::metadata(&open.path).map(|named| (named.dev(), named.ino())).ok();
             if here != Some(open.identity) {
@@ -354,8 +365,7 @@ impl Chain {
 
     /// Lets another one have the folder. Nothing is written any more.
     pub(crate) fn unlock(&self) {
-        // Closing it does so in any case.
-        let _ = self.lock.unlock();
+        self.folder.give_up();
     }
 
     /// Writes out an ended segment and lets go of it.
@@ -403,7 +413,7 @@ impl Chain {
 }
 
 /// A file that nobody but its owner may read: it says who called what.
-fn private() -> OpenOptions {
+pub(crate) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.mode(0o600);
     options

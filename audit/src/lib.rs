@@ -5,6 +5,7 @@
 //! checks it ([`verify`]), and knows nothing of the proxy that uses it.
 
 mod chain;
+mod folder;
 mod key;
 mod line;
 mod log;

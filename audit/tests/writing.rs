@@ -10,6 +10,7 @@ use std::{
     collections::BTreeSet,
     fs,
     os::unix::fs::PermissionsExt,
+    path::Path,
     sync::{Arc, atomic::Ordering},
     thread,
     time::{Duration, SystemTime},
@@ -175,6 +176,84 @@ fn a_folder_has_one_writer() {
     let log = scene.open();
     slot.put(record(1));
     settled(&log, |status| status.records == 1);
+}
+
+/// Whether nobody else can have the folder.
+fn is_held(dir: &Path) -> bool {
+    matches!(fs::File::open(dir.join("lock")).unwrap().try_lock(), Err(fs::TryLockError::WouldBlock))
+}
+
+/// Somebody moves the folder away, and another process is first in the one that takes its place.
+#[test]
+fn a_folder_that_takes_the_place_of_ours_has_one_writer_too() {
+    let scene = Scene::new();
+    let log = scene.open();
+    put(&log, 1);
+    settled(&log, |status| status.records == 1);
+    let moved = scene.dir().with_extension("moved");
+    fs::rename(scene.dir(), &moved).unwrap();
+    fs::create_dir(scene.dir()).unwrap();
+    let other = fs::File::create(scene.dir().join("lock")).unwrap();
+    other.try_lock().unwrap();
+    put(&log, 2);
+    settled(&log, |status| {
+        status.problem.as_ref().is_some_and(|problem| problem.contains("another process"))
+    });
+    // Nor when it has begun to write.
+    drop(other);
+    fs::write(scene.file(1), "{}\n").unwrap();
+    settled(&log, |status| status.problem.as_ref().is_some_and(|problem| problem.contains("another log")));
+    let names: Vec<_> = fs::read_dir(scene.dir()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert_eq!(fs::read_to_string(scene.file(1)).unwrap(), "{}\n");
+    assert!(is_held(&moved));
+    fs::remove_dir_all(scene.dir()).unwrap();
+    fs::rename(&moved, scene.dir()).unwrap();
+    settled(&log, |status| status.records == 2 && status.problem.is_none());
+    drop(log);
+    assert!(finish(Duration::from_secs(30)));
+    assert_eq!(scene.intact().segments, 1);
+}
+
+#[test]
+fn an_empty_folder_in_the_place_of_ours_is_taken() {
+    let scene = Scene::new();
+    let log = scene.open();
+    put(&log, 1);
+    settled(&log, |status| status.records == 1);
+    let moved = scene.dir().with_extension("moved");
+    fs::rename(scene.dir(), &moved).unwrap();
+    fs::create_dir(scene.dir()).unwrap();
+    put(&log, 2);
+    settled(&log, |status| status.records == 2 && status.problem.is_none());
+    assert!(scene.file(2).exists() && is_held(scene.dir()) && !is_held(&moved));
+    drop(log);
+    assert!(finish(Duration::from_secs(30)));
+    scene.says("segment 1 is missing in front of it");
+}
+
+/// Whoever cleans up does not open the door for a second writer.
+#[test]
+fn a_lock_that_is_removed_is_made_again() {
+    let scene = Scene::new();
+    let log = scene.open();
+    put(&log, 1);
+    settled(&log, |status| status.records == 1);
+    fs::remove_file(scene.dir().join("lock")).unwrap();
+    put(&log, 2);
+    settled(&log, |status| status.records == 2);
+    assert!(is_held(scene.dir()));
+    // Somebody is quicker.
+    fs::remove_file(scene.dir().join("lock")).unwrap();
+    let other = fs::File::create(scene.dir().join("lock")).unwrap();
+    other.try_lock().unwrap();
+    put(&log, 3);
+    settled(&log, |status| status.problem.is_some());
+    drop(other);
+    settled(&log, |status| status.records == 3 && status.problem.is_none());
+    drop(log);
+    assert!(finish(Duration::from_secs(30)));
+    assert_eq!(scene.intact().segments, 1);
 }
 
 #[test]

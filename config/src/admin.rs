@@ -12,7 +12,7 @@ use crate::{schema::Address, units::Duration};
 
 mod access;
 
-pub use access::{AdminHost, AdminRole, AdminTls, AdminToken, TokenDigest};
+pub use access::{AdminClient, AdminHost, AdminRole, AdminTls, AdminToken, TokenDigest};
 
 /// Where the proxy is watched and controlled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -27,13 +27,19 @@ pub struct Admin {
     pub socket: PathBuf,
     /// Which namespaces must be up for `/ready` to say yes.
     pub ready: Ready,
-    /// Who may do what over the address. Without any, it answers whoever reaches it and changes nothing; with them, every
-    /// endpoint but `/healthz` and `/ready` needs one (`Authorization: Bearer TOKEN`). An address that is not on loopback then
-    /// needs `tls`.
+    /// Who may do what over the address, by a token (`Authorization: Bearer TOKEN`). Without any, and without `clients`, it
+    /// answers whoever reaches it and changes nothing; with either, every endpoint but `/healthz` and `/ready` asks who is
+    /// there. An address that is not on loopback then needs `tls`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1))]
     pub tokens: Vec<AdminToken>,
-    /// Whether `/metrics` needs no token where there are `tokens`. By default it does: the names of namespaces are in it.
+    /// Who may do what over the address, by a client certificate; `tls` has to ask for them (`client_ca`). Whoever several
+    /// entries are about has the highest of their roles. A request with a token goes by the token alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
+    pub clients: Vec<AdminClient>,
+    /// Whether `/metrics` is for everybody where there are `tokens` or `clients`. By default it is not: the names of namespaces
+    /// are in it.
     pub open_metrics: bool,
     /// More hosts that the address is asked for by: names, or IP addresses, without a port. Its own address, `localhost`,
     /// `127.0.0.1` and `[::1]` always are; where it listens on every address of the machine, every IP address is. A request
@@ -47,6 +53,14 @@ pub struct Admin {
     pub tls: Option<AdminTls>,
 }
 
+impl Admin {
+    /// Whether the address asks who is there.
+    #[must_use]
+    pub fn is_guarded(&self) -> bool {
+        !self.tokens.is_empty() || !self.clients.is_empty()
+    }
+}
+
 impl Default for Admin {
     fn default() -> Self {
         Self {
@@ -54,6 +68,7 @@ impl Default for Admin {
             socket: PathBuf::from("./run/admin.sock"),
             ready: Ready::default(),
             tokens: Vec::new(),
+            clients: Vec::new(),
             open_metrics: false,
             hosts: Vec::new(),
             tls: None,

@@ -95,10 +95,12 @@ impl Document {
         let absolute = |path: PathBuf| absolute(base, &path);
         let mut admin = self.admin;
         admin.socket = absolute(admin.socket);
-        admin.tls = admin.tls.map(|AdminTls { cert, key, client_ca }| AdminTls {
+        admin.tls = admin.tls.map(|AdminTls { cert, key, client_ca, client_auth, crls }| AdminTls {
             cert: absolute(cert),
             key: absolute(key),
             client_ca: client_ca.map(absolute),
+            client_auth,
+            crls: crls.into_iter().map(absolute).collect(),
         });
         let mut plugins: Vec<Plugin> =
             self.plugins.into_iter().map(|form| plugin(form, "", &absolute)).collect();

@@ -6,6 +6,7 @@
 
 mod access;
 mod admin;
+mod client_auth;
 mod config;
 mod diff;
 mod document;
@@ -32,7 +33,8 @@ mod validate;
 mod walk;
 
 pub use access::{AccessRule, AccessRules, Claims, Pattern, PatternError, Permission, RuleOperations};
-pub use admin::{Admin, AdminHost, AdminRole, AdminTls, AdminToken, Drain, Ready, TokenDigest};
+pub use admin::{Admin, AdminClient, AdminHost, AdminRole, AdminTls, AdminToken, Drain, Ready, TokenDigest};
+pub use client_auth::{ClientAuth, ClientAuthError};
 pub use config::Config;
 pub use diff::{Change, ChangeKind, diff};
 pub use host_port::HostPort;

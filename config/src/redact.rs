@@ -89,6 +89,14 @@ pub(crate) fn text(text: &str) -> String {
     shown
 }
 
+/// A key, or a name that was looked for in vain, as it may be shown: somebody may have left out what stands before it.
+pub(crate) fn key(key: &str) -> Cow<'_, str> {
+    match key.contains("://") || key.contains('=') {
+        true => text(key).into(),
+        false => key.into(),
+    }
+}
+
 /// Stands around the number of a reference: a character that is nobody's (Unicode, private use area).
 const MARK: char = '\u{e000}';
 

@@ -9,7 +9,10 @@ mod scalar;
 
 use serde_json::{Map, Value};
 
-use crate::problem::{Collector, Position, ProblemKind};
+use crate::{
+    problem::{Collector, Position, ProblemKind},
+    redact,
+};
 
 /// How many collections may lie in one another. A configuration needs about ten levels; the checks recurse
 /// once per level.
@@ -152,7 +155,7 @@ pub(crate) fn push_key(path: &mut String, key: &str) {
             path.push_str(key);
         }
         // A key with dots or blanks in it would read as something else.
-        (_, false) => path.push_str(&format!("[{key:?}]")),
+        (_, false) => path.push_str(&format!("[{:?}]", redact::key(key))),
     }
 }
 

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     problem::{Collector, Position, ProblemKind, closest, shorten},
-    redact::is_secret_key,
+    redact::{self, is_secret_key},
     schema::{NOT_BUILT, NOUN, REFERABLE, SECRET},
     tree::{Node, NodeValue, join},
 };
@@ -99,8 +99,9 @@ impl<'a> Walker<'a> {
         }
         if !words::fits(node, schema) {
             let expected = words::expected(schema);
-            let message = format!("expected {expected}, found {}", words::found(node, place.secret));
-            return self.report(place, message, words::form(node, schema, place.secret));
+            let secret = place.secret || words::is_collection(&expected);
+            let message = format!("expected {expected}, found {}", words::found(node, secret));
+            return self.report(place, message, words::form(node, schema));
         }
         if let Some(format) = schema.get("format").and_then(Value::as_str) {
             match format::check(format, node) {
@@ -155,7 +156,8 @@ impl<'a> Walker<'a> {
         match (noun, node.as_str()) {
             (Some(noun), Some(written)) => {
                 let hint = hint.unwrap_or_else(|| format!("known: {list}"));
-                self.report(place, format!("unknown {noun} `{}`", shorten(written)), Some(hint));
+                let written = shorten(&redact::key(written));
+                self.report(place, format!("unknown {noun} `{written}`"), Some(hint));
             }
             _ if allowed.len() == 1 => self.report(place, format!("expected {list}, found {found}"), hint),
             _ => self.report(place, format!("expected one of {list}, found {found}"), hint),
@@ -181,7 +183,7 @@ impl<'a> Walker<'a> {
                         (!known.is_empty() && known.len() <= 16)
                             .then(|| format!("known: {}", words::list(&known)))
                     });
-                    let message = format!("unknown {noun} `{}`", shorten(&entry.key));
+                    let message = format!("unknown {noun} `{}`", shorten(&redact::key(&entry.key)));
                     self.report(Place { path: &path, at: entry.at, secret }, message, hint);
                 }
                 (None, Some(schema)) => {

@@ -4,12 +4,13 @@
 //! One registry per proxy, not per process: two proxies in one test must not see each other's numbers.
 //! Histograms have fixed buckets, so they take the same memory after a day as after a minute.
 
+mod jwks;
 mod plugins;
 mod tls;
 
 pub use plugins::{PluginCounts, PluginReport, RemoteReport};
 
-use crate::{Code, Reason};
+use crate::{Code, Reason, auth::jwks::Keys};
 use prism_tls::ServerTls;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -42,6 +43,7 @@ pub struct Metrics {
     tls_failed_renewals: IntCounterVec,
     tls_clients_refused: IntCounterVec,
     tls: tls::Listeners,
+    jwks: jwks::Issuers,
     authz_shadow_denied: IntCounterVec,
     authz_external: IntCounterVec,
     authz_external_durations: HistogramVec,
@@ -241,6 +243,7 @@ impl Metrics {
             config_accepted: accepted.with_label_values(&["accepted"]),
             config_rejected: accepted.with_label_values(&["rejected"]),
             tls: tls::Listeners::default(),
+            jwks: jwks::Issuers::default(),
             requests,
             durations,
             in_flight,
@@ -296,6 +299,12 @@ impl Metrics {
         self.tls.set(listener, tls);
     }
 
+    /// States with which keys a listener checks the tokens of an issuer: how fresh they are is shown for as long as they are
+    /// in use.
+    pub fn add_keys(&self, listener: &str, issuer: &str, keys: &Arc<Keys>) {
+        self.jwks.add(listener, issuer, keys);
+    }
+
     /// What a listener's `authz` counts where it only watches.
     #[must_use]
     pub fn authz_shadow_denied(&self, listener: &str) -> IntCounter {
@@ -345,6 +354,7 @@ impl Metrics {
         let mut families = self.registry.gather();
         families.extend(plugins::families(plugins));
         families.extend(self.tls.families());
+        families.extend(self.jwks.families());
         TextEncoder::new().encode_to_string(&families)
     }
 }

@@ -1,6 +1,6 @@
 //! TLS at the listener: how it is configured. The handshake is the connection's, before there is any request.
 
-use prism_config::{FilterSchema, Phase};
+use prism_config::{ClientAuth, ClientAuthError, FilterSchema, Phase};
 use prism_tls::{IdentityFiles, ServerFiles};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -56,35 +56,13 @@ struct Pair {
     key: PathBuf,
 }
 
-/// Whether clients need a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum ClientAuth {
-    /// Whoever has none, or not a right one, is refused in the handshake.
-    Required,
-    /// One may be left out; one that is there must be right.
-    Optional,
-    /// Nobody is asked.
-    None,
-}
-
 /// Why settings make no sense, though each key is right by itself.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingsError {
-    /// Certificates are asked for, and none could be right.
-    #[error(
-        "`client_auth` asks for certificates, so it needs a `client_ca`: add one, or set `client_auth: none`"
-    )]
-    NoClientCa,
-    /// It looks like protection and does nothing.
-    #[error("`client_ca` does nothing with `client_auth: none`: remove it, or set `required` or `optional`")]
-    IdleClientCa,
-    /// It looks like protection and does nothing.
-    #[error(
-        "`crls` do nothing without a `client_ca`: remove them, or name the authorities whose lists they are"
-    )]
-    IdleCrls,
+    /// What is said of clients.
+    #[error(transparent)]
+    Clients(#[from] ClientAuthError),
     /// They do not fit the schema that they were checked against.
     #[error("{0}")]
     Invalid(#[from] serde_json::Error),
@@ -109,21 +87,30 @@ pub fn files(settings: &Value, base_dir: &Path) -> Result<ServerFiles, SettingsE
     let Settings { cert, key, certificates, client_ca, client_auth, crls } = Settings::deserialize(settings)?;
     let path = |path: PathBuf| base_dir.join(path);
     let pair = |cert, key| IdentityFiles { certificates: path(cert), key: path(key) };
-    if client_ca.is_none() && !crls.is_empty() {
-        return Err(SettingsError::IdleCrls);
-    }
-    let clients = match (client_ca, client_auth) {
-        (Some(ca), None | Some(ClientAuth::Required)) => prism_tls::ClientAuth::Required(path(ca)),
-        (Some(ca), Some(ClientAuth::Optional)) => prism_tls::ClientAuth::Optional(path(ca)),
-        (Some(_), Some(ClientAuth::None)) => return Err(SettingsError::IdleClientCa),
-        (None, None | Some(ClientAuth::None)) => prism_tls::ClientAuth::None,
-        (None, Some(ClientAuth::Required | ClientAuth::Optional)) => return Err(SettingsError::NoClientCa),
-    };
+    let clients = clients(client_ca.map(path), client_auth, &crls)?;
     Ok(ServerFiles {
         identity: pair(cert, key),
         more: certificates.into_iter().map(|Pair { cert, key }| pair(cert, key)).collect(),
         clients,
         crls: crls.into_iter().map(path).collect(),
+    })
+}
+
+/// Who clients have to be, from the three keys that say so wherever TLS is taken.
+///
+/// # Errors
+/// They contradict each other.
+pub fn clients(
+    client_ca: Option<PathBuf>,
+    client_auth: Option<ClientAuth>,
+    crls: &[PathBuf],
+) -> Result<prism_tls::ClientAuth, ClientAuthError> {
+    let meant = ClientAuth::meant(client_auth, client_ca.is_some(), !crls.is_empty())?;
+    Ok(match (meant, client_ca) {
+        (ClientAuth::Required, Some(ca)) => prism_tls::ClientAuth::Required(ca),
+        (ClientAuth::Optional, Some(ca)) => prism_tls::ClientAuth::Optional(ca),
+        (ClientAuth::None, _) => prism_tls::ClientAuth::None,
+        (ClientAuth::Required | ClientAuth::Optional, None) => return Err(ClientAuthError::NoClientCa),
     })
 }
 

@@ -16,6 +16,7 @@ use prism_config::Source;
 use prism_edge::{Builtins, Options, config_registry, run_on_threads};
 use prism_filters::{
     Reason, Registry, Rejection,
+    auth::jwks::Keys,
     metrics::{Metrics, PluginCounts, PluginReport},
     registry,
 };
@@ -138,8 +139,8 @@ fn the_plugins_manifest_names_the_versions_that_are_built_here() {
     assert!(seen > 3, "{seen}");
 }
 
-#[test]
-fn every_metric_is_described() {
+#[tokio::test]
+async fn every_metric_is_described() {
     let guide = read("docs/operate.md");
     let metrics = Metrics::new().unwrap();
     // Families without a series are not rendered.
@@ -169,6 +170,12 @@ fn every_metric_is_described() {
     let files = ServerFiles { crls: vec![folder.write("ca.crl", &list)], ..files };
     let tls = Arc::new(ServerTls::load(files, &[]).unwrap());
     metrics.set_listener_tls(&"edge".into(), Some(&tls));
+    let key = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    let settings = format!(r#"{{"file":"{}"}}"#, folder.write("keys.json", key).display());
+    let keys =
+        Keys::open(&serde_json::from_str(&settings).unwrap(), &Platform::system(), Path::new("/"), None);
+    let keys = keys.unwrap();
+    metrics.add_keys("edge", "https://id.example", &keys);
     let text = metrics.render(&[demo]).unwrap();
     let names: Vec<&str> = text
         .lines()

@@ -2,7 +2,7 @@
 
 use prism_proto::google::protobuf::{Struct, value::Kind};
 use prism_tests::{
-    Proxy, Start,
+    DEMO, Proxy, Start,
     client::{curl, http2},
     issuer::{Answering, from_now},
     plugin::Plugin,
@@ -366,4 +366,47 @@ fn a_proxy_without_its_secrets_does_not_start() {
     assert!(log.contains("namespaces[0].credentials.other: there is no secret `from-env`"), "{log}");
     assert!(log.contains("PRISM_SECRET_FROM_ENV is empty") && !log.contains(MARK), "{log}");
     assert!(scene.plugin.recorder.initialized().is_empty());
+}
+
+/// Whatever is wrong with where it stands.
+#[test]
+fn a_secret_that_stands_in_the_wrong_place_is_not_told() {
+    let oauth2 = |introspection: &str| {
+        format!("- auth: {{ oauth2: {{ issuer: a, audiences: [b], introspection: {introspection} }} }}")
+    };
+    let proxy = Proxy::start(DEMO);
+    let bare = format!("proxy:{MISTAKEN}");
+    let url = format!("https://proxy:{MISTAKEN}@id.example/introspect");
+    for text in [&*bare, &*url, MISTAKEN] {
+        for filter in [
+            oauth2(&format!("'{text}'")),
+            oauth2(&format!("['{text}']")),
+            oauth2(&format!("{{ '{url}' }}")),
+            oauth2(&format!("{{ url: 'https://a', client_id: b, client_secret: ['{text}'] }}")),
+            oauth2(&format!("{{ url: ['{url}'], client_id: b, client_secret: c }}")),
+            oauth2(&format!("{{ url: '{url}', client_id: b, client_secret: c }}")),
+            format!("- auth: '{text}'"),
+            format!("- auth: {{ any: '{text}' }}"),
+            format!("- auth: {{ any: ['{text}'] }}"),
+            format!("- auth: {{ any: [ {{ oauth2: '{text}' }} ] }}"),
+            format!("- auth: {{ all: [ {{ jwt: '{url}' }} ] }}"),
+            format!("- auth: {{ api_keys: '{text}' }}"),
+            format!("- '{url}'"),
+            format!("- '{url}': {{}}"),
+        ] {
+            let config =
+                proxy.fill(&DEMO.replace("- plugin_dispatch", &format!("{filter}\n      - plugin_dispatch")));
+            let answer = proxy.admin().over_socket("PUT", "/config", &config).expect(400).text();
+            assert!(answer.contains("problems") && !answer.contains(MARK), "{filter}: {answer}");
+            let file = proxy.folder().join("wrong.yaml");
+            fs::write(&file, &config).unwrap();
+            let checked =
+                tools::output(Command::new(tools::own("prism-edge")).arg("check").arg("-c").arg(&file));
+            let said = [checked.stdout, checked.stderr].concat();
+            assert!(!checked.status.success() && !String::from_utf8_lossy(&said).contains(MARK), "{filter}");
+            let shown = proxy.admin().get("/config").expect(200).text();
+            assert!(shown.contains("last_refusal") && !shown.contains(MARK), "{filter}: {shown}");
+        }
+    }
+    assert!(!proxy.process.log().contains(MARK));
 }

@@ -245,7 +245,7 @@ impl Source for ServerSource {
     fn make(&self, (identities, trust): Self::Contents<'_>) -> Result<Made, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let certificates = Certificates::new(identities.into_iter())?;
-        let trust = trust.trust(Arc::clone(&provider))?;
+        let trust = trust.trust(&provider)?;
         let expiries = certificates.expiries.clone();
         let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
         let builder = match trust.verifier() {

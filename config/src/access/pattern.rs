@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, str::FromStr};
 /// Whom no pattern stands for.
 const ANONYMOUS: &str = "anonymous";
 
-/// How principals begin, by the method that proves them.
+/// How principals begin, by the method that proves them; the names of certificates first.
 const METHODS: [&str; 6] = ["spiffe://", "dns:", "cn:", "jwt:", "oauth2:", "key:"];
 
 /// The longest principal that there is.
@@ -173,6 +173,12 @@ impl Pattern {
     #[must_use]
     pub fn encoded(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Whether it may stand for somebody who is known by a certificate: a principal that begins with `spiffe://` or `dns:`.
+    #[must_use]
+    pub(crate) fn is_of_certificates(&self) -> bool {
+        METHODS[..2].iter().any(|method| self.continues(method))
     }
 
     /// Whether it stands for that principal. Allocates nothing. A pattern stands for no `anonymous`.

@@ -6,6 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{
+    client_auth::ClientAuth,
     host_port::is_name,
     redact::REDACTED,
     schema::{Name, SECRET},
@@ -46,6 +47,18 @@ pub struct AdminToken {
     /// The token's SHA-256 in hexadecimal digits, as `sha256sum` writes it. For tokens of at least 24 random characters: a
     /// shorter one is never accepted.
     pub sha256: TokenDigest,
+    /// What it permits.
+    pub role: AdminRole,
+}
+
+/// Somebody who is known by a client certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdminClient {
+    /// Whom it is about: the certificate's one SPIFFE id (`spiffe://example.org/ops/alice`), or where it has none its first
+    /// DNS name (`dns:ops.example.org`); logs have it so. In a pattern, `*` stands for any characters but `/`, and `**` for
+    /// any characters at all.
+    pub principal: String,
     /// What it permits.
     pub role: AdminRole,
 }
@@ -124,11 +137,24 @@ pub struct AdminTls {
     pub cert: PathBuf,
     /// PEM file: its private key, not encrypted. Relative to the configuration file.
     pub key: PathBuf,
-    /// PEM file: the authorities, one of which must have signed a client's certificate. With it nobody gets as far as a request
-    /// without one, a load balancer's probe neither; who may do what is still the tokens'. Relative to the configuration file.
+    /// PEM file: the authorities, one of which must have signed a client's certificate; no others are trusted. What a
+    /// certificate permits is said in `clients`; without them it only opens the door, and tokens say who may do what. Relative
+    /// to the configuration file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub client_ca: Option<PathBuf>,
+    /// Whether clients need a certificate. By default `required` where there is a `client_ca`, because who names authorities
+    /// means nobody else: no one gets as far as a request then, a load balancer's probe neither. `optional` is for where some
+    /// come with a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ClientAuth")]
+    pub client_auth: Option<ClientAuth>,
+    /// PEM files: lists of the certificates that the authorities of `client_ca` have revoked (CRLs). Where there is one,
+    /// every authority needs one, as for the filter `tls`. A list that has expired refuses every client of its authority.
+    /// Relative to the configuration file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
+    pub crls: Vec<PathBuf>,
 }
 
 /// A host as a request's `Host` names it, without the port: a name or an IP address.

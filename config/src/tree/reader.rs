@@ -10,7 +10,10 @@ use std::{collections::HashMap, ops::ControlFlow};
 use saphyr_parser::{Event, Marker, Parser, ScanError};
 
 use super::{Entry, MAX_DEPTH, Node, NodeValue, join, scalar};
-use crate::problem::{Collector, Position, ProblemKind, shorten};
+use crate::{
+    problem::{Collector, Position, ProblemKind, shorten},
+    redact,
+};
 
 /// Reads the first document. The outer `None` says that the text is not YAML, the inner one that there is
 /// no document in it.
@@ -184,7 +187,8 @@ impl Reader<'_> {
         lines.entry(name.clone()).or_insert(at.line);
         *key = Key::Read(name.clone(), at);
         if let Some(line) = first {
-            let message = format!("the key `{}` is there twice; first on line {line}", shorten(&name));
+            let message =
+                format!("the key `{}` is there twice; first on line {line}", shorten(&redact::key(&name)));
             self.refuse(at, message, None);
         }
     }

@@ -24,7 +24,7 @@ impl<'a> Walker<'a> {
                 branches.iter().for_each(|branch| self.types(branch, &mut names));
                 let nouns = names.iter().map(String::as_str).filter(|name| *name != "null");
                 let expected = words::join(nouns.map(words::noun));
-                let found = words::found(node, place.secret);
+                let found = words::found(node, place.secret || words::is_collection(&expected));
                 self.report(place, format!("expected {expected}, found {found}"), None);
             }
             [only] => self.branch(node, only, branches, schema, place),
@@ -76,8 +76,9 @@ impl<'a> Walker<'a> {
         let hint = node.as_str().and_then(|written| closest(written, names));
         let list = constants.iter().map(|value| words::quoted(value)).collect::<Vec<_>>().join(", ");
         let others = words::join(others.iter().map(|name| words::noun(name)));
-        let found = words::found(node, place.secret);
-        self.report(place, format!("expected {list} or {others}, found {found}"), hint);
+        let expected = format!("{list} or {others}");
+        let found = words::found(node, place.secret || words::is_collection(&expected));
+        self.report(place, format!("expected {expected}, found {found}"), hint);
     }
 
     /// Whether the node has a type that the branch allows.

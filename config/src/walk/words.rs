@@ -80,8 +80,14 @@ pub(super) fn found(node: &Node, secret: bool) -> String {
     if secret { noun.into() } else { format!("{noun} `{text}`") }
 }
 
-/// How to write what was meant by a node of the wrong type, where that can be told.
-pub(super) fn form(node: &Node, schema: &Map<String, Value>, secret: bool) -> Option<String> {
+/// Whether that may be a mapping, or is a list. What stands in its place is not quoted: whoever writes one text for all of it
+/// (`introspection: "proxy:hunter2"`) has the secrets that belong into it there as well.
+pub(super) fn is_collection(expected: &str) -> bool {
+    expected.contains(noun("object")) || expected == noun("array")
+}
+
+/// How to write what was meant by a node of the wrong type, where that can be told. The value is not in it.
+pub(super) fn form(node: &Node, schema: &Map<String, Value>) -> Option<String> {
     let text = |key| schema.get(key).and_then(Value::as_str);
     match (&*expected(schema), &node.value) {
         ("a string", NodeValue::Int(port)) if text("format") == Some(Address::FORMAT) => {
@@ -93,9 +99,9 @@ pub(super) fn form(node: &Node, schema: &Map<String, Value>, secret: bool) -> Op
         }
         ("a list", NodeValue::Map(_)) => Some("begin each item with `-`".into()),
         // What a mapping cannot be without is what was meant, where that is one thing.
-        ("a mapping", NodeValue::String(written)) if !secret => {
+        ("a mapping", NodeValue::String(_)) => {
             let [Value::String(key)] = &schema.get("required")?.as_array()?[..] else { return None };
-            Some(format!("write `{{ {key}: {} }}`", shorten(&redact::text(written))))
+            Some(format!("write `{{ {key}: … }}`"))
         }
         _ => None,
     }

@@ -1,7 +1,7 @@
 //! What protects the admin interface: right, wrong, and what would look like protection.
 
 use super::{common::load, mistakes::refused};
-use prism_config::{AdminRole, Change, ChangeKind, diff};
+use prism_config::{AdminRole, Change, ChangeKind, ClientAuth, diff};
 
 const ONE: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 const TWO: &str = "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752";
@@ -36,10 +36,11 @@ admin:
 #[test]
 fn tls_is_relative_to_the_file() {
     let tls =
-        load("admin: { address: '0.0.0.0:1', tls: { cert: a.crt, key: /b.key, client_ca: ./ca.crt } }\n")
+        load("admin: { address: '0.0.0.0:1', tls: { cert: a.crt, key: /b.key, client_ca: ./ca.crt, crls: [a.crl, /b.crl] } }\n")
             .admin
             .tls;
     let tls = tls.unwrap();
+    assert_eq!(tls.crls, ["/etc/prism/a.crl", "/b.crl"].map(std::path::PathBuf::from));
     assert_eq!(tls.cert.to_str(), Some("/etc/prism/a.crt"));
     assert_eq!(tls.key.to_str(), Some("/b.key"));
     assert_eq!(tls.client_ca.unwrap().to_str(), Some("/etc/prism/ca.crt"));
@@ -85,7 +86,7 @@ admin:
             &host("10:31: admin.hosts[2]:", "`*.c`"),
             &host("10:38: admin.hosts[3]:", "``"),
             "11:8: admin.tls: the key `key` is missing",
-            "11:23: admin.tls.ca: unknown key `ca` (known: `cert`, `client_ca`, `key`)",
+            "11:23: admin.tls.ca: unknown key `ca` (known: `cert`, `client_auth`, `client_ca`, `crls`, `key`)",
         ],
     );
 }
@@ -142,7 +143,121 @@ fn what_would_do_nothing_is_refused() {
     refused(
         "admin: { open_metrics: true }\n",
         &[
-            "1:10: admin.open_metrics: `open_metrics` does nothing without `tokens`: everybody may read (remove it, or add `tokens`)",
+            "1:10: admin.open_metrics: `open_metrics` does nothing without `tokens` or `clients`: everybody may read (remove it, or add one of them)",
         ],
     );
+}
+
+#[test]
+fn clients_are_read() {
+    let text = "\
+admin:
+  tls: { cert: a, key: b, client_ca: c, client_auth: optional, crls: [d] }
+  clients:
+    - { principal: 'spiffe://corp/ops/*', role: operator }
+    - { principal: 'dns:deploy.corp', role: admin }
+    - { principal: '**', role: viewer }
+  open_metrics: true
+";
+    let admin = load(text).admin;
+    let read: Vec<_> = admin.clients.iter().map(|client| (&*client.principal, client.role)).collect();
+    let expected = [
+        ("spiffe://corp/ops/*", AdminRole::Operator),
+        ("dns:deploy.corp", AdminRole::Admin),
+        ("**", AdminRole::Viewer),
+    ];
+    assert_eq!(read, expected);
+    assert_eq!(admin.tls.unwrap().client_auth, Some(ClientAuth::Optional));
+    // Authorities that only open the door, for tokens or for whoever reads.
+    for more in ["", ", client_auth: required"] {
+        load(&format!("admin: {{ tls: {{ cert: a, key: b, client_ca: c{more} }} }}\n"));
+    }
+    load("admin: { tls: { cert: a, key: b, client_auth: none } }\n");
+}
+
+#[test]
+fn clients_that_nobody_could_be_are_refused() {
+    refused(
+        "\
+admin:
+  tls: { cert: a, key: b, client_ca: c }
+  clients:
+    - { principal: 'spiffe://corp/ops/*', role: operator }
+    - { principal: 'spiffe://corp/ops/*', role: admin }
+    - { principal: alice, role: admin }
+    - { principal: anonymous, role: viewer }
+    - { principal: 'key:deploy', role: admin }
+    - { principal: 'jwt:https://id.example:*', role: admin }
+    - { principal: 'cn:deploy', role: admin }
+    - { principal: 'dns:a?', role: admin }
+    - { principal: 'dns:a', role: root }
+    - { principal: 'dns:b' }
+    - { role: admin }
+    - { principal: 'dns:c', role: admin, name: c }
+    - { principal: 7, role: admin }
+    - dns:d
+",
+        &[
+            "5:20: admin.clients[1].principal: `spiffe://corp/ops/*` is there twice; first on line 4 (keep one of them)",
+            "6:20: admin.clients[2].principal: no principal is called so, so the rule would be about nobody (principals begin with `spiffe://`, `dns:`, `cn:`, `jwt:`, `oauth2:` or `key:`; `anonymous` is one as it is)",
+            "7:20: admin.clients[3].principal: no certificate names anybody so, so the entry would be about nobody (write `spiffe://TRUST-DOMAIN/PATH` or `dns:NAME`; tokens have a list of their own)",
+            "8:20: admin.clients[4].principal: no certificate names anybody so, so the entry would be about nobody (write `spiffe://TRUST-DOMAIN/PATH` or `dns:NAME`; tokens have a list of their own)",
+            "9:20: admin.clients[5].principal: no certificate names anybody so, so the entry would be about nobody (write `spiffe://TRUST-DOMAIN/PATH` or `dns:NAME`; tokens have a list of their own)",
+            "10:20: admin.clients[6].principal: no certificate names anybody so, so the entry would be about nobody (common names are not gone by here: write a `spiffe://…` or a `dns:…` that the certificate has)",
+            "11:20: admin.clients[7].principal: `?` stands for nothing in a pattern (`*` stands for any characters but `/`, `**` for any; there is nothing else)",
+            "12:35: admin.clients[8].role: expected one of `viewer`, `operator`, `admin`, found a string `root`",
+            "13:7: admin.clients[9]: the key `role` is missing",
+            "14:7: admin.clients[10]: the key `principal` is missing",
+            "15:42: admin.clients[11].name: unknown key `name` (known: `principal`, `role`)",
+            "16:20: admin.clients[12].principal: expected a string, found an integer `7` (put it in quotes)",
+            "17:7: admin.clients[13]: expected a mapping, found a string",
+        ],
+    );
+    refused(
+        "admin: { clients: [] }\n",
+        &[
+            "1:10: admin.clients: nobody is asked for a certificate here, so nobody could be known by one (add `tls: { cert: …, key: …, client_ca: … }` beside them)",
+            "1:19: admin.clients: expected at least 1 item, found 0",
+        ],
+    );
+}
+
+/// Each key is right by itself.
+#[test]
+fn certificates_that_nobody_asks_for_or_goes_by_are_refused() {
+    let clients = "clients: [ { principal: 'dns:a', role: viewer } ]";
+    let unasked = "nobody is asked for a certificate here, so nobody could be known by one (add `tls: { cert: …, key: …, client_ca: … }` beside them)";
+    refused(&format!("admin:\n  {clients}\n"), &[&format!("2:3: admin.clients: {unasked}")]);
+    for more in ["", ", client_auth: none"] {
+        refused(
+            &format!("admin:\n  tls: {{ cert: a, key: b{more} }}\n  {clients}\n"),
+            &[&format!("3:3: admin.clients: {unasked}")],
+        );
+    }
+    let idle = "admin.tls.client_ca: `client_ca` does nothing with `client_auth: none`: remove it, or set `required` or `optional`";
+    for more in ["", clients] {
+        refused(
+            &format!("admin:\n  tls: {{ cert: a, key: b, client_ca: c, client_auth: none }}\n  {more}\n"),
+            &[&format!("2:27: {idle}")],
+        );
+    }
+    let needs = "2:27: admin.tls.client_auth: `client_auth` asks for certificates, so it needs a `client_ca`: add one, or set `client_auth: none`";
+    for auth in ["required", "optional"] {
+        refused(&format!("admin:\n  tls: {{ cert: a, key: b, client_auth: {auth} }}\n"), &[needs]);
+    }
+    refused(
+        "admin:\n  tls: { cert: a, key: b, crls: [d] }\n",
+        &[
+            "2:27: admin.tls.crls: `crls` do nothing without a `client_ca`: remove them, or name the authorities whose lists they are",
+        ],
+    );
+    let tokens = format!("tokens: [{{ name: a, sha256: {ONE}, role: viewer }}]");
+    for more in ["", &*tokens] {
+        refused(
+            &format!("admin:\n  tls: {{ cert: a, key: b, client_ca: c, client_auth: optional }}\n  {more}\n"),
+            &[
+                "2:27: admin.tls.client_ca: nothing goes by a certificate here, and whoever has none may do the same (add `clients`, or require certificates with `client_auth: required`)",
+            ],
+        );
+    }
 }

@@ -24,7 +24,7 @@ pub enum Outcome {
 /// Something that an operator did, or tried.
 #[derive(Clone, Debug)]
 pub struct Change<'a> {
-    /// Who: `uid:1000` by the admin socket, `token:NAME` by its address with a token, `file` for the configuration file,
+    /// Who: `uid:1000` by the admin socket, `token:NAME` by its address with a token, a principal such as `spiffe://…` with a client certificate, `file` for the configuration file,
     /// `secrets` for their directory, `signal` for the process's owner.
     pub who: &'a str,
     /// What: `config.apply`, `start`, `drain`.

@@ -28,6 +28,7 @@ mod ways;
 mod tests;
 
 pub use digests::bearer_of;
+pub use mtls::certificate_principal;
 pub use settings::{Method, Settings};
 
 use crate::{

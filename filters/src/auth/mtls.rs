@@ -2,12 +2,13 @@
 
 use super::{Bad, Proof};
 use crate::{Credential, Judge, Method};
+use bytestring::ByteString;
 use foldhash::{HashMap, HashMapExt as _};
 use prism_platform::{Platform, time::Instant};
 use prism_tls::ClientIdentity;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::{cell::RefCell, sync::Arc};
+use std::{borrow::Cow, cell::RefCell, sync::Arc};
 
 /// Client certificates, where the filter `tls` asks for them (`client_ca`). The principal is the certificate's one SPIFFE id
 /// (`spiffe://…`), or where it has none its first DNS name (`dns:NAME`). One that has more than one URI names nobody.
@@ -23,6 +24,33 @@ pub struct Settings {
 /// Certificates whose credential a worker remembers: those of as many connections as are likely to be open. When it is full
 /// it begins anew.
 const MOST: usize = 4096;
+
+/// Whom a certificate names, for as long as it is asked.
+fn named(client: &ClientIdentity, common_name: bool) -> Result<Credential, Bad> {
+    if let Some(problem) = client.problem() {
+        return Err(Bad::new(problem.to_string()));
+    }
+    let common_name = || client.common_name().filter(|_| common_name);
+    let named = client
+        .spiffe_id()
+        .map(|id| (Method::Spiffe, id))
+        .or_else(|| client.dns_names().first().map(|name| (Method::Dns, &**name)))
+        .or_else(|| common_name().map(|name| (Method::CommonName, name)));
+    let Some((method, name)) = named else {
+        return Err(Bad::new(
+            "the client's certificate has neither a SPIFFE id nor a DNS name, and `common_name` is off",
+        ));
+    };
+    Credential::new(method, name).map_err(|error| Bad::new(error.to_string()))
+}
+
+/// The principal that the method `mtls` would know a client by, without `common_name`.
+///
+/// # Errors
+/// The certificate names nobody: why, for the log.
+pub fn certificate_principal(client: &ClientIdentity) -> Result<ByteString, Cow<'static, str>> {
+    named(client, false).map(|credential| credential.principal().clone()).map_err(Bad::into_text)
+}
 
 /// The method, as it is configured.
 pub(super) struct Mtls {
@@ -66,21 +94,7 @@ impl Mtls {
 
     /// Whom the certificate names.
     fn credential(&self, client: &ClientIdentity) -> Result<Credential, Bad> {
-        if let Some(problem) = client.problem() {
-            return Err(Bad::new(problem.to_string()));
-        }
-        let common_name = || client.common_name().filter(|_| self.settings.common_name);
-        let named = client
-            .spiffe_id()
-            .map(|id| (Method::Spiffe, id))
-            .or_else(|| client.dns_names().first().map(|name| (Method::Dns, &**name)))
-            .or_else(|| common_name().map(|name| (Method::CommonName, name)));
-        let Some((method, name)) = named else {
-            return Err(Bad::new(
-                "the client's certificate has neither a SPIFFE id nor a DNS name, and `common_name` is off",
-            ));
-        };
-        let credential = Credential::new(method, name).map_err(|error| Bad::new(error.to_string()))?;
+        let credential = named(client, self.settings.common_name)?;
         // One that ends too far away for the clock is as good as one without an end.
         let left = client.not_after().duration_since(self.platform.wall_clock()).unwrap_or_default();
         Ok(match Instant::now().checked_add(left) {

@@ -130,6 +130,7 @@ pub(super) fn build(
                     Arc::new(jwt::Verifier::new(*settings, keys, cx.platform))
                 }
             };
+            cx.metrics.add_keys(cx.listener, &verifier.settings().issuer, verifier.keys());
             Way::Jwt(Jwt::new(verifier, cx.changes.clone()))
         }
         Method::OAuth2(settings) => {

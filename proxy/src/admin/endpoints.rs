@@ -71,12 +71,12 @@ pub(super) async fn answer(
     request: Request<Incoming>,
     peer: &Peer,
 ) -> Response<Full<Bytes>> {
-    let admitted = guard::admit(peer, &state.snapshots.load().config().admin, &request);
-    let caller = match admitted {
+    let (head, body) = request.into_parts();
+    let request = Request::from_parts(head, ());
+    let caller = match admit(state, peer, &request) {
         Ok(caller) => caller,
         Err(refused) => {
-            let is_change = *request.method() == Method::PUT && request.uri().path() == "/config";
-            return refuse(state, is_change, peer, &refused).await;
+            return refuse(state, &request, peer, &refused).await;
         }
     };
     let path = request.uri().path().to_owned();
@@ -89,7 +89,7 @@ pub(super) async fn answer(
         "/namespaces" if read_only => json_answer(StatusCode::OK, &namespaces(state)),
         "/plugins" if read_only => json_answer(StatusCode::OK, &plugins(state)),
         "/audit" if read_only => json_answer(StatusCode::OK, &audit::logs(state)),
-        "/config" if *request.method() == Method::PUT => put_config(state, request, &caller).await,
+        "/config" if *request.method() == Method::PUT => put_config(state, &request, body, peer).await,
         known if PATHS.contains(&known) => {
             let allowed = if path == "/config" { "GET, HEAD, PUT" } else { "GET, HEAD" };
             let mut answer =
@@ -104,10 +104,15 @@ pub(super) async fn answer(
     }
 }
 
+/// Who asks, by what is configured and what the certificates' files hold now.
+fn admit(state: &AdminState, peer: &Peer, request: &Request<()>) -> Result<Caller, Refused> {
+    guard::admit(peer, &peer.shown(), &state.snapshots.load().config().admin, request)
+}
+
 /// Says no, and says so where the operator looks.
 async fn refuse(
     state: &AdminState,
-    is_change: bool,
+    request: &Request<()>,
     peer: &Peer,
     refused: &Refused,
 ) -> Response<Full<Bytes>> {
@@ -123,12 +128,15 @@ async fn refuse(
             "the admin address refused a request"
         );
     }
-    if is_change {
+    if *request.method() == Method::PUT && request.uri().path() == "/config" {
         audit::refused(state, "config.apply", refused).await;
     }
     let mut answer = problem(refused.status, refused.message);
     if refused.status == StatusCode::UNAUTHORIZED {
         answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if refused.ends_connection {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     answer
 }
@@ -312,14 +320,15 @@ pub(super) fn mode(query: Option<&str>) -> Result<Mode, &'static str> {
 /// `PUT /config`: `?dry_run=true` only asks, `?require_healthy=true` wants all of it at once or nothing.
 async fn put_config(
     state: &AdminState,
-    request: Request<Incoming>,
-    caller: &Caller,
+    request: &Request<()>,
+    body: Incoming,
+    peer: &Peer,
 ) -> Response<Full<Bytes>> {
     let mode = match mode(request.uri().query()) {
         Ok(mode) => mode,
         Err(message) => return problem(StatusCode::BAD_REQUEST, message),
     };
-    let body = Limited::new(request.into_body(), MOST_CONFIG_BYTES);
+    let body = Limited::new(body, MOST_CONFIG_BYTES);
     let text = match time::timeout(BODY_TIMEOUT, body.collect()).await {
         Err(_) => return problem(StatusCode::REQUEST_TIMEOUT, "the configuration did not arrive in time"),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
@@ -330,6 +339,11 @@ async fn put_config(
             Ok(text) => text,
             Err(_) => return problem(StatusCode::BAD_REQUEST, "the configuration is not UTF-8"),
         },
+    };
+    // Whoever takes half a minute to send it may have lost the right to in the meantime.
+    let caller = match admit(state, peer, request) {
+        Ok(caller) => caller,
+        Err(refused) => return refuse(state, request, peer, &refused).await,
     };
     let source = Source { name: "admin".to_owned(), text, base_dir: state.base_dir.clone() };
     let outcome = state.control.apply_for(&caller.name, source, mode).await;

@@ -1,28 +1,54 @@
 //! Who may ask for what: looked at before anything of a request is done, and before its path is.
 //!
 //! By the socket everything is let through: its file's mode has decided. Over TCP a request must be for a host that this is
-//! (a page whose name was pointed here is not), a change must not come from a web page, and a token says who asks.
+//! (a page whose name was pointed here is not), a change must not come from a web page, and a token or a client certificate
+//! says who asks.
 
-use super::endpoints::mode;
+mod host;
+
+use super::{endpoints::mode, tls::Client};
 use crate::control::Mode;
-use http::{HeaderMap, Method, Request, StatusCode, Version, header, uri::Authority};
-use prism_config::{Admin, AdminHost, AdminRole};
+use host::{Host, host};
+use http::{HeaderMap, Method, Request, StatusCode, Version, header};
+use prism_config::{Admin, AdminRole, Pattern};
 use prism_filters::{auth::bearer_of, strip_media_type};
 use prism_platform::time::Instant;
 use std::{
     borrow::Cow,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 /// The other end of a connection.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Peer {
     /// As the audit log names it: `uid:1000`, or `tcp:127.0.0.1:43210`.
     pub(super) name: String,
     /// How it came.
     pub(super) way: Way,
+    /// Who it is by its handshake, where the connection is encrypted.
+    pub(super) client: Option<Client>,
+}
+
+impl Peer {
+    /// What it has shown of itself, as that counts now.
+    pub(super) fn shown(&self) -> Shown {
+        self.client.as_ref().map_or(Shown::Nothing, Client::shown)
+    }
+}
+
+/// What a client has shown of itself in its handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// No certificate.
+    Nothing,
+    /// A certificate, with this principal.
+    Principal(String),
+    /// A certificate that names nobody: why.
+    Nobody(Cow<'static, str>),
+    /// Whatever it was, it would not be let in any more: why.
+    Ended(Cow<'static, str>),
 }
 
 /// The way a connection came.
@@ -50,7 +76,7 @@ impl Way {
 pub(super) struct Caller {
     /// As the audit log names it.
     pub(super) name: String,
-    /// Whether it may be told names: not where tokens are needed and it was not asked for one.
+    /// Whether it may be told names: not where it has to be known who asks, and it was not asked.
     pub(super) may_read: bool,
 }
 
@@ -66,8 +92,10 @@ pub(super) struct Refused {
     pub(super) detail: Cow<'static, str>,
     /// Who asked, where that is known; else where from.
     pub(super) who: String,
-    /// Its token is known, so it cannot be anybody.
+    /// It has a role, so it cannot be anybody.
     pub(super) known: bool,
+    /// What is wrong is the connection's, so that no other request of it would fare better.
+    pub(super) ends_connection: bool,
 }
 
 /// What a request asks for.
@@ -101,13 +129,26 @@ fn need<B>(admin: &Admin, request: &Request<B>) -> Need {
 ///
 /// # Errors
 /// It is refused.
-pub(super) fn admit<B>(peer: &Peer, admin: &Admin, request: &Request<B>) -> Result<Caller, Refused> {
+pub(super) fn admit<B>(
+    peer: &Peer,
+    shown: &Shown,
+    admin: &Admin,
+    request: &Request<B>,
+) -> Result<Caller, Refused> {
     let Way::Tcp { private } = peer.way else {
         return Ok(Caller { name: peer.name.clone(), may_read: true });
     };
-    let refuse = |status, reason, message, detail: &'static str| {
-        Err(Refused { status, reason, message, detail: detail.into(), who: peer.name.clone(), known: false })
+    let stranger = |status, reason, message, detail| Refused {
+        status,
+        reason,
+        message,
+        detail,
+        who: peer.name.clone(),
+        known: false,
+        ends_connection: false,
     };
+    let refuse =
+        |status, reason, message, detail: &'static str| Err(stranger(status, reason, message, detail.into()));
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     match host(admin, request) {
         Host::Ours => {}
@@ -137,52 +178,85 @@ pub(super) fn admit<B>(peer: &Peer, admin: &Admin, request: &Request<B>) -> Resu
         let message = "no web page may change anything here";
         return refuse(StatusCode::FORBIDDEN, "origin", message, "it has an `Origin`, so a web page sent it");
     }
-    let anybody = || Caller { name: peer.name.clone(), may_read: admin.tokens.is_empty() };
+    let unknown = match admin.clients.is_empty() {
+        true => "this needs a token: `Authorization: Bearer TOKEN`",
+        false => "this needs a client certificate that has a role, or a token: `Authorization: Bearer TOKEN`",
+    };
+    if let Shown::Ended(why) = shown {
+        // Also for what is for everybody: a new connection would not get as far as this.
+        let refused = stranger(StatusCode::UNAUTHORIZED, "bad_certificate", unknown, why.clone());
+        return Err(Refused { ends_connection: true, ..refused });
+    }
+    let anybody = || Caller { name: peer.name.clone(), may_read: !admin.is_guarded() };
     let Need::Role(needed) = need(admin, request) else { return Ok(anybody()) };
-    if admin.tokens.is_empty() {
+    if !admin.is_guarded() {
         if needed == AdminRole::Viewer {
             return Ok(anybody());
         }
-        let message = "changes are made over admin.socket, or with one of admin.tokens; without them this address only answers";
-        return refuse(StatusCode::FORBIDDEN, "read_only", message, "there are no admin.tokens");
+        let message = "changes are made over admin.socket, or by admin.tokens or admin.clients; without those this address only \
+                       answers";
+        return refuse(
+            StatusCode::FORBIDDEN,
+            "read_only",
+            message,
+            "there are neither admin.tokens nor admin.clients",
+        );
     }
     if !private {
         let message = "this needs TLS";
         return refuse(StatusCode::FORBIDDEN, "cleartext", message, "it came in clear from another host");
     }
-    let known = admin.tokens.iter().map(|token| (token.sha256.bytes(), token));
-    let message = "this needs a token: `Authorization: Bearer TOKEN`";
-    let token = match bearer_of(request.headers(), known) {
-        Ok(Some(token)) => token,
-        Ok(None) => return refuse(StatusCode::UNAUTHORIZED, "no_token", message, "it has no token"),
-        Err(detail) => {
-            let (status, who) = (StatusCode::UNAUTHORIZED, peer.name.clone());
-            return Err(Refused { status, reason: "bad_token", message, detail, who, known: false });
+    let tokens = admin.tokens.iter().map(|token| (token.sha256.bytes(), token));
+    let (who, role) = match (bearer_of(request.headers(), tokens), shown) {
+        // Whoever sends a token means to be its owner, whatever the certificate would permit.
+        (Ok(Some(token)), _) => (format!("token:{}", token.name), token.role),
+        (Err(detail), _) => return Err(stranger(StatusCode::UNAUTHORIZED, "bad_token", unknown, detail)),
+        (Ok(None), Shown::Principal(principal)) if !admin.clients.is_empty() => {
+            let Some(role) = role_of(admin, principal) else {
+                let detail = "none of admin.clients is about its certificate".into();
+                let refused = stranger(StatusCode::UNAUTHORIZED, "unknown_certificate", unknown, detail);
+                return Err(Refused { who: principal.clone(), ..refused });
+            };
+            (principal.clone(), role)
+        }
+        (Ok(None), Shown::Nobody(why)) if !admin.clients.is_empty() => {
+            return Err(stranger(StatusCode::UNAUTHORIZED, "unknown_certificate", unknown, why.clone()));
+        }
+        (Ok(None), _) => {
+            let detail = match admin.clients.is_empty() {
+                true => "it has no token",
+                false => "it has neither a token nor a certificate",
+            };
+            return refuse(StatusCode::UNAUTHORIZED, "no_token", unknown, detail);
         }
     };
-    let who = format!("token:{}", token.name);
-    if token.role < needed {
-        let detail = format!("it needs the role {}, and has {}", needed.name(), token.role.name());
-        return Err(Refused {
-            status: StatusCode::FORBIDDEN,
-            reason: "role",
-            message: "the token's role does not permit this",
-            detail: detail.into(),
-            who,
-            known: true,
-        });
+    let known = |status, reason, message, detail| Refused {
+        status,
+        reason,
+        message,
+        detail,
+        who: who.clone(),
+        known: true,
+        ends_connection: false,
+    };
+    if role < needed {
+        let detail = format!("it needs the role {}, and has {}", needed.name(), role.name());
+        let message = "the role does not permit this";
+        return Err(known(StatusCode::FORBIDDEN, "role", message, detail.into()));
     }
     if *request.method() == Method::PUT && !is_configuration(request.headers()) {
-        return Err(Refused {
-            status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            reason: "content_type",
-            message: "this takes `content-type: application/yaml` or `application/json`",
-            detail: "its body is not said to be YAML or JSON".into(),
-            who,
-            known: true,
-        });
+        let message = "this takes `content-type: application/yaml` or `application/json`";
+        let detail = "its body is not said to be YAML or JSON".into();
+        return Err(known(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", message, detail));
     }
     Ok(Caller { name: who, may_read: true })
+}
+
+/// What a client may do: the highest role that an entry gives it, as rules of `access` add up. The patterns were read when the
+/// configuration was; reading them again costs less than looking a certificate over, and nobody asks often.
+fn role_of(admin: &Admin, principal: &str) -> Option<AdminRole> {
+    let about = |pattern: &str| pattern.parse::<Pattern>().is_ok_and(|pattern| pattern.matches(principal));
+    admin.clients.iter().filter(|client| about(&client.principal)).map(|client| client.role).max()
 }
 
 /// A page can have a browser send `text/plain` and forms without asking, and neither of these.
@@ -195,54 +269,6 @@ fn is_configuration(headers: &HeaderMap) -> bool {
             rest.is_empty() || rest.starts_with(b";")
         })
     })
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Host {
-    Ours,
-    Other,
-    Absent,
-    Malformed,
-}
-
-/// Which host a request is for. RFC 9112 section 3.2: "A server MUST respond with a 400 (Bad Request) status code to any
-/// HTTP/1.1 request message that lacks a Host header field and to any request message that contains more than one Host header
-/// field line or a Host header field with an invalid field value."
-fn host<B>(admin: &Admin, request: &Request<B>) -> Host {
-    let mut values = request.headers().get_all(header::HOST).iter();
-    let field = match (values.next(), values.next()) {
-        (None, _) => return Host::Absent,
-        (Some(value), None) => value.to_str().ok().and_then(|text| text.parse::<Authority>().ok()),
-        (Some(_), Some(_)) => return Host::Malformed,
-    };
-    let Some(field) = field else { return Host::Malformed };
-    // RFC 9112 section 3.2.2: with an absolute target the `Host` is to be ignored. Here both have to be right.
-    let all = [Some(&field), request.uri().authority()];
-    match all.into_iter().flatten().all(|authority| is_ours(admin, authority)) {
-        true => Host::Ours,
-        false => Host::Other,
-    }
-}
-
-/// The port does not matter: it may be forwarded, and a page cannot choose the name that goes with it.
-fn is_ours(admin: &Admin, authority: &Authority) -> bool {
-    // What stands before an `@` is no part of a `Host`.
-    if authority.as_str().contains('@') {
-        return false;
-    }
-    let Ok(host) = authority.host().parse::<AdminHost>() else { return false };
-    let own = admin.address.ip().to_canonical();
-    let always = match &host {
-        AdminHost::Name(name) => name == "localhost",
-        // An address cannot be pointed elsewhere as a name can: a page with this in its address bar came from here.
-        AdminHost::Ip(ip) => {
-            own.is_unspecified()
-                || *ip == own
-                || matches!(ip, IpAddr::V4(ip) if ip.octets() == [127, 0, 0, 1])
-                || matches!(ip, IpAddr::V6(ip) if ip.is_loopback())
-        }
-    };
-    always || admin.hosts.contains(&host)
 }
 
 /// How often is told what anybody can have happen.

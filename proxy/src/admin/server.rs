@@ -3,7 +3,8 @@
 use super::{
     endpoints::{self, AdminState},
     guard::{Peer, Way},
-    socket, tls,
+    socket,
+    tls::{self, AdminTlsError, Client},
 };
 use crate::control::blocking;
 use http::{Request, Response};
@@ -11,8 +12,11 @@ use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prism_config::Admin;
-use prism_platform::{Accepted, Address, BindOptions, Listener, Platform, time};
-use prism_tls::{ServerTls, TlsError};
+use prism_platform::{
+    Accepted, Address, BindOptions, Listener, Platform,
+    time::{self, Instant},
+};
+use prism_tls::ServerTls;
 use std::{convert::Infallible, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -48,7 +52,7 @@ pub enum AdminError {
     },
     /// What the TCP address is to be encrypted with cannot be used.
     #[error("admin.tls: {0}")]
-    Tls(Box<TlsError>),
+    Tls(Box<AdminTlsError>),
     /// The unix socket cannot be bound.
     #[error("admin.socket: cannot listen on {}: {source}", path.display())]
     Socket {
@@ -122,7 +126,7 @@ impl AdminServer {
             let state = Arc::clone(&state);
             let tls = self.tls.clone().filter(|_| !by_socket);
             let way = if by_socket { Way::Socket } else { Way::tcp(accepted.peer, tls.is_some()) };
-            let peer = Peer { name: name(&accepted), way };
+            let peer = Peer { name: name(&accepted), way, client: None };
             connections.spawn(async move {
                 // Whether it ended by itself or by the time-out, it is over.
                 let _ = time::timeout(CONNECTION_TIMEOUT, connection(accepted, tls, state, peer)).await;
@@ -150,9 +154,17 @@ fn name(accepted: &Accepted) -> String {
 
 async fn connection(accepted: Accepted, tls: Option<Arc<ServerTls>>, state: Arc<AdminState>, peer: Peer) {
     let Some(tls) = tls else { return serve(accepted.io, state, peer).await };
+    let began = Instant::now();
     // Who speaks no TLS, or has no certificate where one is asked for, reads why in an alert.
-    match time::timeout(HEADER_TIMEOUT, tls.accept(accepted.io)).await {
-        Ok(Ok(stream)) => serve(stream, state, peer).await,
+    let accepted = time::timeout(HEADER_TIMEOUT, tls.accept(accepted.io)).await.map(|accepted| {
+        let stream = accepted?;
+        let client = Client::of(&stream, &tls, began.elapsed());
+        // Nobody could say who that is, or when it ends.
+        let client = client.map_err(|malformed| io::Error::new(io::ErrorKind::InvalidData, malformed))?;
+        Ok::<_, io::Error>((stream, client))
+    });
+    match accepted {
+        Ok(Ok((stream, client))) => serve(stream, state, Peer { client: Some(client), ..peer }).await,
         Ok(Err(error)) => {
             // Load balancers look whether a port is open by connecting to it and nothing else.
             if error.kind() != io::ErrorKind::UnexpectedEof {

@@ -1,5 +1,6 @@
 //! The admin endpoints: what they say, who may change things, and whose socket it is.
 
+mod certificates;
 mod refusals;
 mod roles;
 

@@ -56,6 +56,24 @@ fn write(path: &Path, text: &str) {
     std::fs::rename(next, path).unwrap();
 }
 
+/// A file that makes no sense changes nothing, and is seen in the metrics.
+#[test]
+fn metrics_say_how_fresh_an_issuers_keys_are() {
+    let keys = Keys::new();
+    let proxy = Proxy::start(&config(&keys.filter("")));
+    let of = |name: &str| proxy.admin().metric(name, &format!("{{issuer=\"{NAME}\",listener=\"edge\"}}"));
+    assert_eq!((of("prism_jwks_keys"), of("prism_jwks_failures_total")), (1.0, 0.0));
+    assert!(proxy.admin().get("/metrics").text().contains("prism_jwks_age_seconds{"));
+    write(Path::new(&keys.path()), "nothing");
+    wait::until("it should be counted", || (of("prism_jwks_failures_total") == 1.0).then_some(()));
+    wait::until("the keys should grow old", || (of("prism_jwks_age_seconds") > 1.0).then_some(()));
+    // What makes no sense is counted once.
+    assert_eq!((of("prism_jwks_keys"), of("prism_jwks_failures_total")), (1.0, 1.0));
+    keys.write(&[&keys.issuer, &Issuer::new(NAME, "two")]);
+    wait::until("the new keys should be in use", || (of("prism_jwks_keys") == 2.0).then_some(()));
+    assert!(of("prism_jwks_age_seconds") < 30.0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_opens_every_way_in_and_nothing_near_it_does() {
     let keys = Keys::new();

@@ -6,15 +6,17 @@ mod clients;
 mod ends;
 mod files;
 mod renewal;
+mod scanned;
 mod spoken;
 
 use bytes::Bytes;
 use prism_tests::{
-    DEMO, Pki, Proxy,
+    DEMO, Pki, Process, Proxy,
     client::{http2, tls},
+    tools, wait,
 };
 use prism_tls::{ClientFiles, IdentityFiles};
-use std::io;
+use std::{io, net::TcpStream, process::Command};
 
 /// [`DEMO`] behind TLS with these settings, and more settings for its listener.
 fn behind(settings: &str, more: &str) -> String {
@@ -83,4 +85,18 @@ async fn serves(proxy: &Proxy, files: &ClientFiles) -> io::Result<()> {
 /// How many handshakes have failed.
 fn failed(proxy: &Proxy) -> f64 {
     proxy.admin().metric("prism_tls_handshakes_failed_total", "edge")
+}
+
+/// A server of other people with the listener's files, which takes what it is told to take.
+fn s_server(pki: &Pki, port: u16, arguments: &[&str]) -> Process {
+    let log = pki.folder.path().join("s_server.log");
+    let mut command = Command::new(tools::tool("openssl"));
+    command.args(["s_server", "-accept", &format!("127.0.0.1:{port}"), "-www"]).args(arguments);
+    command.args(["-cert", &pki.path("edge.crt"), "-key", &pki.path("edge.key")]);
+    let mut server = Process::spawn("s_server", &mut command, &log);
+    wait::until("openssl should listen", || {
+        assert!(server.ended().is_none(), "{}", server.log());
+        TcpStream::connect(("127.0.0.1", port)).ok()
+    });
+    server
 }

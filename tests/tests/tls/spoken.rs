@@ -1,8 +1,8 @@
 //! What is agreed on, by programs of other people.
 
-use crate::{own, pki, start};
+use crate::{own, pki, s_server, start};
 use prism_tests::{
-    DEMO, Process, Proxy,
+    DEMO, Proxy,
     client::{
         curl,
         tls::{Said, s_client},
@@ -12,7 +12,6 @@ use prism_tests::{
 use prism_tls::testing::end;
 use std::{
     fs,
-    net::TcpStream,
     process::Command,
     time::{Duration, SystemTime},
 };
@@ -111,15 +110,7 @@ fn what_is_old_or_weak_is_refused() {
 fn a_server_that_takes_what_is_old_is_told_from_ours() {
     let pki = pki();
     let port = Proxy::start(DEMO).port();
-    let log = pki.folder.path().join("s_server.log");
-    let mut command = Command::new(tools::tool("openssl"));
-    command.args(["s_server", "-accept", &format!("127.0.0.1:{port}"), "-www"]).args(OLD);
-    command.args(["-cert", &pki.path("edge.crt"), "-key", &pki.path("edge.key")]);
-    let mut server = Process::spawn("s_server", &mut command, &log);
-    wait::until("openssl should listen", || {
-        assert!(server.ended().is_none(), "{}", server.log());
-        TcpStream::connect(("127.0.0.1", port)).ok()
-    });
+    let _server = s_server(&pki, port, &OLD);
     let said = handshake(port, &pki.path("ca.crt"), &OLD);
     assert!(said.success && said.text.contains("TLSv1.1"), "{said:?}");
 }

@@ -1,7 +1,7 @@
 //! Who is let in, who was revoked, and who would not be let in any more.
 
 use super::*;
-use crate::parsed::now;
+use crate::parsed::{Malformed, now};
 use std::time::Duration;
 use testing::end;
 
@@ -190,6 +190,30 @@ async fn who_was_let_in_is_verified_again() {
     let nobody = load(ServerFiles { clients: ClientAuth::None, ..rig.server.clone() }).unwrap();
     assert!(matches!(nobody.verify_again(Some(&eight)), Err(ClientRefused::NotAsked)));
     nobody.verify_again(None).unwrap();
+}
+
+/// It is read twice, and what the second reader takes no list for is the list's fault, too.
+#[test]
+fn a_list_that_only_rustls_cannot_read_is_named() {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let rig = rig();
+    let good = rig.authority.revoked(&[], now() + HOUR);
+    let text: String = good.lines().filter(|line| !line.starts_with('-')).collect();
+    let mut der = STANDARD.decode(text).unwrap();
+    // RFC 5280 section 5.1.2.1: "When extensions are used, as required by this profile, this field MUST be present and MUST
+    // specify version 2 (the integer value is 1)."
+    let version = der.windows(3).position(|bytes| bytes == [2, 1, 1]).unwrap();
+    der[version + 2] = 0;
+    let first = format!("-----BEGIN X509 CRL-----\n{}\n-----END X509 CRL-----\n", STANDARD.encode(der));
+    for (lists, name) in [([first.clone(), good.clone()], "0.crl"), ([good, first], "1.crl")] {
+        let refusal = load(with(&rig, &lists)).unwrap_err();
+        assert!(
+            refusal.contains(name) && refusal.contains("cannot be used as a revocation list"),
+            "{refusal}"
+        );
+        // The first reader has let it pass.
+        assert!(!refusal.contains(&Malformed.to_string()) && !refusal.contains("ca.crt"), "{refusal}");
+    }
 }
 
 #[tokio::test]

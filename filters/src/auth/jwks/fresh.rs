@@ -43,6 +43,10 @@ pub(super) struct Shared {
     pub(super) rounds: watch::Sender<Rounds>,
     pub(super) waiting: AtomicUsize,
     pub(super) problem: Mutex<Option<String>>,
+    /// When the file or the URL last had a set that could be used.
+    pub(super) last_good: Mutex<Option<Instant>>,
+    /// How often it had none.
+    pub(super) failures: AtomicU64,
 }
 
 /// Of the questions to the URL. There is one at a time, because one task asks.
@@ -85,8 +89,25 @@ impl Shared {
         Ok(())
     }
 
+    /// There was a good set just now.
+    pub(super) fn was_good(&self) {
+        *self.last_good.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
     /// Takes what a look has found, and says so if it is news. Whether it is good.
     fn take<E: fmt::Display>(
+        &self,
+        document: &Result<impl AsRef<[u8]>, E>,
+        origin: &dyn fmt::Display,
+    ) -> bool {
+        let good = self.judge(document, origin);
+        if good {
+            self.was_good();
+        }
+        good
+    }
+
+    fn judge<E: fmt::Display>(
         &self,
         document: &Result<impl AsRef<[u8]>, E>,
         origin: &dyn fmt::Display,
@@ -136,7 +157,11 @@ pub(super) async fn watch_file(shared: Arc<Shared>, path: PathBuf) {
         let wanted = path.clone();
         // A file system may hang, and then only this waits for it.
         let Ok(document) = tokio::task::spawn_blocking(move || read(&wanted)).await else { return };
-        shared.take(&document, &path.display());
+        let before = shared.seen.load(Ordering::Relaxed);
+        // The same mistake once more, twice a second, is the same one.
+        if !shared.take(&document, &path.display()) && shared.seen.load(Ordering::Relaxed) != before {
+            shared.failures.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -151,6 +176,9 @@ pub(super) async fn watch_url(shared: Arc<Shared>, fetcher: Fetcher, platform: P
         });
         let document = fetcher.get().await;
         let good = shared.take(&document, fetcher.url());
+        if !good {
+            shared.failures.fetch_add(1, Ordering::Relaxed);
+        }
         shared.rounds.send_modify(|rounds| {
             rounds.running = false;
             rounds.done += 1;

@@ -127,6 +127,7 @@ impl Keys {
                 shared.seen.store(fingerprint(&document), Ordering::Relaxed);
                 let document = document.map_err(|source| KeysError::Read { path: path.clone(), source })?;
                 shared.install(&document).map_err(|source| KeysError::Set { path: path.clone(), source })?;
+                shared.was_good();
                 tokio::spawn(watch_file(Arc::clone(&shared), path.clone()))
             }
             Origin::Url { url, ca_cert, refresh } => {
@@ -164,6 +165,20 @@ impl Keys {
     #[must_use]
     pub fn fetches(&self) -> u64 {
         self.shared.rounds.borrow().begun
+    }
+
+    /// How long ago the file or the URL last had a set that could be used; `None` until it had one. The set need not have been
+    /// another one.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        let last = self.shared.last_good.lock().unwrap_or_else(PoisonError::into_inner);
+        last.map(|last| last.elapsed())
+    }
+
+    /// How often it had none: fetches of a URL in vain, and times a file was changed to what cannot be used.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.shared.failures.load(Ordering::Relaxed)
     }
 
     /// Why there are no newer keys, if the last look at the file or the URL was in vain.

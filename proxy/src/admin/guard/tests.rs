@@ -22,7 +22,12 @@ fn at(address: &str) -> Admin {
 }
 
 fn peer(private: bool) -> Peer {
-    Peer { name: "tcp:10.0.0.9:1".to_owned(), way: Way::Tcp { private } }
+    Peer { name: "tcp:10.0.0.9:1".to_owned(), way: Way::Tcp { private }, client: None }
+}
+
+/// Without a certificate.
+fn admit(peer: &Peer, admin: &Admin, request: &Request<()>) -> Result<Caller, Refused> {
+    super::admit(peer, &Shown::Nothing, admin, request)
 }
 
 /// A request with these header fields; `host: localhost` where none is given.
@@ -191,7 +196,7 @@ fn without_tokens_the_address_only_answers() {
 
 #[test]
 fn the_socket_needs_nothing() {
-    let owner = Peer { name: "uid:7".to_owned(), way: Way::Socket };
+    let owner = Peer { name: "uid:7".to_owned(), way: Way::Socket, client: None };
     for fields in
         [&[][..], &[("host", "(none)")], &[("host", "evil.example"), ("origin", "http://evil.example")]]
     {
@@ -318,4 +323,152 @@ async fn what_anybody_can_cause_is_told_once_a_second() {
     }
     prism_platform::time::sleep(SELDOM).await;
     assert_eq!((seldom.due(), seldom.due()), (Some(5), None));
+}
+
+/// With a role for some certificates, and beside them the tokens of [`guarded`].
+fn with_clients(tokens: bool) -> Admin {
+    let clients = json!([
+        { "principal": "spiffe://corp/**", "role": "viewer" },
+        { "principal": "spiffe://corp/ops/*", "role": "operator" },
+        { "principal": "dns:deploy.corp", "role": "admin" },
+    ]);
+    let admin: Admin = serde_json::from_value(json!({ "clients": clients })).unwrap();
+    Admin { tokens: if tokens { guarded().tokens } else { Vec::new() }, ..admin }
+}
+
+fn principal(name: &str) -> Shown {
+    Shown::Principal(name.to_owned())
+}
+
+#[test]
+fn a_certificate_has_the_highest_role_that_an_entry_gives_it() {
+    let yaml = ("content-type", "application/yaml");
+    let asked = [("GET", "/config", 0), ("PUT", "/config?dry_run=true", 1), ("PUT", "/config", 2)];
+    for tokens in [false, true] {
+        let admin = with_clients(tokens);
+        for (name, role) in [
+            ("spiffe://corp/app", Some(0)),
+            ("spiffe://corp/ops/alice/laptop", Some(0)),
+            ("spiffe://corp/ops/alice", Some(1)),
+            ("dns:deploy.corp", Some(2)),
+            ("spiffe://corp.example/ops/alice", None),
+            ("spiffe://corp", None),
+            ("spiffe://other/corp/ops/alice", None),
+            ("dns:corp", None),
+            ("dns:deploy.corp.evil.example", None),
+            ("dns:x.deploy.corp", None),
+            ("cn:deploy.corp", None),
+            ("dns:spiffe://corp/ops/alice", None),
+        ] {
+            for (method, target, least) in asked {
+                let request = request(method, target, &[yaml]);
+                match super::admit(&peer(true), &principal(name), &admin, &request) {
+                    Ok(caller) => {
+                        assert!(role.is_some_and(|role| role >= least), "{name} {method} {target}");
+                        assert_eq!((&*caller.name, caller.may_read), (name, true));
+                    }
+                    Err(refused) => {
+                        assert!(
+                            role.is_none_or(|role| role < least),
+                            "{name} {method} {target}: {refused:?}"
+                        );
+                        let expected = match role {
+                            Some(_) => (403, "role", true),
+                            None => (401, "unknown_certificate", false),
+                        };
+                        assert_eq!((refused.status.as_u16(), refused.reason, refused.known), expected);
+                        assert_eq!(refused.who, name);
+                        assert!(!refused.ends_connection);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_token_counts_alone_where_there_is_one() {
+    let admin = with_clients(true);
+    let bearer = |token: &str| format!("Bearer {token}");
+    let ask = |shown: &Shown, token: &str, target: &str| {
+        let fields = [("authorization", token), ("content-type", "application/yaml")];
+        super::admit(&peer(true), shown, &admin, &request("PUT", target, &fields))
+    };
+    let best = principal("dns:deploy.corp");
+    for token in [&*bearer("nobody-k7Qm2xZp9RtYvB4nL8sWc3Df"), "Basic eDp5", "Bearer ", &bearer(&ADMIN[1..])]
+    {
+        let refused = ask(&best, token, "/config").unwrap_err();
+        assert_eq!((refused.status.as_u16(), refused.reason), (401, "bad_token"), "{token}");
+        // Without any tokens that could be right, too.
+        let alone = with_clients(false);
+        let request = request("GET", "/config", &[("authorization", token)]);
+        assert_eq!(super::admit(&peer(true), &best, &alone, &request).unwrap_err().reason, "bad_token");
+    }
+    // What the certificate would permit does not add to what the token does.
+    assert_eq!(ask(&best, &bearer(VIEWER), "/config").unwrap_err().reason, "role");
+    for shown in [Shown::Nothing, principal("dns:nobody.corp"), Shown::Nobody("two URIs".into()), best] {
+        assert_eq!(ask(&shown, &bearer(ADMIN), "/config").unwrap().name, "token:admin", "{shown:?}");
+    }
+}
+
+#[test]
+fn nobody_comes_in_by_a_certificate_that_says_nothing() {
+    let get = request("GET", "/config", &[]);
+    for tokens in [false, true] {
+        let admin = with_clients(tokens);
+        for (shown, reason) in
+            [(Shown::Nothing, "no_token"), (Shown::Nobody("two URIs".into()), "unknown_certificate")]
+        {
+            let refused = super::admit(&peer(true), &shown, &admin, &get).unwrap_err();
+            assert_eq!((refused.status.as_u16(), refused.reason, refused.known), (401, reason, false));
+        }
+        // In clear nobody has one, and nobody is asked.
+        let refused = super::admit(&peer(false), &principal("dns:deploy.corp"), &admin, &get).unwrap_err();
+        assert_eq!(refused.reason, "cleartext");
+        assert!(
+            !super::admit(&peer(true), &Shown::Nothing, &admin, &request("GET", "/ready", &[]))
+                .unwrap()
+                .may_read
+        );
+    }
+    // Where none is named, one is as good as none.
+    let refused = super::admit(&peer(true), &principal("dns:deploy.corp"), &guarded(), &get).unwrap_err();
+    assert_eq!(refused.reason, "no_token");
+    let put = request("PUT", "/config", &[]);
+    let refused =
+        super::admit(&peer(true), &principal("dns:deploy.corp"), &Admin::default(), &put).unwrap_err();
+    assert_eq!(refused.reason, "read_only");
+}
+
+#[test]
+fn who_would_not_be_let_in_any_more_is_refused_everything() {
+    let ended = Shown::Ended("it was revoked".into());
+    let bearer = format!("Bearer {ADMIN}");
+    for admin in [with_clients(true), with_clients(false), guarded(), Admin::default()] {
+        for target in ["/config", "/healthz", "/ready", "/metrics", "/nothing"] {
+            for fields in [&[][..], &[("authorization", &*bearer)]] {
+                let refused =
+                    super::admit(&peer(true), &ended, &admin, &request("GET", target, fields)).unwrap_err();
+                assert_eq!((refused.status.as_u16(), refused.reason), (401, "bad_certificate"), "{target}");
+                assert!(refused.ends_connection && !refused.known);
+            }
+        }
+    }
+}
+
+/// Browsers show certificates unasked, so what keeps web pages out does not depend on tokens.
+#[test]
+fn a_web_page_does_nothing_by_its_readers_certificate() {
+    let admin = with_clients(false);
+    let ask = |method: &str, fields: &[(&str, &str)]| {
+        super::admit(&peer(true), &principal("dns:deploy.corp"), &admin, &request(method, "/config", fields))
+    };
+    let yaml = ("content-type", "application/yaml");
+    assert_eq!(ask("PUT", &[yaml, ("origin", "https://evil.example")]).unwrap_err().reason, "origin");
+    assert_eq!(ask("OPTIONS", &[("origin", "https://evil.example")]).unwrap_err().reason, "origin");
+    assert_eq!(ask("PUT", &[("content-type", "text/plain")]).unwrap_err().reason, "content_type");
+    assert_eq!(ask("PUT", &[]).unwrap_err().reason, "content_type");
+    assert_eq!(ask("PUT", &[yaml, ("host", "evil.example")]).unwrap_err().reason, "host");
+    assert_eq!(ask("GET", &[("host", "evil.example")]).unwrap_err().reason, "host");
+    assert!(ask("PUT", &[yaml]).is_ok());
 }

@@ -81,6 +81,29 @@ async fn a_server_that_is_down_at_the_start_is_asked_less_and_less_often() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn it_is_known_how_long_ago_keys_were_confirmed_and_how_often_in_vain() {
+    let issuer = Issuer::new();
+    let rig = rig(Behaviour::Refuses);
+    pass(100).await;
+    assert_eq!((rig.keys().age(), rig.keys().failures()), (None, 8));
+    rig.world.behave(serving(&[named(&issuer, Algorithm::EdDSA, "a")]));
+    pass(30).await;
+    // At 121 s, and again 4.5 minutes later at the earliest.
+    assert_eq!(rig.keys().age().map(|age| age.as_secs()), Some(9));
+    rig.world.behave(Behaviour::Refuses);
+    pass(3600).await;
+    // The first of them 270 to 300 s after the last success, then after 1, 3, 7, 15 s and every 30.
+    let (age, failures) = (rig.keys().age().unwrap(), rig.keys().failures());
+    assert_eq!(age.as_secs(), 3609);
+    assert!((110..=120).contains(&(failures - 8)), "{failures}");
+    // The same keys once more: they are as old as that, and no newer.
+    rig.world.behave(serving(&[named(&issuer, Algorithm::EdDSA, "a")]));
+    pass(31).await;
+    assert!(rig.keys().age().unwrap() <= Duration::from_secs(31));
+    assert_eq!(rig.keys().generation(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_waits_for_the_first_keys_and_not_for_long() {
     let issuer = Issuer::new();
     let quick = rig(serving(&[named(&issuer, Algorithm::EdDSA, "a")]));
