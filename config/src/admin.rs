@@ -18,7 +18,7 @@ pub use access::{AdminClient, AdminHost, AdminRole, AdminTls, AdminToken, TokenD
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
-    /// The TCP address. It only answers, unless there are `tokens`. On loopback by default: what it shows (names of
+    /// The TCP address. It only answers, unless there are `tokens` or `clients`. On loopback by default: what it shows (names of
     /// namespaces, backends, versions) is for operators.
     #[schemars(with = "Address")]
     pub address: SocketAddr,
