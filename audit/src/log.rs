@@ -187,6 +187,12 @@ impl Log {
         Ok(Slot(Some(Arc::clone(&self.shared))))
     }
 
+    /// A place for a record, if nothing speaks against it: what is to be tried before [`Log::reserve`], which says what does.
+    #[must_use]
+    pub fn reserve_at_once(&self) -> Option<Slot> {
+        if self.shared.failing.load(Ordering::Relaxed) { None } else { self.try_reserve() }
+    }
+
     /// A place for a record, if there is one.
     #[must_use]
     pub fn try_reserve(&self) -> Option<Slot> {
@@ -230,13 +236,19 @@ impl Slot {
     /// Puts a record there: the inside of a JSON object, on one line, with at least `kind` and `time`. Never waits.
     pub fn put(mut self, record: Vec<u8>) {
         let Some(shared) = self.0.take() else { return };
-        if record.len() > MOST_RECORD || record.contains(&b'\n') {
+        // Without a way out in the middle, many bytes are looked at at once.
+        let has_end = record.iter().fold(false, |found, byte| found | (*byte == b'\n'));
+        if record.len() > MOST_RECORD || has_end {
             shared.dropped.fetch_add(1, Ordering::Relaxed);
             shared.room.add_permits(1);
         } else {
             // The receiving end lives until every slot is gone.
             let _ = shared.queue.send(record);
             shared.queued.fetch_add(1, Ordering::SeqCst);
+            if !shared.asleep.load(Ordering::SeqCst) {
+                // It looks at what was queued after it has said that it sleeps.
+                return;
+            }
         }
         shared.wake();
     }
