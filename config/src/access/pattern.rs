@@ -299,6 +299,9 @@ mod tests {
             ("spiffe://**/x/*z", "spiffe://x/x/y/x/z"),
             ("dns:*a", "dns:ba%C3%A9a"),
             ("dns:a%20b", "dns:a%20b"),
+            // A subject may have a `*` in it, where the pattern has one too.
+            ("jwt:https://i:a*bcdefgh-z", "jwt:https://i:a*bcdefgh-bcdefgh-z"),
+            ("jwt:https://i:a**bcdefg-z", "jwt:https://i:a*/bcdefg-bcdefg-z"),
         ] {
             assert!(matches(pattern, principal), "{pattern} {principal}");
         }
@@ -321,6 +324,7 @@ mod tests {
             ("dns:*.example.org", "dns:a.example.org.evil"),
             ("jwt:https://id.example:*", "jwt:https://id.example:a/b"),
             ("spiffe://**/x/*z", "spiffe://x/x/z/y"),
+            ("jwt:https://i:a*bcdefgh-z", "jwt:https://i:a*bcdefgh-/bcdefgh-z"),
         ] {
             assert!(!matches(pattern, principal), "{pattern} {principal}");
         }

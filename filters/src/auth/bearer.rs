@@ -58,6 +58,11 @@ mod tests {
                 Ok(Some(b"a.b-c_~+/==".to_vec()))
             );
         }
+        for byte in b'!'..=b'~' {
+            let good = byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+            let value = [b"Bearer abcdefghijklmnopqrstuvwxyz", &[byte][..]].concat();
+            assert_eq!(found(&[&value]).is_ok(), good, "{}", char::from(byte));
+        }
         for values in [
             &[&b""[..]][..],
             &[b"Bearer"],
