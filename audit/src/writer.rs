@@ -4,6 +4,7 @@ use crate::{
     chain::{Chain, WriteError, inside, time},
     log::{Clock, IDLE, Shared, Status, Watcher, lock},
 };
+use bytes::Bytes;
 use serde_json::json;
 use std::{
     sync::{Arc, atomic::Ordering, mpsc::Receiver},
@@ -25,7 +26,7 @@ const RETRY: Duration = Duration::from_millis(500);
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     chain: Chain,
-    records: Receiver<Vec<u8>>,
+    records: Receiver<Bytes>,
     clock: Clock,
     watcher: Watcher,
     /// How many dropped records and refused calls the chain tells of already.
@@ -62,7 +63,7 @@ impl Writer {
     pub(crate) fn new(
         shared: Arc<Shared>,
         chain: Chain,
-        records: Receiver<Vec<u8>>,
+        records: Receiver<Bytes>,
         clock: Clock,
         watcher: Watcher,
     ) -> Self {

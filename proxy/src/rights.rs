@@ -127,6 +127,40 @@ impl Rights {
     }
 }
 
+/// A call's seat. Given up when it is dropped.
+pub(crate) struct Seated {
+    edge: Rc<Edge>,
+    at: usize,
+}
+
+impl Seated {
+    /// Whether a call by `caller`, let in by `basis`, has to be looked at again. It is woken when that changes. The first time, it
+    /// takes its seat.
+    pub(crate) fn is_due(
+        seat: &mut Option<Self>,
+        edge: &Rc<Edge>,
+        basis: Basis,
+        caller: Option<&Caller>,
+        waker: &Waker,
+    ) -> bool {
+        let rights = edge.rights();
+        if let Some(seat) = seat {
+            return rights.is_due(seat.at, waker);
+        }
+        let expires = caller.and_then(Caller::expires);
+        let at = rights.take(Seat { waker: waker.clone(), expires, is_due: false });
+        *seat = Some(Self { edge: Rc::clone(edge), at });
+        // Something may have changed before it sat down.
+        rights.now() != basis
+    }
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        self.edge.rights().leave(self.at);
+    }
+}
+
 /// A call under way, as it was let in.
 pub(crate) struct Right {
     edge: Rc<Edge>,
@@ -139,16 +173,17 @@ pub(crate) struct Right {
     client: Option<Arc<ClientIdentity>>,
     approval: Option<Approval>,
     is_answering: bool,
-    seat: Option<usize>,
+    seat: Option<Seated>,
 }
 
 impl Right {
-    /// What `cx`'s call was let in by.
+    /// What `cx`'s call was let in by, with the seat that it has taken.
     pub(crate) fn new(
         edge: &Rc<Edge>,
         place: Option<&Arc<Place>>,
         basis: Basis,
         cx: &RequestContext,
+        seat: Option<Seated>,
     ) -> Self {
         Self {
             edge: Rc::clone(edge),
@@ -161,36 +196,26 @@ impl Right {
             client: cx.client().cloned(),
             approval: cx.approval(),
             is_answering: false,
-            seat: None,
+            seat,
         }
     }
 
-    /// Its answer begins. What is known of it now.
-    pub(crate) fn answers(&mut self, cx: &RequestContext) {
-        self.operation = cx.known_operation().cloned();
+    /// The same of a call whose answer begins.
+    pub(crate) fn while_it_answers(mut self) -> Self {
         self.is_answering = true;
         let rights = self.edge.rights();
-        if let Some(seat) = self.seat
+        if let Some(seat) = &self.seat
             && rights.now() != self.basis
         {
             // What changed while it was awaited may mean more to a call that can go on for ever.
-            rights.call_up(seat);
+            rights.call_up(seat.at);
         }
+        self
     }
 
     /// Ready when the call must end. Woken when it is to be asked again.
     pub(crate) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Rejection> {
-        let rights = self.edge.rights();
-        let due = match self.seat {
-            Some(seat) => rights.is_due(seat, cx.waker()),
-            None => {
-                let expires = self.caller.as_ref().and_then(Caller::expires);
-                let seat = Seat { waker: cx.waker().clone(), expires, is_due: false };
-                self.seat = Some(rights.take(seat));
-                // Something may have changed before it sat down.
-                rights.now() != self.basis
-            }
-        };
+        let due = Seated::is_due(&mut self.seat, &self.edge, self.basis, self.caller.as_ref(), cx.waker());
         match due.then(|| self.recheck()) {
             Some(Err(rejection)) => Poll::Ready(rejection),
             Some(Ok(())) | None => Poll::Pending,
@@ -225,13 +250,5 @@ impl Right {
         };
         let chain = route.map_or(listener.default_chain(), |route| route.chain());
         chain.iter().try_for_each(|filter| filter.recheck(&held))
-    }
-}
-
-impl Drop for Right {
-    fn drop(&mut self) {
-        if let Some(seat) = self.seat {
-            self.edge.rights().leave(seat);
-        }
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct Line<'a> {
     pub(crate) trace_id: Option<&'a str>,
     pub(crate) listener: &'a str,
     pub(crate) peer: Option<SocketAddr>,
-    pub(crate) protocol: &'a str,
+    pub(crate) protocol: &'static str,
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
     pub(crate) namespace: &'a str,
@@ -29,7 +29,7 @@ pub(crate) struct Line<'a> {
     pub(crate) plugin: Option<&'a str>,
     pub(crate) principal: Option<&'a str>,
     /// `None`: it is not over.
-    pub(crate) code: Option<&'a str>,
+    pub(crate) code: Option<&'static str>,
     pub(crate) http_status: Option<u16>,
     pub(crate) reason: Option<&'a str>,
     pub(crate) detail: Option<&'a str>,
@@ -54,7 +54,7 @@ impl Line<'_> {
             out.extend_from_slice(b"\",\"peer\":\"");
             RECENT.with_borrow_mut(|recent| recent.write_peer(peer, out));
         }
-        text(out, b"\",\"protocol\":\"", self.protocol);
+        plain(out, b"\",\"protocol\":\"", self.protocol);
         text(out, b"\",\"method\":\"", self.method);
         text(out, b"\",\"path\":\"", self.path);
         text(out, b"\",\"namespace\":\"", self.namespace);
@@ -68,7 +68,7 @@ impl Line<'_> {
             text(out, b"\",\"principal\":\"", principal);
         }
         if let Some(code) = self.code {
-            text(out, b"\",\"code\":\"", code);
+            plain(out, b"\",\"code\":\"", code);
         }
         out.push(b'"');
         if let Some(status) = self.http_status {
@@ -111,6 +111,12 @@ impl Line<'_> {
     }
 }
 
+/// As [`text`], of a word of ours, in which nothing wants an escape.
+fn plain<const N: usize>(out: &mut Vec<u8>, name: &[u8; N], value: &'static str) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(value.as_bytes());
+}
+
 /// A field without its last quotation mark: its name as it is written, with the first one, and its value escaped where
 /// JSON wants that. RFC 8259 section 7: "All Unicode characters may be placed within the quotation marks, except for the
 /// characters that MUST be escaped: quotation mark, reverse solidus, and the control characters".
@@ -141,7 +147,11 @@ fn is_plain(value: &[u8]) -> bool {
     for word in words {
         found |= escaped(u64::from_ne_bytes(*word));
     }
-    found & (ONES << 7) == 0 && rest.iter().all(|byte| *byte >= 0x20 && *byte != b'"' && *byte != b'\\')
+    match value.last_chunk::<8>() {
+        // The last word covers the rest, and once more what is in front of it.
+        Some(last) => (found | escaped(u64::from_ne_bytes(*last))) & (ONES << 7) == 0,
+        None => rest.iter().all(|byte| *byte >= 0x20 && *byte != b'"' && *byte != b'\\'),
+    }
 }
 
 fn number<const N: usize>(out: &mut Vec<u8>, name: &[u8; N], value: u64) {

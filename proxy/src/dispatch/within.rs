@@ -3,7 +3,7 @@
 
 use crate::{
     edge::Edge,
-    rights::{Basis, Right},
+    rights::{Basis, Right, Seated},
     snapshot::Place,
 };
 use bytes::Bytes;
@@ -29,7 +29,7 @@ pub(super) fn within<'a, F>(cx: &'a RequestContext, terms: Option<Terms<'a>>, ca
 where
     F: Future<Output = Result<Response<Body>, Rejection>>,
 {
-    Within { call, cx, terms, timer: None, right: None, begun: false }
+    Within { call, cx, terms, timer: None, seat: None, begun: false }
 }
 
 /// What a call was let in by.
@@ -57,7 +57,8 @@ pin_project! {
         cx: &'a RequestContext,
         terms: Option<Terms<'a>>,
         timer: Option<Timer>,
-        right: Option<Box<Right>>,
+        // Its right is put together when it is asked for: few calls' ever is.
+        seat: Option<Seated>,
         begun: bool,
     }
 }
@@ -70,12 +71,12 @@ impl<F: Future<Output = Result<Response<Body>, Rejection>>> Future for Within<'_
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let (cx, deadline) = (*this.cx, this.cx.deadline());
-        let right = |terms: &Terms<'_>| Box::new(Right::new(terms.edge, terms.place, terms.basis, cx));
+        let right = |terms: &Terms<'_>, seat| Right::new(terms.edge, terms.place, terms.basis, cx, seat);
         // Filters may have waited for its operation, as long as its client liked.
         if !std::mem::replace(this.begun, true)
             && let Some(terms) =
                 this.terms.as_ref().filter(|terms| cx.caller().is_some() && terms.are_old(cx))
-            && let Err(rejection) = right(terms).recheck()
+            && let Err(rejection) = right(terms, None).recheck()
         {
             return Poll::Ready(Err(rejection));
         }
@@ -87,10 +88,11 @@ impl<F: Future<Output = Result<Response<Body>, Rejection>>> Future for Within<'_
                     return Poll::Ready(Ok(response));
                 }
                 let timer = this.timer.take().or_else(|| deadline.map(|until| Box::pin(sleep_until(until))));
-                let right = this.right.take().or_else(|| this.terms.as_ref().map(right)).map(|mut right| {
-                    right.answers(cx);
-                    SendWrapper::new(right)
-                });
+                let seat = this.seat.take();
+                let right = this
+                    .terms
+                    .as_ref()
+                    .map(|terms| SendWrapper::new(Box::new(right(terms, seat).while_it_answers())));
                 let body = std::mem::take(response.body_mut());
                 *response.body_mut() =
                     Body::from_duplex(Box::new(Bounded { body, timer, deadline, right, over: None }));
@@ -108,7 +110,12 @@ impl<F: Future<Output = Result<Response<Body>, Rejection>>> Future for Within<'_
                 let Some(terms) = this.terms.as_ref().filter(|_| cx.caller().is_some()) else {
                     return Poll::Pending;
                 };
-                this.right.get_or_insert_with(|| right(terms)).poll_ended(task).map(Err)
+                if Seated::is_due(this.seat, terms.edge, terms.basis, cx.caller(), task.waker())
+                    && let Err(rejection) = right(terms, None).recheck()
+                {
+                    return Poll::Ready(Err(rejection));
+                }
+                Poll::Pending
             }
         }
     }

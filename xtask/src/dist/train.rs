@@ -1,5 +1,7 @@
 //! The training run: the instrumented proxy serves what its users ask of it.
 
+mod secured;
+
 use crate::step::{self, Failure};
 use std::{
     fs,
@@ -14,7 +16,7 @@ use std::{
 const PORT: u16 = 18_980;
 
 /// What its users do: small calls, as `Execute` and typed, at several widths by every way to a plugin, the gateway,
-/// refusals, streams, and bodies of a megabyte. Bounded in number; some tens of seconds.
+/// refusals, streams, and bodies of a megabyte; and small calls through the secured chain. Bounded in number; some tens of seconds.
 pub(super) fn run(programs: &Path, scene: &Path) -> Result<(), Failure> {
     let _ = fs::remove_dir_all(scene);
     step::file(format!("cannot make {}", scene.display()), fs::create_dir_all(scene))?;
@@ -29,13 +31,15 @@ pub(super) fn run(programs: &Path, scene: &Path) -> Result<(), Failure> {
     let raw = write("raw", &[7; 128])?;
     let typed = write("typed", &prefixed(&[7; 128]))?;
 
+    let secured = secured::write(scene, &scene.join("echo.sock"))?;
+
     let plugin = Running::start(Command::new(programs.join("echo-plugin")).arg(scene.join("echo.sock")))?;
     let edge = Running::start(Command::new(programs.join("edge")).arg("-c").arg(&config))?;
     wait_for(PORT)?;
 
     let execute = "/prism.data.v1.DataService/Execute";
     let stream = "/prism.data.v1.DataService/ExecuteStream";
-    let base = Load { h1: false, path: execute, namespace: None, body: &small, answer: 128 };
+    let base = Load { h1: false, path: execute, namespace: None, token: None, body: &small, answer: 128 };
     for namespace in ["builtin", "frames", "grpc"] {
         let base = Load { namespace: Some(namespace), ..base };
         for shape in [(4, 32, 40_000), (16, 4, 20_000), (64, 1, 20_000), (1, 1, 4_000)] {
@@ -50,6 +54,19 @@ pub(super) fn run(programs: &Path, scene: &Path) -> Result<(), Failure> {
         Load { h1: true, path: &path, namespace: None, body: &raw, ..base }.run((8, 1, 4_000))?;
     }
     Load { namespace: Some("nobody"), answer: 0, ..base }.run((4, 8, 4_000))?;
+    edge.stop()?;
+
+    let edge = Running::start(Command::new(programs.join("edge")).arg("-c").arg(&secured))?;
+    wait_for(PORT)?;
+    for namespace in ["builtin", "frames", "grpc"] {
+        let base = Load { namespace: Some(namespace), token: Some(secured::TOKEN), ..base };
+        for shape in [(4, 32, 40_000), (16, 4, 20_000), (64, 1, 20_000), (1, 1, 4_000)] {
+            base.run(shape)?;
+        }
+        Load { path: stream, body: &several, answer: base.answer * MESSAGES as u64, ..base }
+            .run((4, 8, 4_000))?;
+        Load { token: None, answer: 0, ..base }.run((4, 8, 1_000))?;
+    }
     edge.stop()?;
     plugin.stop()
 }
@@ -111,6 +128,8 @@ struct Load<'a> {
     h1: bool,
     path: &'a str,
     namespace: Option<&'a str>,
+    /// The caller's, where one is asked for.
+    token: Option<&'a str>,
     body: &'a Path,
     /// Bytes that an answer has at least. h2load sees no gRPC status; an error in place of an answer is shorter.
     answer: u64,
@@ -130,6 +149,9 @@ impl Load<'_> {
         }
         if let Some(namespace) = self.namespace {
             command.args(["-H", &format!("x-prism-namespace: {namespace}")]);
+        }
+        if let Some(token) = self.token {
+            command.args(["-H", &format!("authorization: Bearer {token}")]);
         }
         command.arg(format!("http://127.0.0.1:{PORT}{}", self.path));
         let output = step::file("cannot start h2load", command.output())?;

@@ -87,6 +87,30 @@ impl Client {
         .await
     }
 
+    /// How a unary call ends: its `grpc-status`, whatever the answer is besides.
+    pub(crate) async fn status(&mut self, call: &Call, payload: usize) -> Result<String, String> {
+        bounded(async {
+            let (response, mut body) = self.start(&call.unary, &call.headers).await?;
+            // Who refuses a call by its head may have reset the stream by now, and that is no matter here.
+            let _ = body.send_data(call.form.request(payload), true);
+            let response = response.await.map_err(|error| error.to_string())?;
+            if let Some(status) = response.headers().get("grpc-status") {
+                return Ok(String::from_utf8_lossy(status.as_bytes()).into_owned());
+            }
+            let http = response.status();
+            let mut body = response.into_body();
+            while let Some(data) = body.data().await {
+                let data = data.map_err(|error| error.to_string())?;
+                body.flow_control().release_capacity(data.len()).map_err(|error| error.to_string())?;
+            }
+            let trailers = body.trailers().await.map_err(|error| error.to_string())?.unwrap_or_default();
+            let status =
+                trailers.get("grpc-status").ok_or_else(|| format!("no grpc-status, HTTP status {http}"))?;
+            Ok(String::from_utf8_lossy(status.as_bytes()).into_owned())
+        })
+        .await
+    }
+
     /// One echo of `payload`; anything but the same bytes under status OK is an error.
     pub(crate) async fn check(&mut self, call: &Call, payload: usize) -> Result<(), String> {
         let answer = self.unary(&call.unary, &call.headers, call.form.request(payload)).await?;

@@ -57,6 +57,9 @@ pub(crate) enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// There is no key to be made.
+    #[error("the operating system gives no random bytes for a key")]
+    Randomness,
     /// SIGINT or SIGTERM.
     #[error("interrupted")]
     Interrupted,

@@ -79,15 +79,21 @@ impl Visitor<'_> {
             folder: &peer.folder,
         };
         let (warm_up, measure) = (self.plan.warm_up.max(unary.least()), self.plan.measure.max(unary.least()));
-        load.run(warm_up)?;
+        let mut calls = load.run(warm_up)?.requests;
         let (done, times, used) = if unary.is_small() {
             // The log costs the core of the load a share of what is measured there: a phase of its own.
             let (done, used) = measured(peer, || load.run(measure))?;
-            (done, load.logged(self.plan.latency)?.1, used)
+            let (after, times) = load.logged(self.plan.latency)?;
+            calls += done.requests + after.requests;
+            (done, times, used)
         } else {
             let ((done, times), used) = measured(peer, || load.logged(measure))?;
+            calls += done.requests;
             (done, times, used)
         };
+        if let Some(receipt) = &peer.receipt {
+            receipt.check(peer.name, calls)?;
+        }
         Ok(figures(done, &used, latency(peer, &times)?))
     }
 

@@ -13,6 +13,7 @@ pub(super) const PEER: Peer = Peer {
             plugin: true,
             address: Address::Unix(site.plugin.clone()),
             call: plugin_call(),
+            receipt: None,
         })
     },
 };

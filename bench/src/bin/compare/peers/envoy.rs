@@ -1,23 +1,42 @@
-//! Envoy: the router alone, and with the filters that match prism-edge's chain.
+//! Envoy: the router alone, with filters before it, and with the filters that match prism-edge's secured chain.
 
-use super::{Peer, Setup, Site, programs::needed};
-use crate::error::Error;
+use super::{Peer, SECURED_AT, Setup, Site, programs::needed};
+use crate::{
+    error::Error,
+    issuer::{AUDIENCE, GROUP, ISSUER, Issuer, SUBJECT},
+    proof::{Receipt, bearer},
+};
 use std::process::Command;
 
-pub(super) const PEERS: [Peer; 2] = [
+pub(super) const PEERS: [Peer; 3] = [
     Peer {
         name: "envoy",
         about: "Envoy, one worker, router only, no access log",
         only_at: None,
-        setup: |site| setup(site, false),
+        setup: |site| setup(site, Chain::Router),
     },
     Peer {
         name: "envoy-filters",
         about: "Envoy with jwt_authn (cached token), rbac and local_ratelimit before the router",
         only_at: None,
-        setup: |site| setup(site, true),
+        setup: |site| setup(site, Chain::Filters),
+    },
+    Peer {
+        name: "envoy-secured",
+        about: "Envoy with jwt_authn (ES256, cached token) and rbac by subject and group before the router, no access log; \
+                at 4x32 only",
+        only_at: Some(SECURED_AT),
+        setup: |site| setup(site, Chain::Secured),
     },
 ];
+
+/// What stands before the router.
+#[derive(Clone, Copy)]
+enum Chain {
+    Router,
+    Filters,
+    Secured,
+}
 
 /// An HS256 token of issuer, audience and subject `compare`, valid until the year 2100, made with [`KEY`]. Both
 /// exist for this comparison alone.
@@ -25,20 +44,36 @@ const TOKEN: &str = "eyJhbGciOiJIUzI1NiIsImtpZCI6ImNvbXBhcmUiLCJ0eXAiOiJKV1QifQ.
 /// 32 octets, in base64url.
 const KEY: &str = "wGOY0z522WrsafU6G1DbtAIc_Uvrk2tTIyPRcrUVSkg";
 
-fn setup(site: &Site<'_>, filters: bool) -> Result<Setup, Error> {
-    let chain = if filters { chain() } else { String::new() };
-    let config = site.write("envoy.yaml", &config(site.port, &site.plugin.display().to_string(), &chain))?;
+fn setup(site: &Site<'_>, chain: Chain) -> Result<Setup, Error> {
+    let filters = match chain {
+        Chain::Router => String::new(),
+        Chain::Filters => filters(),
+        Chain::Secured => secured(&Issuer::of_this_run()?.jwks),
+    };
+    let mut config = config(site.port, &site.plugin.display().to_string(), &filters);
+    if let Chain::Secured = chain {
+        config += &format!(
+            "admin: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {} }} }} }}\n",
+            site.spare
+        );
+    }
+    let config = site.write("envoy.yaml", &config)?;
     let mut command = Command::new(needed(&site.programs.envoy, "envoy")?);
     command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "error", "-c"]).arg(config);
     let mut setup = site.pass_through(command);
-    if filters {
-        setup.call.headers.push(("authorization", format!("Bearer {TOKEN}")));
+    match chain {
+        Chain::Router => {}
+        Chain::Filters => setup.call.headers.push(bearer(TOKEN)),
+        Chain::Secured => {
+            setup.call.headers.push(bearer(&Issuer::of_this_run()?.token));
+            setup.receipt = Some(Receipt::Envoy(site.spare));
+        }
     }
     Ok(setup)
 }
 
 /// The limit of a billion tokens a second is never reached: what is measured is the asking.
-fn chain() -> String {
+fn filters() -> String {
     format!(
         r#"
           - name: envoy.filters.http.jwt_authn
@@ -73,6 +108,43 @@ fn chain() -> String {
               token_bucket: {{ max_tokens: 1000000000, tokens_per_fill: 1000000000, fill_interval: 1s }}
               filter_enabled: {{ default_value: {{ numerator: 100 }} }}
               filter_enforced: {{ default_value: {{ numerator: 100 }} }}"#
+    )
+}
+
+/// The token's cache is as it is by default but for being there: 100 tokens of up to 4 KiB.
+fn secured(jwks: &str) -> String {
+    format!(
+        r#"
+          - name: envoy.filters.http.jwt_authn
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication
+              providers:
+                compare:
+                  issuer: {ISSUER}
+                  audiences: [{AUDIENCE}]
+                  local_jwks: {{ inline_string: '{jwks}' }}
+                  payload_in_metadata: claims
+                  jwt_cache_config: {{ jwt_cache_size: 100 }}
+              rules: [{{ match: {{ prefix: / }}, requires: {{ provider_name: compare }} }}]
+          - name: envoy.filters.http.rbac
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC
+              rules:
+                action: ALLOW
+                policies:
+                  compare:
+                    permissions: [{{ url_path: {{ path: {{ prefix: /prism.plugin.BackendPlugin/ }} }} }}]
+                    principals:
+                      - and_ids:
+                          ids:
+                            - metadata:
+                                filter: envoy.filters.http.jwt_authn
+                                path: [{{ key: claims }}, {{ key: sub }}]
+                                value: {{ string_match: {{ exact: {SUBJECT} }} }}
+                            - metadata:
+                                filter: envoy.filters.http.jwt_authn
+                                path: [{{ key: claims }}, {{ key: groups }}]
+                                value: {{ list_match: {{ one_of: {{ string_match: {{ exact: {GROUP} }} }} }} }}"#
     )
 }
 

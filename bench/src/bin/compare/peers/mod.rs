@@ -16,6 +16,7 @@ use crate::{
     call::{Call, Form},
     client::{INSTANCE, NAMESPACE},
     error::Error,
+    proof::Receipt,
     workload::Workload,
 };
 use prism_platform::Address;
@@ -59,6 +60,8 @@ struct Setup {
     plugin: bool,
     address: Address,
     call: Call,
+    /// Of a secured one: how it shows that it did its work.
+    receipt: Option<Receipt>,
 }
 
 /// All of them, in the order of the tables.
@@ -90,9 +93,19 @@ impl Site<'_> {
 
     /// A proxy that passes calls of a plugin on as they are.
     fn pass_through(&self, proxy: Command) -> Setup {
-        Setup { proxy: Some(proxy), plugin: true, address: self.address(), call: plugin_call() }
+        Setup {
+            proxy: Some(proxy),
+            plugin: true,
+            address: self.address(),
+            call: plugin_call(),
+            receipt: None,
+        }
     }
 }
+
+/// Where the secured chains are compared. One shape: what they cost is work per call, which is the same in every shape of small
+/// calls.
+const SECURED_AT: &str = "4x32";
 
 /// A call as prism-edge makes it to a plugin over gRPC.
 fn plugin_call() -> Call {

@@ -6,6 +6,7 @@ use crate::{
     child::{LOAD_CORE, Owned, PROXY_CORE, unless_interrupted},
     client::{Client, answer, initialize},
     error::{Error, io},
+    proof::{Receipt, refusals},
 };
 use prism_platform::{Address, time::sleep};
 use std::{
@@ -32,6 +33,17 @@ pub(crate) struct Running {
     pub(crate) call: Call,
     pub(crate) proxy: Option<Owned>,
     pub(crate) plugin: Option<Owned>,
+    /// Of a secured one: how it shows that it did its work.
+    pub(crate) receipt: Option<Receipt>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.proxy = None;
+        if let Some(receipt) = &self.receipt {
+            receipt.remove();
+        }
+    }
 }
 
 impl Running {
@@ -48,9 +60,9 @@ impl Running {
         let [port, spare] = free_ports()?;
         let plugin = folder.join("plugin.sock");
         let site = Site { programs, folder: &folder, plugin: plugin.clone(), port, spare };
-        let Setup { proxy, plugin: beside, address, call } = (peer.setup)(&site)?;
-        let mut running =
-            Self { name: peer.name, peer: *peer, folder, address, call, proxy: None, plugin: None };
+        let Setup { proxy, plugin: beside, address, call, receipt } = (peer.setup)(&site)?;
+        let (name, peer) = (peer.name, *peer);
+        let mut running = Self { name, peer, folder, address, call, proxy: None, plugin: None, receipt };
         if beside {
             let mut command = Command::new(&programs.echo_plugin);
             command.arg(&plugin);
@@ -65,6 +77,9 @@ impl Running {
         }
         let (address, call) = (running.address.clone(), running.call.clone());
         running.wait(runtime, async || Client::open(&address).await?.check(&call, 128).await)?;
+        if running.receipt.is_some() {
+            refusals(name, runtime, &address, &call)?;
+        }
         Ok(running)
     }
 

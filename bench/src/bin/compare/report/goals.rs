@@ -67,6 +67,8 @@ pub(crate) fn all(table: &Table<'_>) -> Vec<Goal> {
         ratio("prism-grpc", "haproxy", "4x32", cpu, Bound::AtMost(1.15)),
         ratio("prism-grpc", "envoy", "4x32", cpu, Bound::AtMost(0.35)),
         ratio("prism-grpc", "envoy-filters", "4x32", cpu, Bound::AtMost(0.35)),
+        ratio("prism-frames-secured", "haproxy", "4x32", cpu, Bound::AtMost(0.9)),
+        ratio("prism-frames-secured", "envoy-secured", "4x32", cpu, Bound::AtMost(0.3)),
         ratio("prism-frames", "haproxy", "64x1", cpu, Bound::AtMost(0.9)),
         ratio("prism-frames", "haproxy", "16x4", cpu, Bound::AtMost(0.9)),
     ];
