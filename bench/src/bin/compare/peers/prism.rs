@@ -30,7 +30,7 @@ const TYPED_AT: &str = "4x32";
 
 /// A typed peer follows the one that it is compared with: neighbours are visited one right after the other, but for the
 /// two that a round's turn parts.
-pub(super) const PEERS: [Peer; 10] = [
+pub(super) const PEERS: [Peer; 11] = [
     Peer {
         name: "prism-frames",
         about: "prism-edge, SDK sidecar over frames; trace, metrics, access log to a file",
@@ -45,9 +45,15 @@ pub(super) const PEERS: [Peer; 10] = [
     },
     Peer {
         name: "prism-frames-secured",
-        about: "prism-frames with audit, auth (JWT, ES256, cached token) and authz by principal and group; at 4x32 only",
+        about: "prism-edge, SDK sidecar over frames; trace, metrics, audit, auth (JWT, ES256, cached token), authz by principal and group; at 4x32 only",
         only_at: Some(SECURED_AT),
-        setup: secured,
+        setup: |site| secured(site, "off"),
+    },
+    Peer {
+        name: "prism-frames-secured-logged",
+        about: "prism-frames-secured, which writes each call into an access log too; at 4x32 only",
+        only_at: Some(SECURED_AT),
+        setup: |site| secured(site, "access.log"),
     },
     Peer {
         name: "prism-frames-bare",
@@ -131,15 +137,15 @@ fn typed(site: &Site<'_>, way: Way) -> Result<Setup, Error> {
     Ok(Setup { call, ..setup })
 }
 
-/// The chain of [`FULL`], and in it who calls, whether they may, and that it is written down.
-fn secured(site: &Site<'_>) -> Result<Setup, Error> {
+/// The chain of [`FULL`], and in it who calls, whether they may, and that it is written down: in the audit log, and in this one.
+fn secured(site: &Site<'_>, access_log: &str) -> Result<Setup, Error> {
     let issuer = Issuer::of_this_run()?;
     site.write("keys.json", &issuer.jwks)?;
     let key = site.write("audit.key", &issuer::audit_key()?)?;
     // Others may not read it, or it is refused.
     io(format!("protect {}", key.display()), fs::set_permissions(&key, Permissions::from_mode(0o600)))?;
     let filters = format!(
-        "[{{ trace: {{ access_log: {{ path: access.log }} }} }}, {{ audit: {{ dir: audit, key: audit.key }} }}, \
+        "[{{ trace: {{ access_log: {{ path: {access_log} }} }} }}, {{ audit: {{ dir: audit, key: audit.key }} }}, \
          {{ auth: {{ jwt: {{ issuer: {ISSUER}, audiences: [{AUDIENCE}], jwks: {{ file: keys.json }} }} }} }}, authz, plugin_dispatch]"
     );
     let access = format!(
