@@ -10,10 +10,10 @@ use prism_tests::{
         http2::{self, Connection},
     },
     memory::Peak,
-    wait,
+    tools, wait,
 };
 use serde_json::{Value, json};
-use std::{fs, io::Write};
+use std::{fs, io::Write, process::Command};
 
 const JSON: &str = "content-type: application/json";
 const VERSIONS: [&str; 2] = ["--http1.1", "--http2-prior-knowledge"];
@@ -249,6 +249,41 @@ async fn a_stream_that_fails_says_so_last() {
     let event = events.next("\n\n").await.unwrap();
     assert!(event.starts_with("event: error\ndata: {\"error\":{\"code\":\"DEADLINE_EXCEEDED\""), "{event}");
     assert_eq!(events.next("\n\n").await, None);
+
+    // Over HTTP/1.1 the answer is a whole one too: curl fails when it is cut off.
+    let mut curl = Command::new(tools::tool("curl"));
+    curl.args([
+        "-sS",
+        "--http1.1",
+        "--noproxy",
+        "*",
+        "--max-time",
+        "30",
+        "-H",
+        "grpc-timeout: 300m",
+        "--json",
+        "{}",
+    ]);
+    let text = tools::succeed(curl.arg(proxy.url("/v1/demo/watch")));
+    assert!(
+        text.starts_with("{\"error\":{\"code\":\"DEADLINE_EXCEEDED\"") && text.ends_with("}}\n"),
+        "{text}"
+    );
+
+    // Whoever looks after the proxy is told how it ended, though its status was 200.
+    let ended = |log: &str| {
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let failed = |line: &Value| {
+            line["code"] == "DEADLINE_EXCEEDED"
+                && line["reason"] == "DEADLINE_EXCEEDED"
+                && line["http_status"] == 200
+        };
+        lines.filter(failed).count()
+    };
+    wait::until("the log says how they ended", || (ended(&proxy.process.log()) == 3).then_some(()));
+    let metric = |name: &str, label: &str| proxy.admin().metric(name, label);
+    assert_eq!(metric("prism_requests_total", "code=\"DEADLINE_EXCEEDED\",namespace=\"demo\""), 3.0);
+    assert_eq!(metric("prism_rejections_total", "DEADLINE_EXCEEDED"), 3.0);
     // A client that goes away is noticed: the plugin's stream goes too.
     let (lines, _) = Lines::open(&connection, "/v1/demo/watch", &[], "{}").await;
     drop(lines);

@@ -51,6 +51,9 @@ pub enum BodyError {
     /// What came may not go on.
     #[error(transparent)]
     Rejected(#[from] Rejection),
+    /// What went wrong is in the body already, as its last words: it ends here, and whoever sends it ends it as a whole one.
+    #[error(transparent)]
+    Told(Rejection),
     /// Whoever produces the body failed.
     #[error("{0}")]
     Other(#[source] BoxError),
@@ -305,7 +308,10 @@ impl http_body::Body for Body {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.get_mut().poll_next(cx)
+        // For hyper, to which an error is a connection to be cut.
+        self.get_mut()
+            .poll_next(cx)
+            .map(|frame| frame.filter(|frame| !matches!(frame, Err(BodyError::Told(_)))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -203,7 +203,7 @@ impl<R: Report> Observer for Watched<R> {
                 };
                 self.finish(code);
             }
-            End::Failed(BodyError::Rejected(rejection)) => {
+            End::Failed(BodyError::Rejected(rejection) | BodyError::Told(rejection)) => {
                 self.refuse(rejection);
             }
             End::Failed(_) => self.finish(Code::Unavailable),

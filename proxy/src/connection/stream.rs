@@ -255,6 +255,9 @@ impl Sending {
                 // Headers are out: the trailers are what is left to say it in.
                 let _ = self.send.send_trailers(trailers_of(&rejection));
             }
+            BodyError::Told(_) => {
+                let _ = self.send.send_data(Bytes::new(), true);
+            }
             _ => self.send.send_reset(Reason::INTERNAL_ERROR),
         }
     }

@@ -106,6 +106,7 @@ pub(crate) fn stream(
         request_id,
         timer,
         over: false,
+        told: None,
     };
     let mut response = Response::new(Body::from_duplex(Box::new(written)));
     let headers = response.headers_mut();
@@ -124,14 +125,17 @@ struct Written {
     request_id: ByteString,
     timer: Option<Pin<Box<Sleep>>>,
     over: bool,
+    /// Why, where that was the last line: whoever watches the call is told.
+    told: Option<Rejection>,
 }
 
 impl Written {
-    fn last(&mut self, rejection: &Rejection) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn last(&mut self, rejection: Rejection) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.over = true;
         // Dropping it cancels the call.
         self.inner = Body::empty();
-        let text = error_json(rejection, &self.request_id);
+        let text = error_json(&rejection, &self.request_id);
+        self.told = Some(rejection);
         Poll::Ready(Some(Ok(Frame::data(self.form.error(&text)))))
     }
 }
@@ -140,11 +144,11 @@ impl Duplex for Written {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         loop {
             if self.over {
-                return Poll::Ready(None);
+                return Poll::Ready(self.told.take().map(|rejection| Err(BodyError::Told(rejection))));
             }
             let message = match self.deframer.next_message() {
                 Ok(message) => message,
-                Err(error) => return self.last(&undecodable(&error.to_string(), &self.subject)),
+                Err(error) => return self.last(undecodable(&error.to_string(), &self.subject)),
             };
             if let Some(message) = message {
                 if let Some(timer) = &mut self.timer {
@@ -152,7 +156,7 @@ impl Duplex for Written {
                 }
                 return match encode(message, &self.types.result) {
                     Ok(text) => Poll::Ready(Some(Ok(Frame::data(self.form.result(&text))))),
-                    Err(why) => self.last(&undecodable(&why, &self.subject)),
+                    Err(why) => self.last(undecodable(&why, &self.subject)),
                 };
             }
             match self.inner.poll_next(cx) {
@@ -161,12 +165,12 @@ impl Duplex for Written {
                     Err(frame) => {
                         let status = frame.into_trailers().unwrap_or_default();
                         if outcome::code(&status) != Code::Ok {
-                            return self.last(&self.subject.refused(&status));
+                            return self.last(self.subject.refused(&status));
                         }
                         self.over = true;
                     }
                 },
-                Poll::Ready(Some(Err(BodyError::Rejected(rejection)))) => return self.last(&rejection),
+                Poll::Ready(Some(Err(BodyError::Rejected(rejection)))) => return self.last(rejection),
                 Poll::Ready(Some(Err(error))) => {
                     self.over = true;
                     return Poll::Ready(Some(Err(error)));
@@ -194,6 +198,7 @@ impl Duplex for Written {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prism_filters::Reason;
     use prost::Message;
     use prost_reflect::DescriptorPool;
     use std::future::poll_fn;
@@ -254,6 +259,8 @@ mod tests {
         let mut lines = written(Body::from_duplex(Box::new(Quiet(Some(wrong)))), Form::Lines);
         let last = next(&mut lines).await.unwrap();
         assert!(last.starts_with("{\"error\":{\"code\":\"INTERNAL\"") && last.ends_with("}}\n"), "{last}");
+        let ended = poll_fn(|cx| lines.poll_next(cx)).await.unwrap().unwrap_err();
+        assert!(matches!(ended, BodyError::Told(rejection) if rejection.reason() == Reason::PluginProtocol));
         assert_eq!(next(&mut lines).await, None);
     }
 }
