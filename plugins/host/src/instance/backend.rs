@@ -17,8 +17,12 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 use tokio::sync::{Notify, watch};
+
+/// How long calls that were told to end may take for it: a worker has to be woken.
+const CUT: Duration = Duration::from_secs(1);
 
 /// One instance of a plugin for one namespace. It never blocks a request: when it does not serve, its status
 /// says why.
@@ -269,7 +273,8 @@ impl Backend {
         }
     }
 
-    /// Waits for the calls under way, at most until the deadline; then tells them to end.
+    /// Waits for the calls under way, at most until the deadline; then tells them to end, and lets them: what the plugin would say
+    /// of its own end is not what their callers are to hear.
     pub(crate) async fn drained(&self) {
         let mut until = self.drain_until.subscribe();
         loop {
@@ -282,6 +287,13 @@ impl Backend {
                 _ = until.changed() => {}
                 () = time::sleep_until(deadline) => {
                     self.cut.send_replace(true);
+                    let ended = async {
+                        while self.in_flight() > 0 {
+                            self.idle.notified().await;
+                        }
+                    };
+                    // One whose caller takes nothing does not hear of it.
+                    let _ = time::timeout(CUT, ended).await;
                     return;
                 }
             }

@@ -206,8 +206,22 @@ fn calls_that_outlast_the_drain_are_told_to_end() {
         let retired = slot.retire(Duration::from_millis(20)).finished();
         let ((), ()) = tokio::join!(retired, async {
             call.cut().await;
+            // The plugin goes after they have gone, or their callers would hear of its end from it.
+            time::sleep(Duration::from_millis(50)).await;
+            assert_eq!(script.borrow().count("Shutdown"), 0);
             drop(call);
         });
+        assert_eq!(backend.status().state, State::Stopped);
+        assert_eq!(script.borrow().count("Shutdown"), 1);
+    });
+}
+
+#[test]
+fn a_call_that_does_not_hear_of_the_end_does_not_put_it_off() {
+    local(async {
+        let (_directory, _address, script, _server, slot, backend) = running().await;
+        let _call = slot.enter().unwrap();
+        slot.retire(Duration::from_millis(20)).finished().await;
         assert_eq!(backend.status().state, State::Stopped);
         assert_eq!(script.borrow().count("Shutdown"), 1);
     });
