@@ -172,6 +172,7 @@ impl Scene {
         let mut request = HttpRequestHead::post("http://edge.example/v1/demo/get?a=b")
             .header("x-tenant", "one")
             .header("x-tenant", "two")
+            .header("x_tenant", "three")
             .header("authorization", "Bearer secret")
             .header("x-unnamed", "kept")
             .body(Body::empty())
