@@ -344,6 +344,26 @@ fn what_stands_in_place_of_a_mapping_or_a_list_is_not_quoted() {
             "unknown filter `https://id:<redacted>@host`",
         ),
         ("admin: { 'password=hunter2' }\n", "unknown key `password=<redacted>`"),
+        // A mapping in quotes.
+        ("admin: { 'password: hunter2' }\n", "unknown key `password:<redacted>`"),
+        (
+            "listeners: [ { name: a, filters: ['auth:{ oauth2: { client_secret: hunter2 } }'] } ]\n",
+            "unknown filter `auth:<redacted>`",
+        ),
+        (
+            "namespaces: [ { name: a, backend: memory, plugin: 'https://id:hunter2@host' } ]\n",
+            "there is no plugin `https://id:<redacted>@host` in",
+        ),
+        (
+            "namespaces: [ { name: a, backend: memory, plugin: 'password: hunter2' } ]\n",
+            "there is no plugin `password:<redacted>` in",
+        ),
+        ("namespaces: [ { name: a, backend: 'password: hunter2' } ]\n", "and `password:<redacted>` is neither"),
+        (
+            "listeners: [ { name: a, address: '127.0.0.1:1', filters: [plugin_dispatch], routes: [ \
+             { match: {}, forward: true, plugin: 'password: hunter2' } ] } ]\n",
+            "there is no plugin `password:<redacted>`",
+        ),
     ] {
         let problems = problems(text);
         let shown = format!("{problems}{problems:?}{}", serde_json::to_string(&problems).unwrap());
