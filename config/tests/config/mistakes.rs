@@ -358,7 +358,10 @@ fn what_stands_in_place_of_a_mapping_or_a_list_is_not_quoted() {
             "namespaces: [ { name: a, backend: memory, plugin: 'password: hunter2' } ]\n",
             "there is no plugin `password:<redacted>` in",
         ),
-        ("namespaces: [ { name: a, backend: 'password: hunter2' } ]\n", "and `password:<redacted>` is neither"),
+        (
+            "namespaces: [ { name: a, backend: 'password: hunter2' } ]\n",
+            "and `password:<redacted>` is neither",
+        ),
         (
             "listeners: [ { name: a, address: '127.0.0.1:1', filters: [plugin_dispatch], routes: [ \
              { match: {}, forward: true, plugin: 'password: hunter2' } ] } ]\n",

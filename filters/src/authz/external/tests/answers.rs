@@ -165,7 +165,8 @@ fn another_spelling_of_a_header_is_no_way_around() {
         left
     };
     let by = |name: &str, append_action| HeaderValueOption { append_action, ..set(name, "alice") };
-    for (spelt, said) in [("x_user_id", "x-user-id"), ("x-user_id", "X-User-Id"), ("x-user-id", "x_user_id")] {
+    for (spelt, said) in [("x_user_id", "x-user-id"), ("x-user_id", "X-User-Id"), ("x-user-id", "x_user_id")]
+    {
         let overwritten = ["x-other: kept".to_owned(), format!("{}: alice", said.to_lowercase())];
         let before = ["x-other: kept".to_owned(), format!("{spelt}: root")];
         assert_eq!(applied(Some(by(said, 0)), &[], spelt), overwritten);

@@ -179,7 +179,16 @@ async fn what_is_under_way_ends_when_another_authorizer_has_to_be_asked_or_anoth
     let ended = other.recheck(&approved).unwrap_err();
     assert_eq!(ended.reason(), Reason::Reloaded);
     // One that is still awaited is not lost.
-    other.recheck(&Held { is_answering: false, ..approved }).unwrap();
+    let awaited = Held { is_answering: false, ..approved };
+    other.recheck(&awaited).unwrap();
+    other.recheck(&Held { approval: None, ..awaited }).unwrap();
+    // Nor is one that its client holds back, if anybody was asked about it.
+    let held_back = Held { is_held_back: true, ..awaited };
+    other.recheck(&held_back).unwrap();
+    let ended = other.recheck(&Held { approval: None, ..held_back }).unwrap_err();
+    assert_eq!(ended.reason(), Reason::Reloaded);
     scene.settings = json!({});
-    scene.filter(Some(&other)).recheck(&approved).unwrap();
+    let without = scene.filter(Some(&other));
+    without.recheck(&approved).unwrap();
+    without.recheck(&Held { approval: None, ..held_back }).unwrap();
 }
