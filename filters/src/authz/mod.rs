@@ -37,7 +37,7 @@ use std::sync::Arc;
 
 use external::{External, Refused};
 use judge::{First, first, judged};
-use refused::{asked_anew, unavailable};
+use refused::{asked_anew, late, unavailable};
 
 /// Settings of `authz`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -185,6 +185,7 @@ impl Authz {
                 let (rejection, why) = match refused {
                     Refused::Denied(code, why) => (denied().with_code(code), why),
                     Refused::Failed(why) => (unavailable(), why),
+                    Refused::Late(why) => (late(), why),
                 };
                 self.refuse(cx, rejection, why.into())?;
                 return next.call(cx, request).await;

@@ -192,3 +192,27 @@ async fn what_is_under_way_ends_when_another_authorizer_has_to_be_asked_or_anoth
     without.recheck(&approved).unwrap();
     without.recheck(&Held { approval: None, ..held_back }).unwrap();
 }
+
+#[tokio::test]
+async fn nobody_is_asked_for_longer_than_the_call_has() {
+    let mut scene = Scene::new(yes());
+    scene.pass(Wanted::Operation, alice(), "get").await.outcome.unwrap();
+    scene.time = Some(Duration::from_secs(3600));
+    scene.pass(Wanted::Operation, alice(), "get").await.outcome.unwrap();
+    assert_eq!(*scene.told.timeouts.lock().unwrap(), [Duration::from_millis(200); 2]);
+    scene.time = Some(Duration::from_millis(100));
+    scene.pass(Wanted::Operation, alice(), "get").await.outcome.unwrap();
+    assert!(scene.told.timeouts.lock().unwrap()[2] <= Duration::from_millis(100));
+
+    // A yes that comes too late is worth as little as none.
+    for does in [yes(), no(), Does::Fails] {
+        let mut scene = Scene::new(does);
+        scene.time = Some(Duration::ZERO);
+        let passed = scene.pass(Wanted::Operation, alice(), "get").await;
+        let refused = passed.outcome.unwrap_err();
+        assert_eq!((refused.reason(), refused.code()), (Reason::DeadlineExceeded, Code::DeadlineExceeded));
+        assert!(passed.reached.is_none() && passed.cx.approval().is_none());
+        scene.settings["shadow"] = true.into();
+        assert!(scene.pass(Wanted::Operation, alice(), "get").await.reached.is_some());
+    }
+}
