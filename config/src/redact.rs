@@ -102,6 +102,11 @@ pub(crate) fn key(key: &str) -> Cow<'_, str> {
     }
 }
 
+/// Whether a text is what a file holds, a key in PEM (RFC 7468) or a list, and no setting of one line.
+pub(crate) fn is_a_files_content(text: &str) -> bool {
+    text.trim().contains('\n') || text.contains("-----BEGIN ")
+}
+
 /// Stands around the number of a reference: a character that is nobody's (Unicode, private use area).
 const MARK: char = '\u{e000}';
 

@@ -13,7 +13,7 @@ use crate::{
 /// is not looked for under that name, since whoever says that there is no such file would say the key.
 pub(super) fn is_a_files_content(node: &Node) -> bool {
     match &node.value {
-        NodeValue::String(text) => text.trim().contains('\n') || text.contains("-----BEGIN "),
+        NodeValue::String(text) => redact::is_a_files_content(text),
         NodeValue::List(items) => items.iter().any(is_a_files_content),
         _ => false,
     }

@@ -320,7 +320,8 @@ namespaces:
 /// Somebody has left out what stands before it, or a line.
 #[test]
 fn a_key_in_place_of_its_files_path_is_not_quoted() {
-    let pem = "\"-----BEGIN PRIVATE KEY-----\\nhunter2\\n-----END PRIVATE KEY-----\\n\"";
+    // Also where it is too long for a socket's path.
+    let pem = "\"-----BEGIN PRIVATE KEY-----\\nhunter2MC4CAQAwBQYDK2VwBCIEIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\\n-----END PRIVATE KEY-----\\n\"";
     for pem in [pem, "'-----BEGIN PRIVATE KEY----- hunter2'", "\"keys:\\n- hunter2\""] {
         for (text, path) in [
             ("admin: { tls: { cert: a, key: PEM } }\n", "admin.tls.key"),

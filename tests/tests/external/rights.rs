@@ -107,7 +107,7 @@ impl HeldBack {
 }
 
 /// What came of it, and what was said about that.
-fn outcome(answer: http2::Answer) -> (String, String) {
+fn outcome(answer: &http2::Answer) -> (String, String) {
     let body = String::from_utf8_lossy(&answer.body).into_owned();
     match answer.headers["content-type"] == "application/grpc" {
         true => (format!("{:?}", answer.code()), answer.grpc().message().to_owned()),
@@ -173,7 +173,7 @@ async fn what_a_client_holds_back_until_there_is_an_authorizer_is_not_done() {
     assert_eq!(connection.call(head, framed(b"\x0a\x01k")).await.unwrap().code(), Code::Ok);
     apply(&proxy, &config(&at(&authorizer.address), "127.0.0.1:1"));
     for (way, call) in held {
-        let (outcome, said) = outcome(call.end().await);
+        let (outcome, said) = outcome(&call.end().await);
         assert!(["503", "Unavailable"].contains(&&*outcome), "{way}: {outcome} {said}");
         assert!(said.contains("has to be asked anew"), "{way}: {said}");
     }
@@ -190,7 +190,7 @@ async fn what_a_client_holds_back_until_there_is_an_authorizer_is_not_done() {
     });
     apply(&proxy, &config("", "127.0.0.1:1"));
     for (way, call) in held {
-        let (outcome, said) = outcome(call.end().await);
+        let (outcome, said) = outcome(&call.end().await);
         assert!(["200", "Ok"].contains(&&*outcome), "{way}: {outcome} {said}");
     }
 }
