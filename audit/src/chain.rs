@@ -211,12 +211,11 @@ impl Chain {
         &self.key
     }
 
-    /// Makes sure that a record can be taken: nothing of before is left to write, the file is there, and it is not full.
+    /// Makes sure that a record can be taken: the folder is ours, nothing of before is left to write, the file is there, and
+    /// it is not full.
     pub(crate) fn prepare(&mut self, now: SystemTime) -> Result<(), WriteError> {
+        self.hold()?;
         self.flush()?;
-        if self.folder.hold()? {
-            self.ended.clear();
-        }
         if let Some(open) = &self.open {
             let here = fs::metadata(&open.path).map(|named| (named.dev(), named.ino())).ok();
             if here != Some(open.identity) {
@@ -241,6 +240,14 @@ impl Chain {
         }
         if self.open.is_none() {
             self.begin(now)?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that nobody else writes the log.
+    fn hold(&mut self) -> Result<(), WriteError> {
+        if self.folder.hold()? {
+            self.ended.clear();
         }
         Ok(())
     }
@@ -279,9 +286,10 @@ impl Chain {
         Ok(())
     }
 
-    /// Forces to the disk what has waited for long enough, and ends a segment that is old enough. Answers in what time it
-    /// wants to be called again at the latest.
+    /// Looks whether the folder is still ours, forces to the disk what has waited for long enough, and ends a segment that is
+    /// old enough. Answers in what time it wants to be called again at the latest.
     pub(crate) fn tick(&mut self, now: SystemTime) -> Result<Option<Duration>, WriteError> {
+        self.hold()?;
         let Some(open) = &self.open else { return Ok(None) };
         // A clock that was put back makes a segment young again; it then lives as long once more.
         let age = now.duration_since(open.begun).unwrap_or_default();
@@ -340,8 +348,10 @@ impl Chain {
         Ok(())
     }
 
-    /// Ends the segment: its last line is signed, and it is on the disk.
+    /// Ends the segment: its last line is signed, and it is on the disk. Nothing is written where somebody else has gone on
+    /// with the log: to him the segment is as it was.
     pub(crate) fn end(&mut self, now: SystemTime) -> Result<(), WriteError> {
+        self.hold()?;
         self.flush()?;
         let Some(open) = &mut self.open else { return Ok(()) };
         if !open.sealed {

@@ -256,6 +256,47 @@ fn a_lock_that_is_removed_is_made_again() {
     assert_eq!(scene.intact().segments, 1);
 }
 
+/// Whoever has nothing to write holds its folder, too: nobody else comes in where the lock is removed meanwhile.
+#[test]
+fn a_lock_that_is_removed_while_nothing_happens_is_made_again() {
+    let scene = Scene::new();
+    let log = scene.open();
+    put(&log, 1);
+    settled(&log, |status| status.records == 1);
+    fs::remove_file(scene.dir().join("lock")).unwrap();
+    until("the lock should be made again", || scene.dir().join("lock").exists() && is_held(scene.dir()));
+    drop(log);
+    assert!(finish(Duration::from_secs(30)));
+    assert_eq!(scene.intact().segments, 1);
+}
+
+/// Somebody was quicker, and goes on with the log: nothing of ours goes into it any more, not even our last words.
+#[test]
+fn a_log_that_another_one_has_gone_on_with_is_not_ended_twice() {
+    for is_stopped in [true, false] {
+        let scene = Scene::new();
+        let log = scene.open();
+        put(&log, 1);
+        settled(&log, |status| status.records == 1);
+        let before = fs::read(scene.file(1)).unwrap();
+        fs::remove_file(scene.dir().join("lock")).unwrap();
+        let other = fs::File::create(scene.dir().join("lock")).unwrap();
+        other.try_lock().unwrap();
+        if !is_stopped {
+            // Its segment is old enough to be ended, without a record.
+            scene.seconds.fetch_add(3601, Ordering::Relaxed);
+            settled(&log, |status| status.problem.is_some());
+        }
+        drop(log);
+        assert!(finish(Duration::from_secs(30)));
+        assert_eq!(fs::read(scene.file(1)).unwrap(), before, "stopped: {is_stopped}");
+        drop(other);
+        // As the other one would have found it.
+        scene.write(1);
+        assert_eq!(scene.intact().segments, 2);
+    }
+}
+
 #[test]
 fn a_key_that_others_may_read_and_what_is_no_key_are_refused() {
     let scene = Scene::new();

@@ -89,12 +89,22 @@ pub(crate) fn text(text: &str) -> String {
     shown
 }
 
-/// A key, or a name that was looked for in vain, as it may be shown: somebody may have left out what stands before it.
+/// A key, or a name that was looked for in vain, as it may be shown: somebody may have left out what stands before it, or have
+/// put a whole mapping into quotes.
 pub(crate) fn key(key: &str) -> Cow<'_, str> {
-    match key.contains("://") || key.contains('=') {
-        true => text(key).into(),
-        false => key.into(),
+    if key.contains("://") || key.contains('=') {
+        return text(key).into();
     }
+    // One that begins with a colon is a pseudo-header's name.
+    match key.char_indices().find(|(place, letter)| *place > 0 && *letter == ':') {
+        Some((place, _)) => format!("{}:{REDACTED}", &key[..place]).into(),
+        None => key.into(),
+    }
+}
+
+/// Whether a text is what a file holds, a key in PEM (RFC 7468) or a list, and no setting of one line.
+pub(crate) fn is_a_files_content(text: &str) -> bool {
+    text.trim().contains('\n') || text.contains("-----BEGIN ")
 }
 
 /// Stands around the number of a reference: a character that is nobody's (Unicode, private use area).

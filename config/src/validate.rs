@@ -21,6 +21,7 @@ use std::{
 use crate::{
     document::absolute,
     problem::{Collector, Position, closest},
+    redact::is_a_files_content,
     registry::Registry,
     secrets::Reference,
     tree::Node,
@@ -55,6 +56,10 @@ const LONGEST_SOCKET_PATH: usize = 107;
 fn socket(path: &Path, at: Position, place: &str, context: &mut Context<'_>) {
     if path.as_os_str().is_empty() {
         return context.problems.invalid(at, place, "the path is empty", None);
+    }
+    // What is no path at all was refused before, and is not to be quoted here.
+    if path.to_str().is_none_or(is_a_files_content) {
+        return;
     }
     let path = absolute(context.base, path);
     let length = path.as_os_str().len();

@@ -172,6 +172,15 @@ impl<'a> Walker<'a> {
             let path = join(place.path, &entry.key);
             let secret = place.secret || is_secret_key(&entry.key);
             match (properties.and_then(|known| known.get(&entry.key)), additional) {
+                (Some(_), _) if words::is_a_files_content(&entry.value) => {
+                    let place = Place { path: &path, at: entry.value_at(), secret: true };
+                    let message = "expected one line, found several: what a file holds, it seems".to_owned();
+                    self.report(
+                        place,
+                        message,
+                        Some("put it into a file, and write that file's path".to_owned()),
+                    );
+                }
                 (Some(schema), _) => {
                     self.node(&entry.value, schema, Place { path: &path, at: entry.value_at(), secret });
                 }

@@ -17,6 +17,13 @@ pub fn begins(name: &str, prefix: &str) -> bool {
     name.len() >= prefix.len() && name.bytes().zip(prefix.bytes()).all(same)
 }
 
+/// Both are the same name, however they are spelt. Both are in lower case.
+#[must_use]
+pub fn same(one: &str, other: &str) -> bool {
+    let spelt = |byte| if byte == b'_' { b'-' } else { byte };
+    one.len() == other.len() && one.bytes().map(spelt).eq(other.bytes().map(spelt))
+}
+
 /// Only the proxy may say it.
 #[must_use]
 pub fn is_claim(name: &str) -> bool {
@@ -88,6 +95,12 @@ mod tests {
         }
         for name in ["t", "tea", "trailers", "x-keep-alive"] {
             assert!(!is_hop_by_hop(&HeaderName::from_static(name)), "{name}");
+        }
+        for (one, other) in [("x-a", "x-a"), ("x-a", "x_a"), ("x_a", "x-a"), ("x_a-b", "x-a_b")] {
+            assert!(same(one, other), "{one} {other}");
+        }
+        for (one, other) in [("x-a", "x-b"), ("x-a", "x-ab"), ("x_a", "x.a"), ("", "-")] {
+            assert!(!same(one, other), "{one} {other}");
         }
     }
 

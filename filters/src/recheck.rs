@@ -31,6 +31,8 @@ pub struct Held<'a> {
     pub client: Option<&'a Arc<ClientIdentity>>,
     /// Its answer has begun and has not ended: it may go on for ever. One that is still awaited ends by itself.
     pub is_answering: bool,
+    /// Nothing has been done of it: its client holds back what it is about, or some of it. It may be made again without harm.
+    pub is_held_back: bool,
     /// Which authorizer has approved it, where one was asked.
     pub approval: Option<Approval>,
 }
@@ -65,6 +67,7 @@ impl<'a> From<&'a RequestContext> for Held<'a> {
             exists: cx.metrics().is_some(),
             client: cx.client(),
             is_answering: false,
+            is_held_back: false,
             approval: cx.approval(),
         }
     }

@@ -173,6 +173,7 @@ pub(crate) struct Right {
     client: Option<Arc<ClientIdentity>>,
     approval: Option<Approval>,
     is_answering: bool,
+    is_held_back: bool,
     seat: Option<Seated>,
 }
 
@@ -196,8 +197,15 @@ impl Right {
             client: cx.client().cloned(),
             approval: cx.approval(),
             is_answering: false,
+            is_held_back: false,
             seat,
         }
+    }
+
+    /// The same of a call of which nothing has been done, because its client holds something of it back.
+    pub(crate) fn while_it_is_held_back(mut self) -> Self {
+        self.is_held_back = true;
+        self
     }
 
     /// The same of a call whose answer begins.
@@ -220,6 +228,11 @@ impl Right {
             Some(Err(rejection)) => Poll::Ready(rejection),
             Some(Ok(())) | None => Poll::Pending,
         }
+    }
+
+    /// What would decide over it now.
+    pub(crate) fn now(&self) -> Basis {
+        self.edge.rights().now()
     }
 
     /// Asks again, by what is now.
@@ -246,6 +259,7 @@ impl Right {
             exists: namespace.is_some(),
             client: self.client.as_ref(),
             is_answering: self.is_answering,
+            is_held_back: self.is_held_back,
             approval: self.approval,
         };
         let chain = route.map_or(listener.default_chain(), |route| route.chain());

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use super::{Context, Names, access, plugins, references};
 use crate::{
-    problem::{Position, closest},
+    problem::{Position, closest, shorten},
+    redact,
     tree::{Node, NodeValue},
 };
 
@@ -89,7 +90,8 @@ fn backend(namespace: &Node, declared: &Names<'_>, path: &str, context: &mut Con
     if backend.is_empty() || declared.contains(backend) || builtins.iter().any(|known| known == backend) {
         return;
     }
-    let message = format!("no `plugin` is given, and `{backend}` is neither in `plugins:` nor built in");
+    let shown = shorten(&redact::key(backend));
+    let message = format!("no `plugin` is given, and `{shown}` is neither in `plugins:` nor built in");
     let mut known: Vec<&str> = declared.first.keys().copied().collect();
     known.sort_unstable();
     known.extend(builtins.iter().map(String::as_str));
@@ -106,6 +108,6 @@ fn reference_to(name: &str, at: Position, declared: &Names<'_>, path: &str, cont
     let hint = declared.closest(name).or_else(|| {
         builtin.then(|| format!("for the builtin, leave `plugin` out and write `backend: {name}`"))
     });
-    let message = format!("there is no plugin `{name}` in `plugins:`");
+    let message = format!("there is no plugin `{}` in `plugins:`", shorten(&redact::key(name)));
     context.problems.invalid(at, format!("{path}.plugin"), message, hint);
 }

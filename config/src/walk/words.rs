@@ -9,6 +9,16 @@ use crate::{
     tree::{Node, NodeValue},
 };
 
+/// Whether it is a text, or has one among its items, that no setting is: a key or a certificate in place of its file's path. It
+/// is not looked for under that name, since whoever says that there is no such file would say the key.
+pub(super) fn is_a_files_content(node: &Node) -> bool {
+    match &node.value {
+        NodeValue::String(text) => redact::is_a_files_content(text),
+        NodeValue::List(items) => items.iter().any(is_a_files_content),
+        _ => false,
+    }
+}
+
 /// Whether the node has a type that the schema names. A schema that names none takes all.
 pub(super) fn fits(node: &Node, schema: &Map<String, Value>) -> bool {
     match schema.get("type") {

@@ -319,6 +319,31 @@ namespaces:
 
 /// Somebody has left out what stands before it, or a line.
 #[test]
+fn a_key_in_place_of_its_files_path_is_not_quoted() {
+    // Also where it is too long for a socket's path.
+    let pem = "\"-----BEGIN PRIVATE KEY-----\\nhunter2MC4CAQAwBQYDK2VwBCIEIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\\n-----END PRIVATE KEY-----\\n\"";
+    for pem in [pem, "'-----BEGIN PRIVATE KEY----- hunter2'", "\"keys:\\n- hunter2\""] {
+        for (text, path) in [
+            ("admin: { tls: { cert: a, key: PEM } }\n", "admin.tls.key"),
+            ("admin: { tls: { cert: PEM, key: a } }\n", "admin.tls.cert"),
+            ("admin: { tls: { cert: a, key: b, crls: [PEM] } }\n", "admin.tls.crls"),
+            (
+                "plugins: [ { name: a, type: remote, endpoints: ['a.b:1'], tls: { client_key: PEM } } ]\n",
+                "plugins[0].tls.client_key",
+            ),
+            ("plugins: [ { name: a, type: sidecar, socket: PEM } ]\n", "plugins[0].socket"),
+            ("secrets: { directory: { path: PEM } }\n", "secrets.directory.path"),
+        ] {
+            let problems = problems(&text.replace("PEM", pem));
+            let shown = format!("{problems}{problems:?}{}", serde_json::to_string(&problems).unwrap());
+            assert!(!shown.contains("hunter2"), "{text}: {shown}");
+            let told = format!("{path}: expected one line, found several");
+            assert!(problems.to_string().contains(&told), "{text}: {problems}");
+        }
+    }
+}
+
+#[test]
 fn what_stands_in_place_of_a_mapping_or_a_list_is_not_quoted() {
     for (text, told) in [
         ("secrets: hunter2\nplugins: hunter2\n", "plugins: expected a list, found a string"),
@@ -344,6 +369,29 @@ fn what_stands_in_place_of_a_mapping_or_a_list_is_not_quoted() {
             "unknown filter `https://id:<redacted>@host`",
         ),
         ("admin: { 'password=hunter2' }\n", "unknown key `password=<redacted>`"),
+        // A mapping in quotes.
+        ("admin: { 'password: hunter2' }\n", "unknown key `password:<redacted>`"),
+        (
+            "listeners: [ { name: a, filters: ['auth:{ oauth2: { client_secret: hunter2 } }'] } ]\n",
+            "unknown filter `auth:<redacted>`",
+        ),
+        (
+            "namespaces: [ { name: a, backend: memory, plugin: 'https://id:hunter2@host' } ]\n",
+            "there is no plugin `https://id:<redacted>@host` in",
+        ),
+        (
+            "namespaces: [ { name: a, backend: memory, plugin: 'password: hunter2' } ]\n",
+            "there is no plugin `password:<redacted>` in",
+        ),
+        (
+            "namespaces: [ { name: a, backend: 'password: hunter2' } ]\n",
+            "and `password:<redacted>` is neither",
+        ),
+        (
+            "listeners: [ { name: a, address: '127.0.0.1:1', filters: [plugin_dispatch], routes: [ \
+             { match: {}, forward: true, plugin: 'password: hunter2' } ] } ]\n",
+            "there is no plugin `password:<redacted>`",
+        ),
     ] {
         let problems = problems(text);
         let shown = format!("{problems}{problems:?}{}", serde_json::to_string(&problems).unwrap());

@@ -37,7 +37,7 @@ use std::sync::Arc;
 
 use external::{External, Refused};
 use judge::{First, first, judged};
-use refused::{asked_anew, unavailable};
+use refused::{asked_anew, late, unavailable};
 
 /// Settings of `authz`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -117,9 +117,10 @@ impl Filter for Authz {
         };
         ruled.map_err(|why| denied().by(Self::NAME).with_detail(format!("it was let in before: {why}")))?;
         match &self.external {
-            // One that is still awaited ends by itself, and a change of the authorizer loses no call.
+            // One that is still awaited ends by itself, and a change of the authorizer loses no call. But what begins only now
+            // has to have been approved by one.
             Some(external)
-                if held.is_answering
+                if (held.is_answering || held.is_held_back && held.approval.is_none())
                     && doing(held.wanted, kind).is_some()
                     && held.approval != Some(external.approval(kind)) =>
             {
@@ -184,6 +185,7 @@ impl Authz {
                 let (rejection, why) = match refused {
                     Refused::Denied(code, why) => (denied().with_code(code), why),
                     Refused::Failed(why) => (unavailable(), why),
+                    Refused::Late(why) => (late(), why),
                 };
                 self.refuse(cx, rejection, why.into())?;
                 return next.call(cx, request).await;

@@ -23,5 +23,12 @@ pub(super) fn unavailable() -> Rejection {
         .with_retry(RETRY)
 }
 
+pub(super) fn late() -> Rejection {
+    Rejection::new(
+        Reason::DeadlineExceeded,
+        "the call's deadline passed before it was known whether the caller may do that",
+    )
+}
+
 /// When to try again: an authorizer that was restarted is back by then.
 const RETRY: Duration = Duration::from_secs(1);

@@ -3,6 +3,7 @@
 use super::{
     refusal,
     reply::{Reply, check_whole},
+    within::Gate,
 };
 use crate::snapshot::Namespace;
 use bytes::Bytes;
@@ -31,10 +32,10 @@ pub(super) struct Call<'a> {
 
 impl Call<'_> {
     /// Forwards a gRPC call as it is.
-    pub(super) fn grpc(self, body: Body) -> impl Future<Output = Result<Response<Body>, Rejection>> {
+    pub(super) fn grpc(self, body: WireBody) -> impl Future<Output = Result<Response<Body>, Rejection>> {
         let (plugin, limit) = (self.namespace.plugin(), self.namespace.max_message_bytes());
         let rpc = self.rpc;
-        let sending = self.send(wire(body));
+        let sending = self.send(body);
         async move {
             let (mut reply, backend) = sending.await?;
             let headers = reply.take_headers();
@@ -77,20 +78,27 @@ impl Call<'_> {
     }
 }
 
-/// A request body for a plugin: at hand where all of it is, else as it arrives.
-pub(super) fn wire(body: Body) -> WireBody {
+/// A request body for a plugin: at hand where all of it is, else as it arrives, through a gate where there is one.
+pub(super) fn wire(body: Body, gate: impl FnOnce() -> Option<Gate>) -> WireBody {
     match body.into_whole() {
         Ok(pieces) => WireBody::Whole(pieces),
-        Err(body) => WireBody::Stream(Box::new(Upload(body))),
+        Err(body) => WireBody::Stream(Box::new(Upload { body, gate: gate() })),
     }
 }
 
 /// A request body as a plugin's transport reads it.
-pub(super) struct Upload(pub(super) Body);
+pub(super) struct Upload {
+    pub(super) body: Body,
+    pub(super) gate: Option<Gate>,
+}
 
 impl WireSource for Upload {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
-        Poll::Ready(match ready!(self.0.poll_next(cx)) {
+        let frame = ready!(self.body.poll_next(cx));
+        if let Some(Err(refused)) = self.gate.as_mut().map(Gate::check) {
+            return Poll::Ready(Some(Err(Box::<BodyError>::new(refused.into()) as BoxError)));
+        }
+        Poll::Ready(match frame {
             Some(Ok(frame)) => Frame::into_data(frame).ok().map(Ok),
             Some(Err(error)) => Some(Err(Box::<BodyError>::new(error) as BoxError)),
             None => None,

@@ -7,12 +7,13 @@ mod answer;
 use super::{
     call::{Call, Upload},
     outcome::Subject,
+    within::Terms,
 };
 use bytes::Bytes;
 use bytestring::ByteString;
 use http::{HeaderValue, Method, Request, Response, header};
 use percent_encoding::percent_decode_str;
-use prism_filters::{Body, Reason, Rejection, body::BodyError};
+use prism_filters::{Body, Reason, Rejection, RequestContext, body::BodyError};
 use prism_plugin_abi::Payload;
 use prism_plugin_envelope::raw_request_head;
 use prism_plugin_host::{BoxError, WireBody, WireSource};
@@ -63,6 +64,7 @@ pub(super) async fn serve(
     operation: &ByteString,
     request: Request<Body>,
     stall_timeout: Duration,
+    (terms, cx): (Terms<'_>, &RequestContext),
 ) -> Result<Response<Body>, Rejection> {
     let limit = call.namespace.max_message_bytes();
     let subject = Subject::of(&call);
@@ -71,7 +73,11 @@ pub(super) async fn serve(
     let body = request.into_body().unless_stalled(stall_timeout);
     let (body, length) = match declared {
         Some(length) => (body, length),
-        None => collect(body, limit).await?,
+        None => {
+            let collected = collect(body, limit).await?;
+            terms.check(cx)?;
+            collected
+        }
     };
     // The message is the payload and the few bytes around it; the limit is on the message.
     let head = (length <= limit)
@@ -79,7 +85,7 @@ pub(super) async fn serve(
         .flatten()
         .filter(|head| head.len() + length <= limit + 5)
         .ok_or_else(|| too_large(length, limit))?;
-    let upload = Framed { head: Some(head), body: Upload(body), remaining: length };
+    let upload = Framed { head: Some(head), body: Upload { body, gate: terms.gate(cx) }, remaining: length };
     let (reply, counted) = call.send(WireBody::Stream(Box::new(upload))).await?;
     answer::answer(reply, counted, subject).await
 }

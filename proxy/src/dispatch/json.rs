@@ -18,11 +18,12 @@ use super::{
     gateway,
     outcome::{self, Subject},
     refusal, typed,
+    within::Terms,
 };
 use bytes::{Buf, Bytes};
 use bytestring::ByteString;
 use http::{HeaderValue, Request, Response, header};
-use prism_filters::{Body, Code, Reason, Rejection, body::Inflate};
+use prism_filters::{Body, Code, Reason, Rejection, RequestContext, body::Inflate};
 use prism_plugin_abi::Payload;
 use prism_plugin_envelope::typed_request;
 use prism_plugin_host::{ForwardError, Types, WireBody};
@@ -41,10 +42,12 @@ pub(super) async fn call(
     types: &Types,
     request: Request<Body>,
     stall_timeout: Duration,
+    (terms, cx): (Terms<'_>, &RequestContext),
 ) -> Result<Response<Body>, Rejection> {
     let limit = call.namespace.max_message_bytes();
     let metadata = gateway::query(request.uri().query().unwrap_or_default())?;
     let text = text(request, limit, stall_timeout).await?;
+    terms.check(cx)?;
     let message = decode(&text, &types.params)?;
     drop(text);
     if message.len() > limit {

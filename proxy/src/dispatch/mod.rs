@@ -125,8 +125,11 @@ impl<'a> Dispatch<'a> {
     where
         F: Future<Output = Result<Response<Body>, Rejection>>,
     {
-        let place = self.route.map(Route::place);
-        within(cx, Some(Terms { edge: self.edge, place, basis: self.basis }), call)
+        within(cx, Some(self.terms()), call)
+    }
+
+    fn terms(&self) -> Terms<'_> {
+        Terms { edge: self.edge, place: self.route.map(Route::place), basis: self.basis }
     }
 
     async fn forward(
@@ -153,7 +156,7 @@ impl<'a> Dispatch<'a> {
         let target = self.backend(cx)?;
         let operation = cx.operation(request).await?;
         let call = self.call(cx, target, operation, rpc)?;
-        call.grpc(std::mem::take(request.body_mut())).await
+        call.grpc(call::wire(std::mem::take(request.body_mut()), || self.terms().gate(cx))).await
     }
 
     async fn typed(
@@ -196,7 +199,8 @@ impl<'a> Dispatch<'a> {
         let message = match cx.parameters(request, &method.heads).await? {
             Parameters::Whole(message) => message,
             Parameters::Requests(body) => {
-                return typed::answer(call, result_url.clone(), call::wire(body)).await;
+                let body = call::wire(body, || self.terms().gate(cx));
+                return typed::answer(call, result_url.clone(), body).await;
             }
         };
         if let Some(plugin) = call.backend.channel().plugin().filter(|_| call.rpc == Rpc::Unary) {
@@ -218,14 +222,16 @@ impl<'a> Dispatch<'a> {
         let (operation, stall_timeout) = (&self.head.operation, self.edge.limits().stall_timeout);
         if form == gateway::Form::Raw {
             let call = self.call(cx, target, operation, Rpc::Unary)?;
-            return self.within(cx, gateway::serve(call, operation, request, stall_timeout)).await;
+            let serving = gateway::serve(call, operation, request, stall_timeout, (self.terms(), cx));
+            return self.within(cx, serving).await;
         }
         let (streaming, types) = self.types(&target)?;
         let rpc = if streaming { Rpc::Streaming } else { Rpc::Unary };
         let call = self.call(cx, target, operation, rpc)?;
         let (subject, form) = (outcome::Subject::of(&call), json::Form::accepted(request.headers()));
         // The deadline is inside the translation, so that it can be said in JSON too.
-        let answer = self.within(cx, json::call(call, operation, &types, request, stall_timeout)).await?;
+        let called = json::call(call, operation, &types, request, stall_timeout, (self.terms(), cx));
+        let answer = self.within(cx, called).await?;
         match rpc {
             Rpc::Unary => self.within(cx, json::whole(answer, &types, &subject)).await,
             Rpc::Streaming => json::stream(answer, form, &types, subject, cx.request_id().clone()),

@@ -46,6 +46,50 @@ impl Terms<'_> {
         let ended = |end: Instant| end <= Instant::now();
         self.edge.rights().now() != self.basis || cx.caller().and_then(Caller::expires).is_some_and(ended)
     }
+
+    fn right(&self, cx: &RequestContext, seat: Option<Seated>) -> Right {
+        Right::new(self.edge, self.place, self.basis, cx, seat)
+    }
+
+    /// Whether a call of which nothing has been done yet may be made now: its client may have held it back for as long as it
+    /// liked.
+    ///
+    /// # Errors
+    /// It may not any more.
+    pub(super) fn check(&self, cx: &RequestContext) -> Result<(), Rejection> {
+        match cx.caller().is_some() && self.are_old(cx) {
+            true => self.right(cx, None).while_it_is_held_back().recheck(),
+            false => Ok(()),
+        }
+    }
+
+    /// The same for each piece of a body that is still arriving. `None` where nobody decides by what comes late: no rules are
+    /// asked, or an authorizer has approved the call, which is not asked again.
+    pub(super) fn gate(&self, cx: &RequestContext) -> Option<Gate> {
+        (cx.grant().is_some() && cx.approval().is_none()).then(|| Gate {
+            right: SendWrapper::new(Box::new(self.right(cx, None).while_it_is_held_back())),
+            checked: self.basis,
+        })
+    }
+}
+
+/// What a call has to pass while its body arrives.
+pub(super) struct Gate {
+    /// It stays on its worker, as the body does.
+    right: SendWrapper<Box<Right>>,
+    checked: Basis,
+}
+
+impl Gate {
+    /// # Errors
+    /// Something has changed, and the call would not be let in any more.
+    pub(super) fn check(&mut self) -> Result<(), Rejection> {
+        let now = self.right.now();
+        match std::mem::replace(&mut self.checked, now) == now {
+            true => Ok(()),
+            false => self.right.recheck(),
+        }
+    }
 }
 
 pin_project! {
@@ -71,12 +115,9 @@ impl<F: Future<Output = Result<Response<Body>, Rejection>>> Future for Within<'_
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let (cx, deadline) = (*this.cx, this.cx.deadline());
-        let right = |terms: &Terms<'_>, seat| Right::new(terms.edge, terms.place, terms.basis, cx, seat);
         // Filters may have waited for its operation, as long as its client liked.
         if !std::mem::replace(this.begun, true)
-            && let Some(terms) =
-                this.terms.as_ref().filter(|terms| cx.caller().is_some() && terms.are_old(cx))
-            && let Err(rejection) = right(terms, None).recheck()
+            && let Some(Err(rejection)) = this.terms.as_ref().map(|terms| terms.check(cx))
         {
             return Poll::Ready(Err(rejection));
         }
@@ -92,7 +133,7 @@ impl<F: Future<Output = Result<Response<Body>, Rejection>>> Future for Within<'_
                 let right = this
                     .terms
                     .as_ref()
-                    .map(|terms| SendWrapper::new(Box::new(right(terms, seat).while_it_answers())));
+                    .map(|terms| SendWrapper::new(Box::new(terms.right(cx, seat).while_it_answers())));
                 let body = std::mem::take(response.body_mut());
                 *response.body_mut() =
                     Body::from_duplex(Box::new(Bounded { body, timer, deadline, right, over: None }));
@@ -111,7 +152,7 @@ impl<F: Future<Output = Result<Response<Body>, Rejection>>> Future for Within<'_
                     return Poll::Pending;
                 };
                 if Seated::is_due(this.seat, terms.edge, terms.basis, cx.caller(), task.waker())
-                    && let Err(rejection) = right(terms, None).recheck()
+                    && let Err(rejection) = terms.right(cx, None).recheck()
                 {
                     return Poll::Ready(Err(rejection));
                 }

@@ -42,6 +42,8 @@ pub(crate) enum Does {
     Http(u16),
     /// Ends its answer without a status.
     Forgets,
+    /// Says how it ends before it has begun, and not at its end.
+    Foretells,
     /// Resets the call.
     Resets,
     /// Says nothing, ever.
@@ -221,6 +223,12 @@ async fn one(request: Request<h2::RecvStream>, mut respond: SendResponse<Bytes>,
             let answer = grpc().header("grpc-status", u64::from(code)).header("grpc-message", "out of order");
             respond.send_response(answer.body(()).unwrap(), true).map(drop)
         }
+        Does::Foretells => {
+            match respond.send_response(grpc().header("grpc-status", 0).body(()).unwrap(), false) {
+                Ok(mut stream) => stream.send_data(framed(&yes_bytes()), true),
+                Err(error) => Err(error),
+            }
+        }
         Does::Says(_) | Does::Babbles(_) | Does::Forgets => {
             let body = match does {
                 Does::Says(answer) => framed(&answer.encode_to_vec()),
@@ -239,6 +247,10 @@ async fn one(request: Request<h2::RecvStream>, mut respond: SendResponse<Bytes>,
             }
         }
     };
+}
+
+fn yes_bytes() -> Vec<u8> {
+    CheckResponse { status: Some(Status::default()), ..Default::default() }.encode_to_vec()
 }
 
 /// Bytes in a frame that claims more or less of itself.

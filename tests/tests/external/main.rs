@@ -215,6 +215,7 @@ async fn whatever_is_no_yes_is_a_no() {
         (Does::Http(503), unavailable, "503"),
         (Does::Http(302), unavailable, "302"),
         (Does::Forgets, unavailable, "without a grpc-status"),
+        (Does::Foretells, unavailable, "without a grpc-status"),
         (Does::Resets, unavailable, "reset"),
         (Does::Babbles(Bytes::new()), unavailable, "not exactly one message"),
         (Does::Babbles(Bytes::from_static(b"yes")), unavailable, "not exactly one message"),

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::{Context, path_problem};
 use crate::{
-    problem::{Position, closest},
+    problem::{Position, closest, shorten},
+    redact,
     route::TargetAddress,
     tree::{Node, NodeValue},
     validate::{plugins, socket},
@@ -64,7 +65,8 @@ fn plugin(name: &str, at: Position, document: &Node, path: &str, context: &mut C
     let known: Vec<(&str, &Node)> = named.chain(inline).collect();
     let Some((_, plugin)) = known.iter().find(|(known, _)| *known == name) else {
         let hint = closest(name, known.iter().map(|(known, _)| *known));
-        return context.problems.invalid(at, path, format!("there is no plugin `{name}`"), hint);
+        let message = format!("there is no plugin `{}`", shorten(&redact::key(name)));
+        return context.problems.invalid(at, path, message, hint);
     };
     if let Some(kind @ ("builtin" | "in_process")) = plugin.text("type") {
         let message = format!("plugin `{name}` is of type `{kind}`: there is no process to forward to");

@@ -3,7 +3,7 @@
 use super::wire::{BoolValue, CheckResponse, DeniedResponse, HeaderValueOption, HttpResponse, OkResponse};
 use crate::{
     Code,
-    fields::{begins, is, is_claim, is_hop_by_hop},
+    fields::{begins, drop_where, is, is_claim, is_hop_by_hop, same},
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -48,20 +48,28 @@ enum Action {
 }
 
 impl Edits {
-    /// Makes the changes: first what is set, then what is removed, as Envoy does.
+    /// Makes the changes: first what is set, then what is removed, as Envoy does. A client that spells a name with `_` says
+    /// the same to some services, so that is overwritten and removed too.
     pub(in crate::authz) fn apply(self, headers: &mut HeaderMap) {
+        let has = |headers: &HeaderMap, name: &HeaderName| {
+            headers.keys().any(|other| same(other.as_str(), name.as_str()))
+        };
+        let forget = |headers: &mut HeaderMap, name: &HeaderName| {
+            drop_where(headers, |other| same(other.as_str(), name.as_str()));
+        };
         for (name, value, action) in self.set {
             match action {
                 Action::Append => drop(headers.append(name, value)),
-                Action::AddIfAbsent if headers.contains_key(&name) => {}
-                Action::OverwriteIfExists if !headers.contains_key(&name) => {}
+                Action::AddIfAbsent if has(headers, &name) => {}
+                Action::OverwriteIfExists if !has(headers, &name) => {}
                 Action::AddIfAbsent | Action::Overwrite | Action::OverwriteIfExists => {
-                    drop(headers.insert(name, value));
+                    forget(headers, &name);
+                    headers.insert(name, value);
                 }
             }
         }
         for name in self.removed {
-            headers.remove(name);
+            forget(headers, &name);
         }
     }
 }
@@ -169,7 +177,7 @@ fn changeable(text: &str) -> Result<HeaderName, String> {
     let name = text.to_ascii_lowercase();
     let framing =
         ["host", "content-length", "content-type", "content-encoding", "expect", "proxy-authorization"];
-    let stated = ["x-request-id", "traceparent", "forwarded", "x-real-ip"];
+    let stated = ["x-request-id", "traceparent", "tracestate", "forwarded", "x-real-ip"];
     let taboo = name.starts_with(':')
         || is_claim(&name)
         || begins(&name, "grpc-")

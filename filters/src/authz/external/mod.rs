@@ -51,6 +51,8 @@ pub(super) enum Refused {
     Denied(Code, String),
     /// It cannot be asked, or what it answers makes no sense.
     Failed(String),
+    /// The caller does not wait for its answer any more.
+    Late(String),
 }
 
 impl External {
@@ -90,15 +92,28 @@ impl External {
         let question =
             self.question.about(cx, head, &question::What { operation, kind, listener: &self.listener, at });
         let begun = Instant::now();
+        // What is allowed past it is done for nobody.
+        let left = cx.deadline().map(|deadline| deadline.saturating_duration_since(begun));
+        let timeout = self.settings.timeout.get();
+        let (timeout, is_late) = match left.filter(|left| *left < timeout) {
+            Some(left) => (left, true),
+            None => (timeout, false),
+        };
         let answered = match cx.worker() {
             Some(worker) => {
-                let (timeout, message) = (self.settings.timeout.get(), question.encode_to_vec().into());
+                let message = question.encode_to_vec().into();
                 self.service.ask(worker, wire::CHECK, message, timeout, MOST_ANSWER).await
             }
             None => Err(crate::AskError("the request has no worker".to_owned())),
         };
         self.counts.duration.observe(begun.elapsed().as_secs_f64());
         let at = &self.settings.address;
+        if is_late && begun.elapsed() >= timeout {
+            self.counts.failed.inc();
+            return Err(Refused::Late(format!(
+                "the authorizer at {at}: no answer before the call's deadline"
+            )));
+        }
         let answer = match answered {
             Ok(message) => match wire::CheckResponse::decode(message) {
                 Ok(message) => answer::read(message),

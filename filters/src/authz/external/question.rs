@@ -4,7 +4,7 @@ use super::{
     Settings,
     wire::{Address, Attributes, CheckRequest, HttpRequest, Metadata, Peer, Request, SocketAddress},
 };
-use crate::{Body, BuildError, RequestContext, authz::claims::Name};
+use crate::{Body, BuildError, RequestContext, authz::claims::Name, fields::same};
 use http::{HeaderMap, HeaderName, header};
 use prost_types::{ListValue, Struct, Timestamp, value::Kind};
 use serde_json::Value;
@@ -111,9 +111,13 @@ impl Question {
     }
 }
 
-/// All values of a header, as RFC 9110 section 5.3 joins them. What is no UTF-8 in them is replaced.
+/// All values of a header, as RFC 9110 section 5.3 joins them; those of other spellings too, which a service may take for it.
+/// What is no UTF-8 in them is replaced.
 fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let mut values = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let alike = |other: &HeaderName| other != name && same(other.as_str(), name.as_str());
+    let alike = headers.iter().filter(|(other, _)| alike(other)).map(|(_, value)| value);
+    let values = headers.get_all(name).iter().chain(alike);
+    let mut values = values.map(|value| String::from_utf8_lossy(value.as_bytes()));
     let first = values.next()?.into_owned();
     Some(values.fold(first, |all, value| all + "," + &value))
 }

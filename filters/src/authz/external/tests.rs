@@ -51,6 +51,7 @@ enum Does {
 struct Told {
     does: Mutex<Does>,
     asked: Mutex<Vec<CheckRequest>>,
+    timeouts: Mutex<Vec<Duration>>,
 }
 
 struct World(Arc<Told>);
@@ -67,11 +68,12 @@ impl GrpcService for Told {
         _: &'a dyn Any,
         path: &'static str,
         message: bytes::Bytes,
-        _: Duration,
+        timeout: Duration,
         _: usize,
     ) -> AskFuture<'a> {
         assert_eq!(path, "/envoy.service.auth.v3.Authorization/Check");
         self.asked.lock().unwrap().push(CheckRequest::decode(message).unwrap());
+        self.timeouts.lock().unwrap().push(timeout);
         let does = self.does.lock().unwrap().clone();
         Box::pin(std::future::ready(match does {
             Does::Says(answer) => Ok(answer.encode_to_vec().into()),
@@ -117,6 +119,8 @@ struct Scene {
     metrics: Arc<Metrics>,
     guarded: Arc<Declared>,
     settings: Value,
+    /// How long its calls have.
+    time: Option<Duration>,
 }
 
 struct Passed {
@@ -133,12 +137,17 @@ impl Scene {
         ]);
         let policy = Policy::new(&serde_json::from_value(rules).unwrap()).unwrap();
         Self {
-            told: Arc::new(Told { does: Mutex::new(does), asked: Mutex::default() }),
+            told: Arc::new(Told {
+                does: Mutex::new(does),
+                asked: Mutex::default(),
+                timeouts: Mutex::default(),
+            }),
             metrics: Arc::new(Metrics::new().unwrap()),
             guarded: Arc::new(Declared { policy, get: Mutex::new(Kind::Read) }),
             settings: json!({ "external": {
                 "address": "127.0.0.1:1", "headers": ["X-Tenant", "x-other"], "claims": ["groups", "realm.roles", "none"],
             } }),
+            time: None,
         }
     }
 
@@ -161,6 +170,7 @@ impl Scene {
             wanted,
             guarded: Some(guarded),
             worker: Some(worker),
+            deadline: self.time.map(|time| Instant::now() + time),
             peer: Some("192.0.2.7:4321".parse().unwrap()),
             ..RequestStart::new(Protocol::Grpc, "demo")
         });
@@ -172,6 +182,7 @@ impl Scene {
         let mut request = HttpRequestHead::post("http://edge.example/v1/demo/get?a=b")
             .header("x-tenant", "one")
             .header("x-tenant", "two")
+            .header("x_tenant", "three")
             .header("authorization", "Bearer secret")
             .header("x-unnamed", "kept")
             .body(Body::empty())

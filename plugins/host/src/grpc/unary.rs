@@ -4,7 +4,7 @@ use super::{head::timeout, reply};
 use crate::{
     channel::{ForwardError, WireBody},
     http::{Cluster, Outgoing, ReplyBody, Service},
-    status,
+    status::{self, GRPC_STATUS},
     worker::WorkerLocal,
 };
 use bytes::Bytes;
@@ -49,6 +49,9 @@ impl OneMessage {
     /// # Errors
     /// The call failed, or broke the protocol.
     pub(super) fn finish(mut self, trailers: &HeaderMap) -> Result<Bytes, Fault> {
+        if trailers.get_all(GRPC_STATUS).iter().nth(1).is_some() {
+            return Err(Fault::Protocol("its answer has two statuses".to_owned()));
+        }
         match status::read(trailers) {
             None => return Err(Fault::Protocol(NO_STATUS.to_owned())),
             Some(Err(error)) => return Err(Fault::Status(error)),
@@ -110,6 +113,10 @@ impl UnaryCall {
         reply::check(reply.head.status, &reply.head.headers)?;
         let mut message = OneMessage::default();
         match reply.body {
+            // What stands in front of a message is not how it ended.
+            ReplyBody::Whole { pieces, trailers: None } if !pieces.is_empty() => {
+                Err(Fault::Protocol(NO_STATUS.to_owned()).into())
+            }
             ReplyBody::Whole { mut pieces, trailers } => {
                 while let Some(piece) = pieces.pop() {
                     message.push(piece, self.most)?;
@@ -202,6 +209,8 @@ mod tests {
         assert_eq!(answered(&[framed(b"")], &ok).unwrap(), "");
         let whole = framed(b"yes");
         assert_eq!(answered(&[whole.slice(..3), whole.slice(3..)], &ok).unwrap(), "yes");
+        let mut two = ok.clone();
+        two.append(GRPC_STATUS, HeaderValue::from_static("7"));
         let compressed = Bytes::from_static(b"\x01\0\0\0\x01a");
         for (pieces, trailers, why) in [
             (vec![], ok.clone(), "not exactly one"),
@@ -210,6 +219,7 @@ mod tests {
             (vec![compressed], ok.clone(), "compress"),
             (vec![framed(&[b'x'; 40])], ok.clone(), "above"),
             (vec![framed(b"a")], HeaderMap::new(), "without a grpc-status"),
+            (vec![framed(b"a")], two, "two statuses"),
             (vec![framed(b"a")], status::error_trailers(Code::Unauthenticated, "no"), "no"),
         ] {
             let error = answered(&pieces, &trailers).unwrap_err();

@@ -56,11 +56,13 @@ fn body(cx: &RequestContext, body: Body, limits: &Limits) -> WireBody {
     if body.is_end() {
         return WireBody::Whole(prism_plugin_abi::Payload::new());
     }
-    wire(match cx.protocol() {
+    let body = match cx.protocol() {
         // Silence between two messages is none.
         Protocol::Grpc => body.unless_a_message_stalls(limits.stall_timeout),
         Protocol::Http => body.unless_stalled(limits.stall_timeout),
-    })
+    };
+    // The service has begun with it when it has the head.
+    wire(body, || None)
 }
 
 /// Why a request could not be forwarded. The service's address, and what is wrong with it, are the operator's to know and

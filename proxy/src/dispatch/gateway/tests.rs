@@ -60,7 +60,11 @@ fn only_json_and_octet_streams_are_taken() {
 async fn an_upload_is_exactly_as_long_as_it_said() {
     async fn upload(said: usize, pieces: &[&'static [u8]]) -> Result<usize, Reason> {
         let pieces = pieces.iter().map(|piece| Bytes::from_static(piece)).collect();
-        let mut framed = Framed { head: None, body: Upload(Body::whole(pieces, None)), remaining: said };
+        let mut framed = Framed {
+            head: None,
+            body: Upload { body: Body::whole(pieces, None), gate: None },
+            remaining: said,
+        };
         let mut length = 0;
         while let Some(piece) = poll_fn(|cx| framed.poll_piece(cx)).await {
             match piece {

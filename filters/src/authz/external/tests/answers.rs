@@ -145,3 +145,34 @@ fn headers_are_set_added_and_removed_as_the_protocol_says() {
     let raw = HeaderValueOption { header: Some(raw), ..set("x-new", "") };
     assert_eq!(applied(vec![raw], &["x-user"]), ["x-new: raw"]);
 }
+
+/// Some services take `x_user` for `x-user`.
+#[test]
+fn another_spelling_of_a_header_is_no_way_around() {
+    let applied = |option: Option<HeaderValueOption>, removed: &[&str], name: &'static str| {
+        let answered = ok(|it| {
+            it.headers = option.into_iter().collect();
+            it.headers_to_remove = removed.iter().map(ToString::to_string).collect();
+        });
+        let Answer::Allowed(changes) = answer::read(answered) else { panic!("no answer") };
+        let mut headers = HeaderMap::new();
+        headers.append(name, "root".parse().unwrap());
+        headers.append("x-other", "kept".parse().unwrap());
+        changes.request.apply(&mut headers);
+        let mut left: Vec<_> =
+            headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        left.sort_unstable();
+        left
+    };
+    let by = |name: &str, append_action| HeaderValueOption { append_action, ..set(name, "alice") };
+    for (spelt, said) in [("x_user_id", "x-user-id"), ("x-user_id", "X-User-Id"), ("x-user-id", "x_user_id")]
+    {
+        let overwritten = ["x-other: kept".to_owned(), format!("{}: alice", said.to_lowercase())];
+        let before = ["x-other: kept".to_owned(), format!("{spelt}: root")];
+        assert_eq!(applied(Some(by(said, 0)), &[], spelt), overwritten);
+        assert_eq!(applied(Some(by(said, 3)), &[], spelt), overwritten);
+        assert_eq!(applied(Some(by(said, 1)), &[], spelt), before);
+        assert_eq!(applied(None, &[said], spelt), ["x-other: kept"]);
+    }
+    assert_eq!(applied(Some(by("x-user", 3)), &[], "xx-user"), ["x-other: kept", "xx-user: root"]);
+}

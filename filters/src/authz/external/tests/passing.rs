@@ -37,7 +37,9 @@ async fn it_is_told_what_is_named_and_no_more() {
         (&*http.id, &*http.method, &*http.path, &*http.host, &*http.scheme, http.size),
         ("id-1", "POST", "/v1/demo/get?a=b", "edge.example", "http", -1)
     );
-    assert_eq!(http.headers.into_iter().collect::<Vec<_>>(), [("x-tenant".to_owned(), "one,two".to_owned())]);
+    // A service may take `x_tenant` for `x-tenant`.
+    let told = [("x-tenant".to_owned(), "one,two,three".to_owned())];
+    assert_eq!(http.headers.into_iter().collect::<Vec<_>>(), told);
     let claims = &attributes.metadata_context.unwrap().filter_metadata["prism.caller"].fields;
     assert_eq!(claims.keys().collect::<std::collections::BTreeSet<_>>().len(), 2, "{claims:?}");
     let kind = |name: &str| format!("{:?}", claims[name].kind);
@@ -124,6 +126,7 @@ async fn what_it_sets_goes_on_and_comes_back() {
     assert_eq!(passed.outcome.unwrap().headers()["x-quota"], "7");
     let headers = passed.reached.unwrap().1;
     assert_eq!(headers.get_all("x-tenant").iter().collect::<Vec<_>>(), ["three"]);
+    assert!(!headers.contains_key("x_tenant"));
     assert!(!headers.contains_key("x-unnamed"));
 }
 
@@ -176,7 +179,40 @@ async fn what_is_under_way_ends_when_another_authorizer_has_to_be_asked_or_anoth
     let ended = other.recheck(&approved).unwrap_err();
     assert_eq!(ended.reason(), Reason::Reloaded);
     // One that is still awaited is not lost.
-    other.recheck(&Held { is_answering: false, ..approved }).unwrap();
+    let awaited = Held { is_answering: false, ..approved };
+    other.recheck(&awaited).unwrap();
+    other.recheck(&Held { approval: None, ..awaited }).unwrap();
+    // Nor is one that its client holds back, if anybody was asked about it.
+    let held_back = Held { is_held_back: true, ..awaited };
+    other.recheck(&held_back).unwrap();
+    let ended = other.recheck(&Held { approval: None, ..held_back }).unwrap_err();
+    assert_eq!(ended.reason(), Reason::Reloaded);
     scene.settings = json!({});
-    scene.filter(Some(&other)).recheck(&approved).unwrap();
+    let without = scene.filter(Some(&other));
+    without.recheck(&approved).unwrap();
+    without.recheck(&Held { approval: None, ..held_back }).unwrap();
+}
+
+#[tokio::test]
+async fn nobody_is_asked_for_longer_than_the_call_has() {
+    let mut scene = Scene::new(yes());
+    scene.pass(Wanted::Operation, alice(), "get").await.outcome.unwrap();
+    scene.time = Some(Duration::from_secs(3600));
+    scene.pass(Wanted::Operation, alice(), "get").await.outcome.unwrap();
+    assert_eq!(*scene.told.timeouts.lock().unwrap(), [Duration::from_millis(200); 2]);
+    scene.time = Some(Duration::from_millis(100));
+    scene.pass(Wanted::Operation, alice(), "get").await.outcome.unwrap();
+    assert!(scene.told.timeouts.lock().unwrap()[2] <= Duration::from_millis(100));
+
+    // A yes that comes too late is worth as little as none.
+    for does in [yes(), no(), Does::Fails] {
+        let mut scene = Scene::new(does);
+        scene.time = Some(Duration::ZERO);
+        let passed = scene.pass(Wanted::Operation, alice(), "get").await;
+        let refused = passed.outcome.unwrap_err();
+        assert_eq!((refused.reason(), refused.code()), (Reason::DeadlineExceeded, Code::DeadlineExceeded));
+        assert!(passed.reached.is_none() && passed.cx.approval().is_none());
+        scene.settings["shadow"] = true.into();
+        assert!(scene.pass(Wanted::Operation, alice(), "get").await.reached.is_some());
+    }
 }
