@@ -147,3 +147,46 @@ fn settings_say_how_methods_count_together() {
         assert!(!check(settings.clone()).is_empty(), "{settings}");
     }
 }
+
+#[test]
+fn a_principal_is_one_that_some_method_gives() {
+    let may_give = |settings: &Value, method: Is, name: &str| {
+        let settings: Settings = serde_json::from_value(settings.clone()).unwrap();
+        let credential = match method {
+            Is::Anonymous => Credential::anonymous(),
+            _ => Credential::new(method, name).unwrap(),
+        };
+        settings.may_give(&credential)
+    };
+    let all = [
+        (Is::Spiffe, "spiffe://a/b"),
+        (Is::Dns, "a.example"),
+        (Is::CommonName, "a"),
+        (Is::Jwt, "https://id.example:a"),
+        (Is::OAuth2, "https://id.example:a"),
+        (Is::ApiKey, "a"),
+        (Is::Anonymous, ""),
+    ];
+    let jwt = |issuer: &str| json!({ "issuer": issuer, "audiences": ["a"], "jwks": { "file": "k.json" } });
+    let issuer = "https://id.example";
+    let oauth2 = json!({ "issuer": issuer, "audiences": ["a"], "introspection": { "url": "https://id.example/i", "client_id": "a", "client_secret": "b" } });
+    for (settings, given) in [
+        (json!({ "mtls": {} }), &[Is::Spiffe, Is::Dns][..]),
+        (json!({ "mtls": { "common_name": true } }), &[Is::Spiffe, Is::Dns, Is::CommonName]),
+        (json!({ "jwt": jwt(issuer) }), &[Is::Jwt]),
+        (json!({ "jwt": jwt("https://id.exampl") }), &[]),
+        (json!({ "jwt": jwt("https://id.example.org") }), &[]),
+        (json!({ "jwt": jwt("https://id.example:a") }), &[]),
+        (json!({ "oauth2": oauth2 }), &[Is::OAuth2]),
+        (json!({ "api_keys": { "file": "a" } }), &[Is::ApiKey]),
+        (json!({ "api_keys": { "file": "a" }, "anonymous": true }), &[Is::ApiKey, Is::Anonymous]),
+        (json!({ "any": [{ "jwt": jwt(issuer) }, { "api_keys": { "file": "a" } }] }), &[Is::Jwt, Is::ApiKey]),
+        (json!({ "all": [{ "mtls": {} }, { "jwt": jwt(issuer) }] }), &[Is::Spiffe, Is::Dns, Is::Jwt]),
+    ] {
+        for (method, name) in all {
+            let found = may_give(&settings, method, name);
+            assert_eq!(found, given.contains(&method), "{settings}: {method:?} {name}");
+        }
+    }
+    assert!(may_give(&json!({ "jwt": jwt("an issuer") }), Is::Jwt, "an issuer:a"));
+}
