@@ -15,7 +15,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use prism_config::{Ready, Source};
-use prism_filters::metrics::Metrics;
+use prism_filters::{auth::CHALLENGE, metrics::Metrics};
 use prism_platform::{
     Platform,
     time::{self, Instant},
@@ -133,7 +133,7 @@ async fn refuse(
     }
     let mut answer = problem(refused.status, refused.message);
     if refused.status == StatusCode::UNAUTHORIZED {
-        answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
     }
     if refused.ends_connection {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
