@@ -117,7 +117,9 @@ async fn refuse(
     refused: &Refused,
 ) -> Response<Full<Bytes>> {
     state.metrics.admin_refused(refused.reason).inc();
-    if let Some(left_out) = state.seldom_logged.due() {
+    // What somebody with a role tries is told each time: it cannot be anybody, who could fill the log.
+    let left_out = if refused.known { Some(0) } else { state.seldom_logged.due() };
+    if let Some(left_out) = left_out {
         let (who, peer, why) = (&*refused.who, &*peer.name, &*refused.detail);
         tracing::warn!(
             who,
@@ -348,7 +350,7 @@ async fn put_config(
     let source = Source { name: "admin".to_owned(), text, base_dir: state.base_dir.clone() };
     let outcome = state.control.apply_for(&caller.name, source, mode).await;
     if mode != Mode::DryRun {
-        log_outcome("admin", &outcome);
+        log_outcome("admin", Some(&caller.name), &outcome);
     }
     match outcome {
         Ok(accepted) => json_answer(
