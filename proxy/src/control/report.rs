@@ -154,7 +154,7 @@ pub fn log_outcome(from: &'static str, who: Option<&str>, outcome: &Result<Accep
             tracing::info!(from, who, version = accepted.version, changes = ?accepted.changes, "configuration applied");
         }
         Err(refusal) => {
-            tracing::error!(from, who, "configuration refused, the running one stays:\n{refusal}")
+            tracing::error!(from, who, "configuration refused, the running one stays:\n{refusal}");
         }
     }
 }
