@@ -104,9 +104,13 @@ pub fn check(paths: &[PathBuf], options: &Options) -> io::Result<Report> {
     let mut files = BTreeMap::new();
     let mut from_start = false;
     for path in paths {
+        if !path.try_exists().map_err(|error| about(path, &error))? {
+            let message = format!("{}: there is no such file or folder", path.display());
+            return Err(io::Error::new(io::ErrorKind::NotFound, message));
+        }
         if path.is_dir() {
             from_start = true;
-            files.extend(segment::list(path)?);
+            files.extend(segment::list(path).map_err(|error| about(path, &error))?);
         } else {
             let number = segment::number_of(path).ok_or_else(|| not_a_segment(path))?;
             files.insert(number, path.clone());
@@ -118,6 +122,11 @@ pub fn check(paths: &[PathBuf], options: &Options) -> io::Result<Report> {
         return Err(io::Error::new(io::ErrorKind::NotFound, message));
     }
     segments::check(&files, from_start, options)
+}
+
+/// The same error, with what it is about.
+fn about(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 fn not_a_segment(path: &Path) -> io::Error {

@@ -139,7 +139,7 @@ fn until_told(
         };
         let watched = async {
             if let Some(running) = watching {
-                let report = |result| log_outcome("file", &result);
+                let report = |result| log_outcome("file", None, &result);
                 watch(file.clone(), Some(running), control.clone(), report).await;
             } else {
                 std::future::pending::<()>().await;
@@ -147,7 +147,7 @@ fn until_told(
         };
         let reloading = async {
             while hangup.recv().await.is_some() {
-                log_outcome("file", &file.reload(&control).await);
+                log_outcome("file", None, &file.reload(&control).await);
             }
         };
         tokio::select! {

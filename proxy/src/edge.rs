@@ -189,7 +189,7 @@ impl Edge {
 
     /// A connection ends because its client would not be let in any more.
     pub(crate) fn client_refused(&self, peer: Option<SocketAddr>, why: &ClientRefused) {
-        self.listener.client_refused(peer, why);
+        self.listener.client_refused(peer, self.client().map(|client| &**client), why);
     }
 
     /// How often what clients are let in by had changed when this one was accepted.

@@ -6,12 +6,12 @@ use crate::{
     worker::{Incoming, WorkerHandle},
 };
 use arc_swap::{ArcSwap, ArcSwapOption};
-use prism_filters::metrics::ConnectionMetrics;
+use prism_filters::{auth::certificate_principal, metrics::ConnectionMetrics};
 use prism_platform::{
     Accepted, Listener,
     time::{self, Instant},
 };
-use prism_tls::{ClientRefused, ServerTls};
+use prism_tls::{ClientIdentity, ClientRefused, ServerTls};
 use prometheus::IntCounter;
 use std::{
     io,
@@ -148,11 +148,17 @@ impl ListenerHandle {
     }
 
     /// Counts it, and says some of them in the log.
-    pub(crate) fn client_refused(&self, peer: Option<SocketAddr>, why: &ClientRefused) {
+    pub(crate) fn client_refused(
+        &self,
+        peer: Option<SocketAddr>,
+        client: Option<&ClientIdentity>,
+        why: &ClientRefused,
+    ) {
         self.metrics.clients_refused.inc();
         if self.say_refused.may() {
             let peer = peer.map(tracing::field::display);
-            tracing::info!(listener = &*self.name, peer, error = %why, "TLS client is not let in any more");
+            let who = client.and_then(|client| certificate_principal(client).ok());
+            tracing::info!(listener = &*self.name, who = who.as_deref(), peer, error = %why, "TLS client is not let in any more");
         }
     }
 

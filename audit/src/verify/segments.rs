@@ -85,7 +85,10 @@ impl Walk<'_> {
                 return Err(broken(path, 0, format!("{gone} between it and the one before it")));
             }
             before = Some(*number);
-            let began = self.segment(*number, path)?;
+            let began = self.segment(*number, path).map_err(|stop| match stop {
+                Stop::Io(error) => Stop::Io(super::about(path, &error)),
+                broken => broken,
+            })?;
             if self.report.segments == 0 {
                 self.report.first_segment = *number;
                 first_prev = began;

@@ -159,6 +159,10 @@ fn order(listener: &Node, chain: &[Filter<'_>], path: &str, context: &mut Contex
     }
 }
 
+/// Why `audit` is nothing without `trace`.
+pub(super) const NO_REQUEST_ID: &str =
+    "a record of the audit log has the request's id, which `trace` gives it";
+
 /// Filters that do nothing behind others: which, behind which, and why.
 const BEFORE: [(&str, &[&str], &str); 3] = [
     (
@@ -167,7 +171,7 @@ const BEFORE: [(&str, &[&str], &str); 3] = [
         "a browser asks for leave without credentials, so it would be refused there",
     ),
     ("audit", &["auth", "authz"], "what is refused there would not be in the audit log"),
-    ("trace", &["audit"], "a record of the audit log has the request's id, which `trace` gives it"),
+    ("trace", &["audit"], NO_REQUEST_ID),
 ];
 
 fn before(chain: &[Filter<'_>], path: &str, context: &mut Context<'_>) {
@@ -179,6 +183,12 @@ fn before(chain: &[Filter<'_>], path: &str, context: &mut Context<'_>) {
             let hint = Some("move it up".into());
             context.problems.invalid(chain[at].at, format!("{path}[{at}]"), message, hint);
         }
+    }
+    let position = |name| chain.iter().position(|filter| filter.name == name);
+    if let (Some(at), None) = (position("audit"), position("trace")) {
+        let message = format!("{NO_REQUEST_ID}, and there is no `trace`");
+        let hint = Some("add `- trace` before it".into());
+        context.problems.invalid(chain[at].at, format!("{path}[{at}]"), message, hint);
     }
 }
 

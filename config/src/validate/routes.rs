@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, HashMap},
 };
 
-use super::{Context, Names, access, settings};
+use super::{Context, Names, access, listeners::NO_REQUEST_ID, settings};
 use crate::{
     host_port::HostPort,
     problem::{Position, closest},
@@ -216,6 +216,16 @@ fn overrides(route: &Node, chain: &[(&str, Option<Phase>)], path: &str, context:
         } else {
             settings::check(&entry.key, &entry.value, &place, context);
         }
+    }
+    let without = |name| {
+        let entry = route.get("filters")?.entry(name)?;
+        (entry.value.value == NodeValue::Bool(false)).then_some(entry)
+    };
+    let audited = chain.iter().any(|(name, _)| *name == "audit") && without("audit").is_none();
+    if let Some(entry) = without("trace").filter(|_| audited) {
+        let message = format!("{NO_REQUEST_ID}, and this route leaves it out");
+        let hint = Some("leave `trace` in, or `audit` out too".into());
+        context.problems.invalid(entry.at, format!("{path}.filters.trace"), message, hint);
     }
 }
 

@@ -98,6 +98,14 @@ fn chains_have_an_order() {
         ],
     );
     refused(
+        &chain("audit, plugin_dispatch"),
+        &[
+            "1:58: listeners[0].filters[0]: a record of the audit log has the request's id, which `trace` gives it, and there \
+             is no `trace` (add `- trace` before it)",
+            "1:58: listeners[0].filters[0]: filter `audit` is not built yet",
+        ],
+    );
+    refused(
         &chain("plugin_dispatch, plugin_dispatch"),
         &[
             "1:58: listeners[0].filters[0]: `plugin_dispatch` answers, so it must come last (move it to the end)",
@@ -108,6 +116,32 @@ fn chains_have_an_order() {
         &chain("trace, plugin_dispach"),
         &["1:65: listeners[0].filters[1]: unknown filter `plugin_dispach` (did you mean `plugin_dispatch`?)"],
     );
+}
+
+/// A route may leave both out, or the audit log alone, but not what the log needs.
+#[test]
+fn a_route_that_is_audited_is_traced() {
+    let schema = serde_json::json!({ "type": "object", "properties": {}, "additionalProperties": false });
+    let audit = FilterSchema { name: "audit", phase: Phase::Request, schema, check: |_| Vec::new() };
+    let registry = Registry::new(registry().filters().clone().with(audit), ["memory"]);
+    let read = |filters: &str| {
+        let text = format!(
+            "listeners: [{{ name: a, address: '127.0.0.1:1', filters: [trace, audit, plugin_dispatch], routes: [{{ match: {{}}, \
+             filters: {{ {filters} }} }}] }}]\n"
+        );
+        parse(&source(&text), &registry).map(drop).map_err(|problems| problems.to_string())
+    };
+    for good in ["", "audit: false", "audit: false, trace: false", "trace: {}"] {
+        assert_eq!(read(good), Ok(()), "{good}");
+    }
+    for bad in ["trace: false", "audit: {}, trace: false"] {
+        let told = read(bad).unwrap_err();
+        assert!(
+            told.contains("routes[0].filters.trace: ") && told.contains("this route leaves it out"),
+            "{bad}: {told}"
+        );
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
 }
 
 #[test]

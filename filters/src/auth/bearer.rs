@@ -4,6 +4,14 @@
 use super::Bad;
 use http::{HeaderMap, header};
 
+/// The `WWW-Authenticate` of an answer to a request without a token (RFC 6750 section 3: "This scheme MUST be followed by one or
+/// more auth-param values", of which only the realm says nothing of the request).
+pub const CHALLENGE: &str = r#"Bearer realm="prism-edge""#;
+
+/// The one of an answer to a token that is not good, whatever is wrong with it (RFC 6750 section 3.1: "If the request lacks any
+/// authentication information", "or attempted using an unsupported authentication method", no error is to be named).
+pub(super) const INVALID_TOKEN: &str = r#"Bearer realm="prism-edge", error="invalid_token""#;
+
 /// The call's token, if it has one.
 ///
 /// # Errors

@@ -27,6 +27,7 @@ mod ways;
 #[cfg(test)]
 mod tests;
 
+pub use bearer::CHALLENGE;
 pub use digests::bearer_of;
 pub use mtls::certificate_principal;
 pub use settings::{Method, Settings};
@@ -100,14 +101,17 @@ impl Auth {
     }
 
     /// What all credentials together say.
-    fn judge(&self, proofs: Proofs) -> Result<Caller, Rejection> {
+    fn judge(&self, proofs: Proofs, headers: &HeaderMap) -> Result<Caller, Rejection> {
         let mut good: SmallVec<[Arc<Credential>; 4]> = SmallVec::new();
         let mut absent = 0;
-        for proof in proofs {
+        for (proof, way) in proofs.into_iter().zip(&self.ways) {
             match proof {
                 Proof::Absent => absent += 1,
                 Proof::Good(credential) => good.push(credential),
-                Proof::Bad(bad) => return Err(self.refused(bad)),
+                Proof::Bad(bad) => {
+                    let is_token = way.takes_tokens() && matches!(bearer::token(headers), Ok(Some(_)));
+                    return Err(self.refused(bad, is_token));
+                }
                 Proof::Unknown(why) => return Err(unknown().with_detail(why)),
                 // Whoever asks has the answers by now.
                 Proof::Ask(_) => return Err(unknown().with_detail("a credential was not judged")),
@@ -125,17 +129,30 @@ impl Auth {
 
     fn missing(&self, some: bool) -> Rejection {
         let message = "the call needs credentials: see how this proxy is to be called";
-        let rejection = Rejection::new(Reason::MissingCredentials, message).by(Self::NAME);
+        let rejection = self.challenge(Rejection::new(Reason::MissingCredentials, message), false);
         match some {
             true => rejection.with_detail("one of the credentials that `all` asks for is missing"),
             false => rejection,
         }
     }
 
-    fn refused(&self, bad: Bad) -> Rejection {
-        Rejection::new(Reason::InvalidCredentials, "the call's credentials are not accepted")
-            .by(Self::NAME)
+    fn refused(&self, bad: Bad, is_token: bool) -> Rejection {
+        let message = "the call's credentials are not accepted";
+        self.challenge(Rejection::new(Reason::InvalidCredentials, message), is_token)
             .with_detail(bad.into_text())
+    }
+
+    /// Says in `WWW-Authenticate` how to authenticate, as far as there is a scheme for it: certificates and API keys have none.
+    ///
+    /// RFC 9110 section 11.6.1: "A server generating a 401 (Unauthorized) response MUST send a WWW-Authenticate header field
+    /// containing at least one challenge applicable to the requested resource." With other statuses, as gRPC's 200, it may.
+    fn challenge(&self, rejection: Rejection, is_token: bool) -> Rejection {
+        let rejection = rejection.by(Self::NAME);
+        let challenge = if is_token { bearer::INVALID_TOKEN } else { CHALLENGE };
+        match self.ways.iter().any(Way::takes_tokens) {
+            true => rejection.with_header("www-authenticate", challenge),
+            false => rejection,
+        }
     }
 
     fn pass<'a>(
@@ -173,7 +190,7 @@ impl Filter for Auth {
         let mut proofs: Proofs = self.proofs(cx, request.headers());
         // Nearly every call's credentials are known already, and cost no future of their own.
         if !proofs.iter().any(|proof| matches!(proof, Proof::Ask(_))) {
-            return self.pass(self.judge(proofs), cx, request, next);
+            return self.pass(self.judge(proofs, request.headers()), cx, request, next);
         }
         Box::pin(async move {
             for proof in &mut proofs {
@@ -181,7 +198,7 @@ impl Filter for Auth {
                     *proof = asking.await;
                 }
             }
-            self.pass(self.judge(proofs), cx, request, next).await
+            self.pass(self.judge(proofs, request.headers()), cx, request, next).await
         })
     }
 
@@ -189,17 +206,18 @@ impl Filter for Auth {
         let Some(caller) = held.caller else { return Err(self.missing(false)) };
         for credential in caller.credentials() {
             let principal = credential.principal();
+            let is_token = matches!(credential.method(), Is::Jwt | Is::OAuth2);
             if credential.expires().is_some_and(|expires| expires <= Instant::now()) {
-                return Err(self.refused(Bad::new(format!("the credential of {principal} has ended"))));
+                let why = format!("the credential of {principal} has ended");
+                return Err(self.refused(Bad::new(why), is_token));
             }
             let stands = match credential.method() {
                 Is::Anonymous => self.anonymous,
                 _ => self.ways.iter().any(|way| way.holds(credential, held.client)),
             };
             if !stands {
-                return Err(
-                    self.refused(Bad::new(format!("the credential of {principal} is no longer good")))
-                );
+                let why = format!("the credential of {principal} is no longer good");
+                return Err(self.refused(Bad::new(why), is_token));
             }
         }
         Ok(())

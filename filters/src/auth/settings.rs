@@ -1,6 +1,7 @@
 //! Settings of `auth`.
 
 use super::{api_keys, jwt, mtls, oauth2};
+use crate::{Credential, Method as Is};
 use prism_config::SettingProblem;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -71,6 +72,28 @@ impl Settings {
             (Some(any), _) => (Wanted::Any, any.clone()),
             (None, Some(all)) => (Wanted::All, all.clone()),
             (None, None) => (Wanted::Any, single.into_iter().collect()),
+        }
+    }
+
+    /// Whether a call may have that credential here: one of the methods gives such principals, or nobody's is let in. Whether
+    /// there is somebody of that name, only the method itself knows.
+    #[must_use]
+    pub fn may_give(&self, credential: &Credential) -> bool {
+        let of_issuer = |is: Is, issuer: &str| {
+            let begin = Credential::new(is, issuer).ok();
+            let rest = begin.and_then(|begin| credential.principal().strip_prefix(&**begin.principal()));
+            rest.is_some_and(|rest| rest.starts_with(':'))
+        };
+        let gives = |method: &Method| match (method, credential.method()) {
+            (Method::Mtls(_), Is::Spiffe | Is::Dns) | (Method::ApiKeys(_), Is::ApiKey) => true,
+            (Method::Mtls(settings), Is::CommonName) => settings.common_name,
+            (Method::Jwt(settings), is @ Is::Jwt) => of_issuer(is, &settings.issuer),
+            (Method::OAuth2(settings), is @ Is::OAuth2) => of_issuer(is, &settings.issuer),
+            _ => false,
+        };
+        match credential.method() {
+            Is::Anonymous => self.anonymous,
+            _ => self.methods().1.iter().any(gives),
         }
     }
 

@@ -147,3 +147,112 @@ fn settings_say_how_methods_count_together() {
         assert!(!check(settings.clone()).is_empty(), "{settings}");
     }
 }
+
+#[test]
+fn a_principal_is_one_that_some_method_gives() {
+    let may_give = |settings: &Value, method: Is, name: &str| {
+        let settings: Settings = serde_json::from_value(settings.clone()).unwrap();
+        let credential = match method {
+            Is::Anonymous => Credential::anonymous(),
+            _ => Credential::new(method, name).unwrap(),
+        };
+        settings.may_give(&credential)
+    };
+    let all = [
+        (Is::Spiffe, "spiffe://a/b"),
+        (Is::Dns, "a.example"),
+        (Is::CommonName, "a"),
+        (Is::Jwt, "https://id.example:a"),
+        (Is::OAuth2, "https://id.example:a"),
+        (Is::ApiKey, "a"),
+        (Is::Anonymous, ""),
+    ];
+    let jwt = |issuer: &str| json!({ "issuer": issuer, "audiences": ["a"], "jwks": { "file": "k.json" } });
+    let issuer = "https://id.example";
+    let oauth2 = json!({ "issuer": issuer, "audiences": ["a"], "introspection": { "url": "https://id.example/i", "client_id": "a", "client_secret": "b" } });
+    for (settings, given) in [
+        (json!({ "mtls": {} }), &[Is::Spiffe, Is::Dns][..]),
+        (json!({ "mtls": { "common_name": true } }), &[Is::Spiffe, Is::Dns, Is::CommonName]),
+        (json!({ "jwt": jwt(issuer) }), &[Is::Jwt]),
+        (json!({ "jwt": jwt("https://id.exampl") }), &[]),
+        (json!({ "jwt": jwt("https://id.example.org") }), &[]),
+        (json!({ "jwt": jwt("https://id.example:a") }), &[]),
+        (json!({ "oauth2": oauth2 }), &[Is::OAuth2]),
+        (json!({ "api_keys": { "file": "a" } }), &[Is::ApiKey]),
+        (json!({ "api_keys": { "file": "a" }, "anonymous": true }), &[Is::ApiKey, Is::Anonymous]),
+        (json!({ "any": [{ "jwt": jwt(issuer) }, { "api_keys": { "file": "a" } }] }), &[Is::Jwt, Is::ApiKey]),
+        (json!({ "all": [{ "mtls": {} }, { "jwt": jwt(issuer) }] }), &[Is::Spiffe, Is::Dns, Is::Jwt]),
+    ] {
+        for (method, name) in all {
+            let found = may_give(&settings, method, name);
+            assert_eq!(found, given.contains(&method), "{settings}: {method:?} {name}");
+        }
+    }
+    assert!(may_give(&json!({ "jwt": jwt("an issuer") }), Is::Jwt, "an issuer:a"));
+}
+
+/// What a call without or with a bad credential is told in `WWW-Authenticate`.
+fn challenge(filter: &Arc<dyn Filter>, headers: &[(&'static str, &str)]) -> Option<String> {
+    let mut request = Request::new(Body::empty());
+    for (name, value) in headers {
+        request.headers_mut().append(*name, value.parse().unwrap());
+    }
+    let cx = RequestContext::new(RequestStart::new(Protocol::Http, "demo"));
+    let filters = [Arc::clone(filter)];
+    let behind = Behind::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let rejection = runtime.block_on(run(&filters, &behind, &cx, &mut request)).unwrap_err();
+    let answer = crate::respond(&cx, &rejection);
+    assert_eq!(answer.status(), 401);
+    let mut values = answer.headers().get_all(http::header::WWW_AUTHENTICATE).iter();
+    let value = values.next().map(|value| value.to_str().unwrap().to_owned());
+    assert_eq!(values.next(), None);
+    value
+}
+
+#[test]
+fn a_refusal_names_the_scheme_where_there_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = folder.path().join("set.json");
+    // RFC 7515 appendix A.3.1.
+    let public = json!({
+        "kty": "EC",
+        "crv": "P-256",
+        "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+    });
+    std::fs::write(&set, json!({ "keys": [public] }).to_string()).unwrap();
+    let key = json!({ "api_keys": keys(&folder, "key1", "one", KEY) });
+    let jwt = json!({ "jwt": { "issuer": "a", "audiences": ["b"], "jwks": { "file": set } } });
+    let oauth2 = json!({ "oauth2": {
+        "issuer": "a",
+        "audiences": ["b"],
+        "introspection": { "url": "http://127.0.0.1:1/i", "client_id": "a", "client_secret": "b" },
+    } });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (plain, invalid) = (CHALLENGE, bearer::INVALID_TOKEN);
+    let token = "Bearer a.b.c";
+    for (settings, headers, told) in [
+        (jwt.clone(), &[][..], Some(plain)),
+        (jwt.clone(), &[("authorization", token)], Some(invalid)),
+        // That is no token, so none is invalid.
+        (jwt.clone(), &[("authorization", "Basic YTpi")], Some(plain)),
+        (jwt.clone(), &[("authorization", token), ("authorization", token)], Some(plain)),
+        (oauth2, &[], Some(plain)),
+        (json!({ "any": [key, jwt] }), &[], Some(plain)),
+        (json!({ "any": [key, jwt] }), &[("x-key1", OTHER)], Some(plain)),
+        // The token is not what is refused.
+        (json!({ "any": [key, jwt] }), &[("x-key1", OTHER), ("authorization", token)], Some(plain)),
+        (json!({ "any": [key, jwt] }), &[("authorization", token)], Some(invalid)),
+        (json!({ "all": [key, jwt] }), &[("x-key1", KEY)], Some(plain)),
+        (key.clone(), &[], None),
+        (key.clone(), &[("x-key1", OTHER)], None),
+        (key.clone(), &[("authorization", token)], None),
+        (json!({ "mtls": {} }), &[], None),
+    ] {
+        let entered = runtime.enter();
+        let filter = built(&settings);
+        drop(entered);
+        assert_eq!(challenge(&filter, headers).as_deref(), told, "{settings} {headers:?}");
+    }
+}

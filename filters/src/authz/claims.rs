@@ -51,6 +51,11 @@ impl Condition {
         Self { name: Name::new(name), values }
     }
 
+    /// What the claim is called.
+    pub(super) fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
     /// Whether the claim is there and is one of the values, or is a list that holds one.
     pub(super) fn is_met(&self, claims: &Map<String, Value>) -> bool {
         match self.name.find(claims) {

@@ -2,7 +2,7 @@
 //! text leads to, however many rules there are.
 
 use super::{claims::Condition, index::Index};
-use crate::Caller;
+use crate::{Caller, Credential};
 use prism_config::{AccessRule, AccessRules, PatternError, Permission};
 use prism_plugin_abi::Kind;
 use std::fmt;
@@ -103,6 +103,24 @@ impl Policy {
     #[must_use]
     pub fn admits(&self, caller: &Caller) -> Option<usize> {
         self.find(caller, |_, _| true)
+    }
+
+    /// The rules that are about a credential's principal, but not about it, for want of claims: each with the names of those. In
+    /// their order. For whoever asks why; no call does.
+    #[must_use]
+    pub fn unmet(&self, credential: &Credential) -> Vec<(usize, Vec<&str>)> {
+        let mut found = Vec::new();
+        let _ = self.index.find(credential.principal(), |place| {
+            let conditions = self.rules.get(place).into_iter().flat_map(|rule| &rule.conditions);
+            let unmet = conditions.filter(|condition| !condition.is_met(credential.claims()));
+            let names: Vec<&str> = unmet.map(Condition::name).collect();
+            if !names.is_empty() {
+                found.push((place, names));
+            }
+            false
+        });
+        found.sort_unstable();
+        found
     }
 
     /// The first rule found that is about one of the caller's credentials, whose conditions that same credential meets, and

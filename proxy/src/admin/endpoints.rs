@@ -15,7 +15,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use prism_config::{Ready, Source};
-use prism_filters::metrics::Metrics;
+use prism_filters::{auth::CHALLENGE, metrics::Metrics};
 use prism_platform::{
     Platform,
     time::{self, Instant},
@@ -117,7 +117,9 @@ async fn refuse(
     refused: &Refused,
 ) -> Response<Full<Bytes>> {
     state.metrics.admin_refused(refused.reason).inc();
-    if let Some(left_out) = state.seldom_logged.due() {
+    // What somebody with a role tries is told each time: it cannot be anybody, who could fill the log.
+    let left_out = if refused.known { Some(0) } else { state.seldom_logged.due() };
+    if let Some(left_out) = left_out {
         let (who, peer, why) = (&*refused.who, &*peer.name, &*refused.detail);
         tracing::warn!(
             who,
@@ -133,7 +135,7 @@ async fn refuse(
     }
     let mut answer = problem(refused.status, refused.message);
     if refused.status == StatusCode::UNAUTHORIZED {
-        answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
     }
     if refused.ends_connection {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -348,7 +350,7 @@ async fn put_config(
     let source = Source { name: "admin".to_owned(), text, base_dir: state.base_dir.clone() };
     let outcome = state.control.apply_for(&caller.name, source, mode).await;
     if mode != Mode::DryRun {
-        log_outcome("admin", &outcome);
+        log_outcome("admin", Some(&caller.name), &outcome);
     }
     match outcome {
         Ok(accepted) => json_answer(

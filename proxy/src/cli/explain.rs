@@ -14,7 +14,7 @@ use prism_config::{
     AccessRule, Config, FilterOverride, Listener, Namespace, PluginSource, Route as Configured,
 };
 use prism_filters::{
-    ANONYMOUS, Caller, Credential, Method, Registry,
+    ANONYMOUS, Caller, Credential, Method, Registry, auth,
     authz::{self, Decision, Policy},
 };
 use prism_plugin_abi::Kind;
@@ -168,8 +168,11 @@ impl Way<'_> {
         say("route", &route_text);
         say("filters", &self.filters(route));
         let (decision, allowed) = match found {
-            None => ("denied: no route takes this path".to_owned(), false),
-            Some(_) => self.decision(route),
+            None => (self.no_route(), false),
+            Some(_) => match self.unknown(route) {
+                Some(why) => (why, false),
+                None => self.decision(route),
+            },
         };
         if route.is_none_or(|route| !route.forward) {
             let (kind, why) = self.kind();
@@ -192,16 +195,43 @@ impl Way<'_> {
         named.collect::<Vec<_>>().join(", ")
     }
 
+    /// The settings of a filter, where it is on the way; and where they are written.
+    fn settings<'a>(&'a self, name: &str, route: Option<&'a Configured>) -> Option<(&'a Value, String)> {
+        let filter = self.listener.filters.iter().find(|filter| filter.name == name)?;
+        match overridden(route, name) {
+            Some(FilterOverride::Off) => None,
+            Some(FilterOverride::Settings(settings)) => Some((settings, format!("{name} (by the route)"))),
+            None => Some((&filter.settings, format!("{name} (line {})", filter.line))),
+        }
+    }
+
     /// The settings of `authz`, where it is on the way.
     fn authz(&self, route: Option<&Configured>) -> Option<authz::Settings> {
-        let filter = self.listener.filters.iter().find(|filter| filter.name == "authz")?;
-        let settings = match overridden(route, "authz") {
-            Some(FilterOverride::Off) => return None,
-            Some(FilterOverride::Settings(settings)) => settings,
-            None => &filter.settings,
-        };
+        let (settings, _) = self.settings("authz", route)?;
         // A filter written without settings has all its defaults; what does not fit was refused.
         Some(authz::Settings::deserialize(settings).unwrap_or_default())
+    }
+
+    /// Why `auth` lets nobody through as that principal, if so.
+    fn unknown(&self, route: Option<&Configured>) -> Option<String> {
+        let (settings, auth) = self.settings("auth", route)?;
+        // Another program's `auth` has settings of its own, or none, of which nothing is known here.
+        let settings = auth::Settings::deserialize(settings).ok().filter(|it| *it != <_>::default())?;
+        let credential = self.caller.credentials().find(|credential| !settings.may_give(credential))?;
+        Some(match credential.method() {
+            Method::Anonymous => {
+                format!("denied: {auth} lets nobody in as `{ANONYMOUS}` (it takes `anonymous: true`)")
+            }
+            _ => format!("denied: no method of {auth} gives the principal `{}`", credential.principal()),
+        })
+    }
+
+    fn no_route(&self) -> String {
+        let Question { path, namespace, operation, .. } = self.question;
+        format!(
+            "denied: no route takes the path `{path}`; that of the call is asked about with `--path`, such as \
+             `--path /v1/{namespace}/{operation}`"
+        )
     }
 
     fn decision(&self, route: Option<&Configured>) -> (String, bool) {
@@ -232,13 +262,35 @@ impl Way<'_> {
     }
 
     fn forwarded(&self, route: &Configured) -> (String, bool) {
-        let admitted = Policy::new(&route.access).ok().and_then(|policy| policy.admits(self.caller));
+        let Ok(policy) = Policy::new(&route.access) else { return no_pattern() };
+        let admitted = policy.admits(self.caller);
         match admitted.and_then(|place| Some((place, route.access.get(place)?))) {
             Some((place, rule)) => {
                 (format!("allowed to use the forward route by its access{}", shown(place, rule)), true)
             }
-            None => ("denied: no rule of the forward route's `access` is about the caller".to_owned(), false),
+            None => {
+                let unmet = self.unmet(&policy);
+                (format!("denied: no rule of the forward route's `access` is about the caller{unmet}"), false)
+            }
         }
+    }
+
+    /// The rules that would be about the caller with other claims: a line for each.
+    fn unmet(&self, policy: &Policy) -> String {
+        let mut lines = String::new();
+        for credential in self.caller.credentials() {
+            for (place, names) in policy.unmet(credential) {
+                let line = policy.source().get(place).map(|rule| rule.line).unwrap_or_default();
+                // A String takes every write.
+                let _ = write!(
+                    lines,
+                    "\n{:<11}access[{place}] (line {line}) is about the principal, but its claims are not met: {}",
+                    "",
+                    names.join(", ")
+                );
+            }
+        }
+        lines
     }
 
     /// The namespace that is called, if the route lets it be.
@@ -252,9 +304,7 @@ impl Way<'_> {
 
     fn dispatched(&self, namespace: &Namespace) -> (String, bool) {
         let name = &namespace.name;
-        let Ok(policy) = Policy::new(&namespace.access) else {
-            return ("denied: a rule's principal is no pattern".to_owned(), false);
-        };
+        let Ok(policy) = Policy::new(&namespace.access) else { return no_pattern() };
         let (kind, _) = self.kind();
         let decision = policy.decide(self.caller, &self.question.operation, kind);
         let rule = decision.rule().and_then(|place| Some(shown(place, namespace.access.get(place)?)));
@@ -266,9 +316,12 @@ impl Way<'_> {
                 format!("denied by {of}, which denies the operation whatever others allow")
             }
             Decision::NotAllowed if policy.knows(self.caller).is_none() => {
-                format!("denied: no rule of namespace `{name}` permits the caller anything")
+                let unmet = self.unmet(&policy);
+                format!("denied: no rule of namespace `{name}` permits the caller anything{unmet}")
             }
-            Decision::NotAllowed => format!("denied: no rule permits the caller {}", permission(kind)),
+            Decision::NotAllowed => {
+                format!("denied: no rule permits the caller {}{}", permission(kind), self.unmet(&policy))
+            }
         };
         (text, decision.is_allowed())
     }
@@ -307,6 +360,11 @@ impl Way<'_> {
 
 fn overridden<'a>(route: Option<&'a Configured>, filter: &str) -> Option<&'a FilterOverride> {
     route.and_then(|route| route.filters.get(filter))
+}
+
+/// A validated configuration has no such rule.
+fn no_pattern() -> (String, bool) {
+    ("denied: a rule's principal is no pattern".to_owned(), false)
 }
 
 fn shown(place: usize, rule: &AccessRule) -> String {

@@ -143,15 +143,18 @@ fn optional_rfc3339<S: serde::Serializer>(
     }
 }
 
-/// Says in the log what became of a change, and where it came from: whoever reads it at night asks who changed what.
-pub fn log_outcome(from: &'static str, outcome: &Result<Accepted, Refusal>) {
+/// Says in the log what became of a change, where it came from, and by whom, where that is somebody, as the audit log names him:
+/// whoever reads it at night asks who changed what.
+pub fn log_outcome(from: &'static str, who: Option<&str>, outcome: &Result<Accepted, Refusal>) {
     match outcome {
         Ok(accepted) if accepted.changes.is_empty() => {
-            tracing::info!(from, version = accepted.version, "nothing changed");
+            tracing::info!(from, who, version = accepted.version, "nothing changed");
         }
         Ok(accepted) => {
-            tracing::info!(from, version = accepted.version, changes = ?accepted.changes, "configuration applied");
+            tracing::info!(from, who, version = accepted.version, changes = ?accepted.changes, "configuration applied");
         }
-        Err(refusal) => tracing::error!(from, "configuration refused, the running one stays:\n{refusal}"),
+        Err(refusal) => {
+            tracing::error!(from, who, "configuration refused, the running one stays:\n{refusal}");
+        }
     }
 }

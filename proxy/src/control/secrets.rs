@@ -154,7 +154,7 @@ impl Control {
         let Some(source) = self.secrets.source.clone() else { return true };
         self.secrets.seen = found;
         let outcome = self.apply(WHO, &source, Mode::Apply, stop).await;
-        log_outcome(WHO, &outcome);
+        log_outcome(WHO, None, &outcome);
         !matches!(outcome, Err(Refusal::ShuttingDown))
     }
 }

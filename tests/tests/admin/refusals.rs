@@ -59,7 +59,11 @@ fn nobody_comes_in_without_a_token() {
             "/%63onfig",
         ]) {
             let answer = get(&proxy, path, &fields).expect(401);
-            assert_eq!(answer.header("www-authenticate"), Some("Bearer"), "{path} {fields:?}");
+            assert_eq!(
+                answer.header("www-authenticate"),
+                Some(r#"Bearer realm="prism-edge""#),
+                "{path} {fields:?}"
+            );
             answers.insert(answer.text());
             sent += 1;
         }

@@ -245,6 +245,36 @@ fn check_reads_the_files() {
     assert!(!output.status.success() && said.contains("admin.tls") && said.contains("absent.crt"), "{said}");
 }
 
+/// In the log too, without an audit log; and what somebody tries who is known is told each time.
+#[test]
+fn the_log_names_who_changed_what_and_who_may_not() {
+    let config = config("");
+    let proxy = Proxy::start(&config);
+    let more = proxy.fill(&longer(&config));
+    for _ in 0..5 {
+        let _ = put(&proxy, "/config", &more, &[&bearer("operator"), YAML]).expect(403);
+    }
+    let wrong = more.replace("listeners:", "listener:");
+    let _ = put(&proxy, "/config", &wrong, &[&bearer("admin"), YAML]).expect(400);
+    let _ = put(&proxy, "/config", &more, &[&bearer("admin"), YAML]).expect(200);
+    let _ = put(&proxy, "/config", &more, &[&bearer("admin"), YAML]).expect(200);
+    let log = proxy.process.log();
+    let of = |what: &str, who: &str| {
+        let who = format!("who=\"{who}\"");
+        log.lines().filter(|line| line.contains(what) && line.contains(&who)).count()
+    };
+    assert_eq!(of("the admin address refused a request", "token:the-operator"), 5, "{log}");
+    assert_eq!(of("unknown key `listener`", "token:the-admin"), 1, "{log}");
+    assert_eq!(of("configuration applied", "token:the-admin"), 1, "{log}");
+    assert_eq!(of("nothing changed", "token:the-admin"), 1, "{log}");
+    let _ = proxy.admin().over_socket("PUT", "/config", &proxy.fill(&config)).expect(200);
+    let log = proxy.process.log();
+    assert!(
+        log.lines().any(|line| line.contains("configuration applied") && line.contains("who=\"uid:")),
+        "{log}"
+    );
+}
+
 /// Who changed what is in the audit log by the token's name; and nothing of a token is anywhere.
 #[test]
 fn the_audit_log_names_the_token() {

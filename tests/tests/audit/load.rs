@@ -2,7 +2,9 @@
 
 use crate::scene::{Scene, stop};
 use prism_tests::{
+    client::grpc::Client,
     client::http2::{self, Connection},
+    wait,
     wire::{field, framed},
 };
 use serde_json::Value;
@@ -82,7 +84,7 @@ async fn every_one_of_a_hundred_thousand_calls_is_there_once() {
 
 /// The last line's hash, once the last call's record is written.
 fn wait_for_head(proxy: &prism_tests::Proxy, calls: usize) -> String {
-    prism_tests::wait::until("every record should be written", || {
+    wait::until("every record should be written", || {
         let log = proxy.admin().get("/audit").expect(200).json()["logs"][0].clone();
         let records = log["records"].as_u64().unwrap();
         // One more: the start.
@@ -177,11 +179,41 @@ fn copied(dir: &Path) -> tempfile::TempDir {
     copy
 }
 
+/// The log is whole, and nothing shows whose it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_nothing_could_be_checked_with_is_told_first() {
+    let scene = Scene::new();
+    let proxy = scene.start("");
+    Client::new(proxy.port(), "demo").set("key", "value").await.unwrap();
+    wait::until("the call should be recorded", || (!scene.kind("call").is_empty()).then_some(()));
+    let copy = copied(&scene.dir());
+    let open = scene.verify(copy.path(), &[]);
+    assert_eq!(open.status, 0, "{}", open.said);
+    let first = format!(
+        "{}: intact, but there is no signature in it that --key could be checked with\n",
+        copy.path().display()
+    );
+    assert!(open.said.starts_with(&first), "{}", open.said);
+    stop(proxy);
+    let ended = scene.verify(&scene.dir(), &[]);
+    let first = format!("{}: intact\n", scene.dir().display());
+    assert!(ended.said.starts_with(&first) && ended.said.contains("as given"), "{}", ended.said);
+}
+
 #[test]
 fn whoever_calls_it_wrongly_is_told() {
     let scene = Scene::new();
     let nothing = scene.verify(Path::new("/nonexistent"), &[]);
     assert_eq!(nothing.status, 2, "{}", nothing.said);
+    assert_eq!(nothing.said, "prism: /nonexistent: there is no such file or folder\n");
+    let lock = scene.key();
+    let other = scene.verify(&lock, &[]);
+    assert_eq!(other.status, 2, "{}", other.said);
+    assert!(
+        other.said.starts_with(&format!("prism: {}: a segment is named by its number", lock.display())),
+        "{}",
+        other.said
+    );
     fs::create_dir(scene.dir()).unwrap();
     let empty = scene.verify(&scene.dir(), &[]);
     assert!(empty.status == 2 && empty.said.contains("no segment"), "{}", empty.said);

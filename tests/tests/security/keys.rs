@@ -38,6 +38,8 @@ async fn a_key_opens_every_way_in_and_no_other_text_does() {
     assert!(log.contains(r#""principal":"key:batch""#));
     let refused = curl_get(&proxy, &[&format!("x-api-key: {OTHER}")]).expect(401);
     assert!(!refused.text().contains("API key"), "{}", refused.text());
+    // No scheme stands for an API key.
+    assert_eq!(refused.header("www-authenticate"), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,12 @@
 //! JSON web tokens.
 
-use super::{INVALID, bearer, config, curl_get, guarded, is_let_in, is_refused, told};
+use super::{EXECUTE, INVALID, bearer, config, curl_get, execute_get, guarded, is_let_in, is_refused, told};
 use prism_tests::{
     Proxy,
     backend::{Backend, Speaks},
-    client::curl,
+    client::{curl, http2},
     issuer::{Answer, Answering, Issuer, from_now},
-    wait,
+    wait, wire,
 };
 use serde_json::{Value, json};
 use std::{path::Path, time::Duration};
@@ -143,6 +143,44 @@ async fn a_token_opens_every_way_in_and_nothing_near_it_does() {
     for part in &parts {
         assert!(!log.contains(part), "the log holds a part of a token");
     }
+}
+
+/// RFC 9110 section 11.6.1, RFC 6750 section 3.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_says_how_to_authenticate_and_nothing_of_the_token() {
+    let keys = Keys::new();
+    let proxy = Proxy::start(&config(&keys.filter("")));
+    let challenge = |headers: &[&str]| {
+        curl_get(&proxy, headers).expect(401).header("www-authenticate").map(str::to_owned)
+    };
+    let bare = Some(r#"Bearer realm="prism-edge""#.to_owned());
+    let invalid = Some(r#"Bearer realm="prism-edge", error="invalid_token""#.to_owned());
+    assert_eq!(challenge(&[]), bare);
+    assert_eq!(challenge(&["authorization: Basic YWxpY2U6cHc="]), bare);
+    for token in
+        [keys.token("alice", -60), Issuer::new(NAME, "one").token("alice", "orders", 600, &Value::Null)]
+    {
+        assert_eq!(challenge(&[&format!("authorization: Bearer {token}")]), invalid);
+    }
+    // gRPC's answer has it too; one that lets in or is about a right has none.
+    let connection = http2::connect(proxy.port()).await;
+    let call = |headers: Vec<(&'static str, String)>| {
+        let connection = &connection;
+        async move {
+            let mut all = vec![("x-prism-namespace", "demo")];
+            all.extend(headers.iter().map(|(name, value)| (*name, &**value)));
+            connection.call(http2::head(EXECUTE, &all), wire::framed(&execute_get())).await.unwrap()
+        }
+    };
+    let refused = call(vec![]).await;
+    assert_eq!(refused.headers.get("www-authenticate").map(|value| value.to_str().unwrap()), bare.as_deref());
+    let served = call(vec![bearer(&keys.token("alice", 600))]).await;
+    assert_eq!(served.headers.get("www-authenticate"), None);
+    let guarded =
+        Proxy::start(&guarded(&keys.filter(""), "{ principal: 'key:nobody', permissions: [read] }"));
+    let denied =
+        curl_get(&guarded, &[&format!("authorization: Bearer {}", keys.token("alice", 600))]).expect(403);
+    assert_eq!(denied.header("www-authenticate"), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

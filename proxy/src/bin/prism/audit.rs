@@ -81,8 +81,7 @@ impl Verify {
         let mut code = 0;
         let (mut text, mut all) = (String::new(), Vec::new());
         for (name, paths) in &logs {
-            let report =
-                verify::check(paths, &options).map_err(|error| format!("{}: {error}", name.display()))?;
+            let report = verify::check(paths, &options).map_err(|error| error.to_string())?;
             code = match (code, report.verdict) {
                 (BROKEN, _) | (_, Verdict::Broken) => BROKEN,
                 (_, Verdict::Torn) => TORN,
@@ -126,6 +125,13 @@ fn say(out: &mut String, name: &Path, report: &Report) -> std::fmt::Result {
              died (or is being written just now)",
             report.torn_bytes
         )?,
+        // A log is signed when its first segment ends: until then the keys that were given have said nothing.
+        (None, _) if report.keys_given && report.signatures == 0 => {
+            writeln!(
+                out,
+                "{name}: intact, but there is no signature in it that --key could be checked with"
+            )?;
+        }
         (None, _) => writeln!(out, "{name}: intact")?,
     }
     let kinds: Vec<String> = report.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
