@@ -67,8 +67,8 @@ impl OneMessage {
 
 const NO_STATUS: &str = "its answer ended without a grpc-status";
 
-/// A call of one message to a service that is no plugin. Asking twice must do no harm: it is sent once more where a
-/// connection ends without an answer.
+/// A call of one message to a service that is no plugin. Asking twice must do no harm: it is sent once more where the service
+/// says that it has not begun with it.
 #[derive(Clone, Copy, Debug)]
 pub struct UnaryCall {
     /// `/package.Service/Method`.
