@@ -2,7 +2,7 @@
 
 use crate::{failed, own, pki, serves, somebody, start};
 use prism_tests::{
-    Proxy, Signal,
+    Pki, Proxy, Signal,
     client::{
         raw,
         tls::{client_hello, connect, s_client},
@@ -13,6 +13,7 @@ use prism_tls::{ClientFiles, alpn, testing::Authority};
 use std::{
     io::Write,
     net::TcpStream,
+    process::Command,
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -56,6 +57,17 @@ async fn plain_text_and_garbage_are_closed_without_an_answer() {
     wait::until("each should be counted", || (failed(&proxy) == inputs.len() as f64).then_some(()));
     let log = proxy.process.log();
     assert!(log.contains("TLS handshake failed") && log.contains("listener=\"edge\""), "{log}");
+}
+
+/// A certificate and its key as `openssl x509 -req` makes one without extensions: of version 1.
+fn version_one(pki: &Pki) -> (String, String) {
+    let (certificate, key, request) = (pki.path("old.crt"), pki.path("old.key"), pki.path("old.csr"));
+    let openssl = |arguments: &[&str]| tools::succeed(Command::new(tools::tool("openssl")).args(arguments));
+    openssl(&[
+        "req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=old", "-keyout", &key, "-out", &request,
+    ]);
+    openssl(&["x509", "-req", "-in", &request, "-signkey", &key, "-out", &certificate]);
+    (certificate, key)
 }
 
 /// In the words of docs/operate.md, which is where they are looked up.
@@ -102,7 +114,8 @@ async fn the_log_says_why() {
     let table = text.split("| `TLS handshake failed … error=` |").nth(1).expect("the table is there");
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
     let rows: Vec<&str> = rows.map(|row| row.split('`').nth(1).unwrap().trim_end_matches('…')).collect();
-    assert_eq!(rows.len(), 13, "{rows:?}");
+    assert_eq!(rows.len(), 14, "{rows:?}");
+    let (old, old_key) = version_one(&pki);
     for words in rows {
         // One a second: the next is sure to be among them when it is tried until it is.
         wait::until_async(&format!("the log should say `{words}`"), || async {
@@ -112,6 +125,9 @@ async fn the_log_says_why() {
                 "invalid peer certificate: UnknownIssuer" => drop(serves(&proxy, &stranger).await),
                 "invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))" => {
                     drop(serves(&proxy, &authority).await);
+                }
+                "invalid peer certificate: Other(OtherError(UnsupportedCertVersion))" => {
+                    drop(s_client(proxy.port(), &["-cert", &old, "-key", &old_key], b""));
                 }
                 "invalid peer certificate: certificate expired" => drop(serves(&proxy, &expired).await),
                 "invalid peer certificate: Revoked" => drop(serves(&proxy, &revoked).await),
