@@ -58,7 +58,7 @@ pub trait Backing: Send + Sync {
     fn stands(&self) -> bool;
 }
 
-/// Who has judged a credential: nobody else knows what it was judged by.
+/// Who has judged a credential, or a call: nobody else knows what it was judged by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Judge(u64);
 

@@ -3,7 +3,7 @@
 //! ```text
 //! connection (h2 | http/1.1)
 //!   └▶ serve: current snapshot ▶ route ▶ head (gRPC-Web made gRPC; protocol, target, namespace; x-prism-* dropped)
-//!        └▶ the route's filters, in the order of the configuration
+//!        └▶ the route's filters, in the order of the configuration; some ask a service first (`asked`)
 //!             └▶ plugin_dispatch ▶ PluginChannel ▶ plugin
 //!                │             └─▶ a forward route's Cluster ▶ service
 //!                └─ until its deadline, and for as long as the filters of now would let it in (`rights`)

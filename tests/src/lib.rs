@@ -7,6 +7,7 @@ pub mod admin;
 pub mod backend;
 pub mod client;
 mod config;
+mod digest;
 mod examples;
 pub mod flaky;
 mod in_process;
@@ -27,6 +28,7 @@ pub mod wait;
 pub mod wire;
 
 pub use config::{DEMO, example};
+pub use digest::sha256;
 pub use examples::{Example, python_stubs};
 pub use in_process::InProcess;
 pub use pages::Pages;

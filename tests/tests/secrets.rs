@@ -6,7 +6,7 @@ use prism_tests::{
     client::{curl, http2},
     issuer::{Answering, from_now},
     plugin::Plugin,
-    tools, wait, wire,
+    sha256, tools, wait, wire,
 };
 use prost::Message as _;
 use serde_json::json;
@@ -47,8 +47,7 @@ impl Scene {
         let plugin = Plugin::start(&folder.path().join("plugin.sock"));
         let scene = Self { folder, plugin, server: Answering::new() };
         scene.mount(1, &[("backend.password", IN_DIRECTORY), ("client-secret", CLIENT_SECRET)]);
-        let digest = ring::digest::digest(&ring::digest::SHA256, API_KEY.as_bytes());
-        let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = sha256(API_KEY);
         fs::write(scene.path("keys.yaml"), format!("keys: [{{ name: batch, sha256: {hex} }}]")).unwrap();
         scene
     }

@@ -5,4 +5,5 @@ pub mod grpc;
 pub mod http2;
 pub mod raw;
 pub mod tls;
+pub mod watch;
 pub mod web;

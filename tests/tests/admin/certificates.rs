@@ -1,13 +1,13 @@
 //! Client certificates and their roles.
 
-use super::roles::{TOKENS, YAML, bearer, config, longer, sha256, version};
+use super::roles::{TOKENS, YAML, bearer, config, longer, version};
 use prism_tests::{
     DEMO, Pki, Proxy, Signal, Start,
     client::{
         curl::{self, Answer},
         tls,
     },
-    tools, wait,
+    sha256, tools, wait,
 };
 use prism_tls::{
     ClientFiles, IdentityFiles, alpn,

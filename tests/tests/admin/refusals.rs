@@ -1,9 +1,10 @@
 //! Whom the admin address refuses, and what those are told.
 
-use super::roles::{TOKENS, YAML, bearer, config, get, longer, put, sha256, url, version};
+use super::roles::{TOKENS, YAML, bearer, config, get, longer, put, url, version};
 use prism_tests::{
     DEMO, Proxy,
     client::{curl, raw},
+    sha256,
 };
 use std::collections::BTreeSet;
 

@@ -3,9 +3,8 @@
 use prism_tests::{
     DEMO, Pki, Proxy, Signal, Start,
     client::curl::{self, Answer},
-    tools, wait,
+    sha256, tools, wait,
 };
-use ring::digest::{SHA256, digest};
 
 /// A token of each role.
 pub(super) const TOKENS: [(&str, &str); 3] = [
@@ -13,10 +12,6 @@ pub(super) const TOKENS: [(&str, &str); 3] = [
     ("operator", "oper-u3Xr8Qm2Lk5Tz9Wc7Bn4"),
     ("admin", "admi-u3Xr8Qm2Lk5Tz9Wc7Bn4"),
 ];
-
-pub(super) fn sha256(token: &str) -> String {
-    digest(&SHA256, token.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// [`DEMO`] with a token of each role, and more settings of `admin`.
 pub(super) fn config(more: &str) -> String {

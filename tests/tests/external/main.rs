@@ -20,7 +20,7 @@ use prism_tests::{
         grpc::any,
         http2,
     },
-    wait,
+    sha256, wait,
     wire::framed,
 };
 use prost::Message;
@@ -254,8 +254,7 @@ async fn credentials_and_bodies_are_told_to_nobody() {
     let authorizer = Authorizer::start(yes());
     let folder = tempfile::tempdir().unwrap();
     let secret = "k7Qm2xZp9RtYvB4nL8sWc3Df";
-    let digest = ring::digest::digest(&ring::digest::SHA256, secret.as_bytes());
-    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = sha256(secret);
     let keys = folder.path().join("keys.yaml");
     std::fs::write(&keys, format!("keys: [{{ name: owner, sha256: {hex} }}]")).unwrap();
     let external = format!(

@@ -14,7 +14,7 @@ use prism_proto::{
 };
 use prism_tests::{
     Proxy,
-    client::{grpc::any, http2},
+    client::{grpc::any, http2, watch},
     load::Load,
     wait,
     wire::framed,
@@ -24,34 +24,16 @@ use tonic::Code;
 
 async fn watch(proxy: &Proxy) -> RecvStream {
     let connection = http2::connect(proxy.port()).await;
-    let head = http2::head(
-        "/prism.kv.v1.KeyValueService/Watch",
-        &[("x-caller", "owner"), ("x-prism-namespace", "demo")],
-    );
-    let mut send = connection.send.clone().ready().await.unwrap();
-    let (response, mut stream) = send.send_request(head, false).unwrap();
-    stream.send_data(framed(b""), true).unwrap();
-    let response = wait::guard("a watch", response).await.unwrap();
-    assert!(!response.headers().contains_key("grpc-status"), "{:?}", response.headers());
+    let stream = watch::open(&connection, &[("x-caller", "owner")]).await;
     // Its connection is driven for as long as the test runs.
     std::mem::forget(connection);
-    response.into_body()
+    stream
 }
 
 async fn goes_on(proxy: &Proxy, stream: &mut RecvStream) {
     let _ = set(proxy, "owner", "v").expect(200);
     let event = wait::guard("an event", stream.data()).await.unwrap().unwrap();
     assert!(!event.is_empty());
-}
-
-async fn ends(mut stream: RecvStream) -> String {
-    wait::guard("the end of a watch", async {
-        while let Some(piece) = stream.data().await {
-            piece.unwrap();
-        }
-        stream.trailers().await.unwrap().unwrap()["grpc-status"].to_str().unwrap().to_owned()
-    })
-    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,7 +54,7 @@ async fn a_watch_ends_when_another_authorizer_has_to_be_asked() {
     goes_on(&proxy, &mut staying).await;
 
     proxy.hang_up(&with(&at(&other.address)));
-    assert_eq!(ends(staying).await, "14");
+    assert_eq!(watch::ended(staying).await.unwrap(), "14");
     let again = watch(&proxy).await;
     let asked = other.asked();
     assert_eq!(asked[0].attributes.as_ref().unwrap().context_extensions["operation"], "watch");
@@ -81,7 +63,7 @@ async fn a_watch_ends_when_another_authorizer_has_to_be_asked() {
     proxy.hang_up(&with(""));
     let without = watch(&proxy).await;
     proxy.hang_up(&with(&at(&one.address)));
-    assert_eq!(ends(without).await, "14");
+    assert_eq!(watch::ended(without).await.unwrap(), "14");
     drop(again);
 }
 

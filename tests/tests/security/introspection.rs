@@ -1,9 +1,9 @@
 //! Opaque tokens, whose worth somebody else says.
 
-use super::{INVALID, config, is_let_in, is_refused, told, watch};
+use super::{INVALID, config, is_let_in, is_refused, told};
 use prism_tests::{
     Proxy,
-    client::http2,
+    client::{http2, watch},
     issuer::{Answer, Answering, from_now},
 };
 use serde_json::{Value, json};
@@ -89,9 +89,9 @@ async fn a_good_token_is_asked_for_once_in_a_while_and_ends_when_it_is_revoked()
     server.set("good", &active(&Value::Null));
     server.set("other", &active(&json!({ "sub": "bob" })));
     let connection = http2::connect(proxy.port()).await;
-    let ending = watch(&connection, &[("authorization", "Bearer good")]).await;
-    let _staying = watch(&connection, &[("authorization", "Bearer other")]).await;
+    let ending = watch::open(&connection, &[("authorization", "Bearer good")]).await;
+    let _staying = watch::open(&connection, &[("authorization", "Bearer other")]).await;
     server.set("good", &json!({ "active": false }));
-    assert_eq!(super::rights::ends(ending).await, "16");
+    assert_eq!(watch::ended(ending).await.unwrap(), "16");
     told(&proxy, "the credential of oauth2:https://id.example:alice is no longer good");
 }

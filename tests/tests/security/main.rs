@@ -13,7 +13,7 @@ use prism_tests::{
         curl::{self, Answer},
         http2::{self, Connection},
     },
-    wait, wire,
+    sha256, wait, wire,
 };
 use std::fmt::Write as _;
 use tempfile::TempDir;
@@ -40,8 +40,7 @@ impl KeyFile {
     pub(crate) fn write(&self, keys: &[(&str, &str, &str)]) {
         let mut text = "keys:\n".to_owned();
         for (name, key, more) in keys {
-            let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
-            let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+            let hex = sha256(key);
             writeln!(text, "  - {{ name: {name}, sha256: {hex}{more} }}").unwrap();
         }
         let next = self.0.path().join("next");
@@ -161,18 +160,6 @@ pub(crate) async fn grpc(
     all.extend(headers);
     let answer = connection.call(http2::head(path, &all), wire::framed(message)).await.unwrap();
     format!("{:?}", answer.code())
-}
-
-/// Opens a `watch`, and gives it back when its headers are there.
-pub(crate) async fn watch(connection: &Connection, headers: &[(&str, &str)]) -> h2::RecvStream {
-    let mut all = vec![("x-prism-namespace", "demo")];
-    all.extend(headers);
-    let mut send = connection.send.clone().ready().await.unwrap();
-    let (response, mut stream) = send.send_request(http2::head(&format!("{KV}/Watch"), &all), false).unwrap();
-    stream.send_data(wire::framed(b""), true).unwrap();
-    let response = response.await.unwrap();
-    assert!(!response.headers().contains_key("grpc-status"), "{:?}", response.headers());
-    response.into_body()
 }
 
 /// Waits until the access log's refusals have this detail.

@@ -1,22 +1,15 @@
 //! Rights that end: what was let in and is under way ends with them, and the rest goes on.
 
-use super::{KEY, KeyFile, OTHER, bearer, config, guarded, told, watch};
+use super::{KEY, KeyFile, OTHER, bearer, config, guarded, told};
 use h2::RecvStream;
-use prism_tests::{Proxy, client::http2, issuer::Issuer, wait};
+use prism_tests::{
+    Proxy,
+    client::{http2, watch},
+    issuer::Issuer,
+    wait,
+};
 use serde_json::Value;
 use std::time::{Duration, SystemTime};
-
-/// Waits until the stream ends, and says how.
-pub(crate) async fn ends(mut stream: RecvStream) -> String {
-    wait::guard("the end of a watch", async {
-        while let Some(piece) = stream.data().await {
-            piece.unwrap();
-        }
-        let trailers = stream.trailers().await.unwrap().unwrap();
-        trailers["grpc-status"].to_str().unwrap().to_owned()
-    })
-    .await
-}
 
 /// It gets an event for a key that is set now.
 async fn goes_on(proxy: &Proxy, stream: &mut RecvStream, key: &str, credential: &str) {
@@ -37,11 +30,11 @@ async fn a_watch_ends_with_its_key_and_the_others_go_on() {
         keys.path()
     )));
     let connection = http2::connect(proxy.port()).await;
-    let ending = watch(&connection, &[("x-api-key", KEY)]).await;
-    let mut staying = watch(&connection, &[("x-api-key", OTHER)]).await;
-    let _nobody = watch(&connection, &[]).await;
+    let ending = watch::open(&connection, &[("x-api-key", KEY)]).await;
+    let mut staying = watch::open(&connection, &[("x-api-key", OTHER)]).await;
+    let _nobody = watch::open(&connection, &[]).await;
     keys.write(&[("shop", OTHER, ""), ("new", "AAAABBBBCCCCDDDDEEEEFFFF", "")]);
-    assert_eq!(ends(ending).await, "16");
+    assert_eq!(watch::ended(ending).await.unwrap(), "16");
     goes_on(&proxy, &mut staying, "a", OTHER).await;
     told(&proxy, "the credential of key:batch is no longer good");
 }
@@ -54,9 +47,9 @@ async fn a_watch_ends_when_its_credential_does() {
     let filter = format!("      - auth: {{ api_keys: {{ file: '{}' }} }}\n", keys.path());
     let proxy = Proxy::start(&config(&filter));
     let connection = http2::connect(proxy.port()).await;
-    let ending = watch(&connection, &[("x-api-key", KEY)]).await;
-    let mut staying = watch(&connection, &[("x-api-key", OTHER)]).await;
-    assert_eq!(ends(ending).await, "16");
+    let ending = watch::open(&connection, &[("x-api-key", KEY)]).await;
+    let mut staying = watch::open(&connection, &[("x-api-key", OTHER)]).await;
+    assert_eq!(watch::ended(ending).await.unwrap(), "16");
     goes_on(&proxy, &mut staying, "a", OTHER).await;
     told(&proxy, "the credential of key:batch has ended");
 }
@@ -66,9 +59,9 @@ async fn a_watch_that_nobody_was_asked_for_ends_when_somebody_is() {
     let keys = KeyFile::new(&[("batch", KEY, "")]);
     let proxy = Proxy::start(&config(""));
     let connection = http2::connect(proxy.port()).await;
-    let ending = watch(&connection, &[]).await;
+    let ending = watch::open(&connection, &[]).await;
     proxy.hang_up(&config(&format!("      - auth: {{ api_keys: {{ file: '{}' }} }}\n", keys.path())));
-    assert_eq!(ends(ending).await, "16");
+    assert_eq!(watch::ended(ending).await.unwrap(), "16");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,17 +81,17 @@ async fn a_watch_ends_with_its_token_its_key_and_its_permission() {
     let connection = http2::connect(proxy.port()).await;
     let open = async |token: String| {
         let (name, value) = bearer(&token);
-        watch(&connection, &[(name, &value)]).await
+        watch::open(&connection, &[(name, &value)]).await
     };
     let expiring = open(tokens.token("alice", 3)).await;
     let forbidden = open(tokens.token("bob", 600)).await;
     let unsigned = open(second.token("carol", "orders", 600, &Value::Null)).await;
     let mut staying = open(tokens.token("dan", 600)).await;
     proxy.hang_up(&rules("write"));
-    assert_eq!(ends(forbidden).await, "7");
+    assert_eq!(watch::ended(forbidden).await.unwrap(), "7");
     tokens.write(&[&tokens.issuer]);
-    assert_eq!(ends(unsigned).await, "16");
-    assert_eq!(ends(expiring).await, "16");
+    assert_eq!(watch::ended(unsigned).await.unwrap(), "16");
+    assert_eq!(watch::ended(expiring).await.unwrap(), "16");
     told(&proxy, "it was let in before: no rule allows the caller an operation of kind read");
     told(&proxy, "the credential of jwt:https://id.example:carol is no longer good");
     told(&proxy, "the credential of jwt:https://id.example:alice has ended");
@@ -154,8 +147,8 @@ async fn what_is_told_of_a_namespace_ends_with_the_right_to_know_it() {
     asking.send_data(prism_tests::wire::framed(&[0x3a, 0]), false).unwrap();
     let (health, reflection) = (health.await.unwrap().into_body(), reflection.await.unwrap().into_body());
     keys.write(&[("other", OTHER, "")]);
-    assert_eq!(ends(health).await, "16");
-    assert_eq!(ends(reflection).await, "16");
+    assert_eq!(watch::ended(health).await.unwrap(), "16");
+    assert_eq!(watch::ended(reflection).await.unwrap(), "16");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,14 +24,14 @@ pub(super) fn run(programs: &Path, scene: &Path) -> Result<(), Failure> {
         let path = scene.join(name);
         step::file(format!("cannot write {}", path.display()), fs::write(&path, content)).map(|()| path)
     };
-    let config = write("edge.yaml", config(scene).as_bytes())?;
+    let config = write("edge.yaml", config(scene, DEFAULT, "[]").as_bytes())?;
     let small = write("small", &framed("echo", 128))?;
     let large = write("large", &framed("echo", 1 << 20))?;
     let several = write("several", &framed("echo_stream", 128).repeat(MESSAGES))?;
     let raw = write("raw", &[7; 128])?;
     let typed = write("typed", &prefixed(&[7; 128]))?;
 
-    let secured = secured::write(scene, &scene.join("echo.sock"))?;
+    let secured = secured::write(scene)?;
 
     let plugin = Running::start(Command::new(programs.join("echo-plugin")).arg(scene.join("echo.sock")))?;
     let edge = Running::start(Command::new(programs.join("edge")).arg("-c").arg(&config))?;
@@ -71,8 +71,11 @@ pub(super) fn run(programs: &Path, scene: &Path) -> Result<(), Failure> {
     plugin.stop()
 }
 
-/// Three ways to one echo, everything that is on by default on.
-fn config(scene: &Path) -> String {
+/// Everything that is on by default.
+const DEFAULT: &str = "trace: { access_log: { path: access.log } }";
+
+/// Three ways to one echo, behind these filters, for whom the rules say.
+fn config(scene: &Path, filters: &str, access: &str) -> String {
     let socket = scene.join("echo.sock");
     let socket = socket.display();
     format!(
@@ -80,16 +83,16 @@ fn config(scene: &Path) -> String {
 listeners:
   - name: edge
     address: 127.0.0.1:{PORT}
-    filters: [{{ trace: {{ access_log: {{ path: access.log }} }} }}, plugin_dispatch]
+    filters: [{filters}, plugin_dispatch]
 admin: {{ address: 127.0.0.1:0, socket: ./admin.sock }}
 workers: 1
 plugins:
   - {{ name: lean, type: sidecar, socket: {socket} }}
   - {{ name: plain, type: sidecar, socket: {socket}, transport: grpc }}
 namespaces:
-  - {{ name: builtin, backend: echo }}
-  - {{ name: frames, backend: echo, plugin: lean }}
-  - {{ name: grpc, backend: echo, plugin: plain }}
+  - {{ name: builtin, backend: echo, access: {access} }}
+  - {{ name: frames, backend: echo, plugin: lean, access: {access} }}
+  - {{ name: grpc, backend: echo, plugin: plain, access: {access} }}
 "
     )
 }

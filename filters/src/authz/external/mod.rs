@@ -13,16 +13,13 @@ mod wire;
 
 pub use settings::Settings;
 
-use crate::{BuildContext, BuildError, Code, GrpcService, RequestContext, metrics::ExternalMetrics};
+use crate::{BuildContext, BuildError, Code, GrpcService, Judge, RequestContext, metrics::ExternalMetrics};
 use answer::{Answer, Changes};
 use prism_platform::{Platform, time::Instant};
 use prism_plugin_abi::Kind;
 use prost::Message;
 use question::Question;
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 /// The largest answer: more than all headers that a request may have.
 const MOST_ANSWER: usize = 64 << 10;
@@ -30,7 +27,7 @@ const MOST_ANSWER: usize = 64 << 10;
 /// Which authorizer has approved a call, and as what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Approval {
-    authorizer: u64,
+    judge: Judge,
     kind: Option<Kind>,
 }
 
@@ -42,7 +39,7 @@ pub(super) struct External {
     platform: Platform,
     counts: ExternalMetrics,
     listener: Box<str>,
-    id: u64,
+    judge: Judge,
 }
 
 /// Why a call may not be made.
@@ -57,7 +54,6 @@ pub(super) enum Refused {
 
 impl External {
     pub(super) fn open(settings: &Settings, cx: &BuildContext<'_>) -> Result<Self, BuildError> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
         let service = cx.services.open(&settings.place(cx.base_dir))?;
         Ok(Self {
             question: Question::new(settings)?,
@@ -65,7 +61,7 @@ impl External {
             platform: cx.platform.clone(),
             counts: cx.metrics.authz_external(cx.listener),
             listener: cx.listener.into(),
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            judge: Judge::new(),
             settings: settings.clone(),
         })
     }
@@ -77,7 +73,7 @@ impl External {
 
     /// What it has approved when it has approved a call as one of this kind.
     pub(super) fn approval(&self, kind: Option<Kind>) -> Approval {
-        Approval { authorizer: self.id, kind }
+        Approval { judge: self.judge, kind }
     }
 
     /// Asks whether the call may be made. `operation` and `kind` are what is about to be done, in words.

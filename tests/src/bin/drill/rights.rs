@@ -5,16 +5,12 @@ use super::{milliseconds, row};
 use h2::RecvStream;
 use prism_tests::{
     Pki, Proxy,
-    client::{
-        http2::{self, Connection},
-        tls,
-    },
+    client::{http2::Connection, tls, watch},
     issuer::{Answering, Issuer, from_now},
-    wire,
+    sha256,
 };
 use prism_tls::{ClientFiles, testing::end};
 use rcgen::CertificateParams;
-use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use std::{
     fmt::Write as _,
@@ -74,8 +70,7 @@ impl World {
     fn keys(&self, all: &[(Loss, &str)], expires: SystemTime) {
         let mut text = "keys:\n".to_owned();
         for (loss, name) in all {
-            let digest = digest(&SHA256, key(name).as_bytes());
-            let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+            let hex = sha256(&key(name));
             let more = match loss {
                 Loss::Expires => format!(", expires: '{}'", humantime::format_rfc3339_seconds(expires)),
                 _ => String::new(),
@@ -158,33 +153,11 @@ fn key(name: &str) -> String {
     format!("k7Qm2xZp9RtYvB4nL8sW-{name}")
 }
 
-async fn watch(connection: &Connection, header: Option<(&str, String)>) -> RecvStream {
-    let mut headers = vec![("x-prism-namespace", "demo")];
-    if let Some((name, value)) = &header {
-        headers.push((name, value));
-    }
-    let head = http2::head("/prism.kv.v1.KeyValueService/Watch", &headers);
-    let mut send = connection.send.clone().ready().await.unwrap();
-    let (response, mut stream) = send.send_request(head, false).unwrap();
-    stream.send_data(wire::framed(b""), true).unwrap();
-    let response = response.await.unwrap();
-    assert!(!response.headers().contains_key("grpc-status"), "{:?}", response.headers());
-    response.into_body()
-}
-
 /// Waits for the end of a watch: how it ended, and when.
-async fn ended(mut body: RecvStream) -> (String, Instant, SystemTime) {
-    let how = loop {
-        match body.data().await {
-            Some(Ok(_)) => {}
-            Some(Err(error)) => break error.to_string(),
-            None => match body.trailers().await {
-                Ok(trailers) => {
-                    break format!("status {}", trailers.unwrap()["grpc-status"].to_str().unwrap());
-                }
-                Err(error) => break error.to_string(),
-            },
-        }
+async fn ended(stream: RecvStream) -> (String, Instant, SystemTime) {
+    let how = match watch::ended(stream).await {
+        Ok(status) => format!("status {status}"),
+        Err(error) => error.to_string(),
     };
     (how, Instant::now(), SystemTime::now())
 }
@@ -220,18 +193,18 @@ pub(super) async fn drill(round: u32) {
         let (seconds, until) = if loss == Loss::Expires { (left, expires) } else { (HOUR, later) };
         let files = world.client(name, serial as u64 + 1, until);
         let own = tls::http2(proxy.port(), &files).await.unwrap();
-        kinds[0].watches.push((loss, watch(&own, None).await));
+        kinds[0].watches.push((loss, watch::open(&own, &[]).await));
         kinds[0]._connections.push(own);
 
         let issuer = &world.issuers[usize::from(loss == Loss::Revoked)];
         let token = issuer.token(name, "drill", seconds, &Value::Null);
         kinds[1]
             .watches
-            .push((loss, watch(&shared, Some(("authorization", format!("Bearer {token}")))).await));
+            .push((loss, watch::open(&shared, &[("authorization", &format!("Bearer {token}"))]).await));
         world.tell(name, seconds);
         let token = format!("Bearer opaque-{name}");
-        kinds[2].watches.push((loss, watch(&shared, Some(("authorization", token))).await));
-        kinds[3].watches.push((loss, watch(&shared, Some(("x-api-key", key(name)))).await));
+        kinds[2].watches.push((loss, watch::open(&shared, &[("authorization", &token)]).await));
+        kinds[3].watches.push((loss, watch::open(&shared, &[("x-api-key", &key(name))]).await));
     }
 
     let take = |kinds: &mut [Kind; 4], wanted: Loss| {

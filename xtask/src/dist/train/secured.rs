@@ -1,7 +1,7 @@
 //! The training's secured chain: who calls, whether they may, and that it is written down. Operators run it, so the profile
 //! knows it.
 
-use super::PORT;
+use super::{DEFAULT, config};
 use crate::step::{self, Failure};
 use std::{
     fs::{self, Permissions},
@@ -18,8 +18,8 @@ const JWKS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","alg":"ES256","kid":"tr
 const AUDIT_KEY: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
                          -----END PRIVATE KEY-----\n";
 
-/// Writes the configuration, and what it names, into `scene`: every way to the echo at `socket`, for whoever has [`TOKEN`].
-pub(super) fn write(scene: &Path, socket: &Path) -> Result<PathBuf, Failure> {
+/// Writes the configuration, and what it names, into `scene`: every way to the echo, for whoever has [`TOKEN`].
+pub(super) fn write(scene: &Path) -> Result<PathBuf, Failure> {
     let write = |name: &str, content: &str| {
         let path = scene.join(name);
         step::file(format!("cannot write {}", path.display()), fs::write(&path, content)).map(|()| path)
@@ -29,30 +29,9 @@ pub(super) fn write(scene: &Path, socket: &Path) -> Result<PathBuf, Failure> {
     // Others may not read it, or it is refused.
     step::file("cannot protect the audit key", fs::set_permissions(key, Permissions::from_mode(0o600)))?;
     let access = r#"[{ principal: "jwt:https://id.training.example:load-*", claims: { groups: staff }, permissions: [read] }]"#;
-    write(
-        "secured.yaml",
-        &format!(
-            "
-listeners:
-  - name: edge
-    address: 127.0.0.1:{PORT}
-    filters:
-      - trace: {{ access_log: {{ path: access.log }} }}
-      - audit: {{ dir: audit, key: audit.key }}
-      - auth: {{ jwt: {{ issuer: https://id.training.example, audiences: [training], jwks: {{ file: keys.json }} }} }}
-      - authz
-      - plugin_dispatch
-admin: {{ address: 127.0.0.1:0, socket: ./admin.sock }}
-workers: 1
-plugins:
-  - {{ name: lean, type: sidecar, socket: {socket} }}
-  - {{ name: plain, type: sidecar, socket: {socket}, transport: grpc }}
-namespaces:
-  - {{ name: builtin, backend: echo, access: {access} }}
-  - {{ name: frames, backend: echo, plugin: lean, access: {access} }}
-  - {{ name: grpc, backend: echo, plugin: plain, access: {access} }}
-",
-            socket = socket.display()
-        ),
-    )
+    let filters = format!(
+        "{DEFAULT}, audit: {{ dir: audit, key: audit.key }}, \
+         auth: {{ jwt: {{ issuer: https://id.training.example, audiences: [training], jwks: {{ file: keys.json }} }} }}, authz"
+    );
+    write("secured.yaml", &config(scene, &filters, access))
 }

@@ -72,22 +72,33 @@ fn setup(site: &Site<'_>, chain: Chain) -> Result<Setup, Error> {
     Ok(setup)
 }
 
-/// The limit of a billion tokens a second is never reached: what is measured is the asking.
-fn filters() -> String {
+/// The token's cache is as it is by default but for being there: 100 tokens of up to 4 KiB.
+fn jwt_authn(issuer: &str, audience: &str, jwks: &str) -> String {
     format!(
-        r#"
-          - name: envoy.filters.http.jwt_authn
+        r#"          - name: envoy.filters.http.jwt_authn
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication
               providers:
                 compare:
-                  issuer: compare
-                  audiences: [compare]
-                  local_jwks:
-                    inline_string: '{{"keys":[{{"kty":"oct","alg":"HS256","kid":"compare","k":"{KEY}"}}]}}'
+                  issuer: {issuer}
+                  audiences: [{audience}]
+                  local_jwks: {{ inline_string: '{jwks}' }}
                   payload_in_metadata: claims
                   jwt_cache_config: {{ jwt_cache_size: 100 }}
-              rules: [{{ match: {{ prefix: / }}, requires: {{ provider_name: compare }} }}]
+              rules: [{{ match: {{ prefix: / }}, requires: {{ provider_name: compare }} }}]"#
+    )
+}
+
+/// The limit of a billion tokens a second is never reached: what is measured is the asking.
+fn filters() -> String {
+    let jwt = jwt_authn(
+        "compare",
+        "compare",
+        &format!(r#"{{"keys":[{{"kty":"oct","alg":"HS256","kid":"compare","k":"{KEY}"}}]}}"#),
+    );
+    format!(
+        r#"
+{jwt}
           - name: envoy.filters.http.rbac
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC
@@ -111,21 +122,11 @@ fn filters() -> String {
     )
 }
 
-/// The token's cache is as it is by default but for being there: 100 tokens of up to 4 KiB.
 fn secured(jwks: &str) -> String {
+    let jwt = jwt_authn(ISSUER, AUDIENCE, jwks);
     format!(
         r#"
-          - name: envoy.filters.http.jwt_authn
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication
-              providers:
-                compare:
-                  issuer: {ISSUER}
-                  audiences: [{AUDIENCE}]
-                  local_jwks: {{ inline_string: '{jwks}' }}
-                  payload_in_metadata: claims
-                  jwt_cache_config: {{ jwt_cache_size: 100 }}
-              rules: [{{ match: {{ prefix: / }}, requires: {{ provider_name: compare }} }}]
+{jwt}
           - name: envoy.filters.http.rbac
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC
