@@ -10,6 +10,7 @@ mod config;
 mod digest;
 mod examples;
 pub mod flaky;
+pub mod h2spec;
 mod in_process;
 pub mod issuer;
 pub mod load;
