@@ -16,6 +16,6 @@ mod writer;
 
 pub use chain::OpenError;
 pub use key::{KeyError, PublicKey, SigningKey};
-pub use line::{Hash, HashError};
+pub use line::{Hash, HashError, write as write_line};
 pub use log::{Clock, Failing, Log, MOST_RECORD, Slot, Status, Watcher, finish};
 pub use settings::{LogSettings, Sync};

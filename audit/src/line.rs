@@ -98,7 +98,7 @@ pub(crate) fn unhex(text: &[u8]) -> Option<Vec<u8>> {
 
 /// Appends a line and its end to `out`. `fields` is the inside of a JSON object, without its braces, on one line. Answers the
 /// line's hash.
-pub(crate) fn write(out: &mut Vec<u8>, seq: u64, prev: Hash, fields: &[u8]) -> Hash {
+pub fn write(out: &mut Vec<u8>, seq: u64, prev: Hash, fields: &[u8]) -> Hash {
     write_with(out, seq, prev, fields, |_| None)
 }
 

@@ -17,7 +17,11 @@ use prism_plugin_abi::Kind;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
 use std::{
-    fs::Permissions, future::poll_fn, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Arc,
+    fs::Permissions,
+    future::poll_fn,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 use tempfile::TempDir;
@@ -87,10 +91,33 @@ impl Issuer {
         Self { key, header }
     }
 
+    fn jwks(&self) -> Value {
+        json!({ "keys": [self.jwk()] })
+    }
+
     fn jwk(&self) -> Value {
         let x = URL_SAFE_NO_PAD.encode(self.key.public_key());
         json!({ "kty": "OKP", "crv": "Ed25519", "kid": "bench", "x": x })
     }
+}
+
+/// Writes what [`Scene::secured`]'s filters go by into a folder: the key of the audit log, and the issuer's keys.
+///
+/// # Panics
+/// When they cannot be written.
+#[must_use]
+pub fn secrets(folder: &Path) -> (PathBuf, PathBuf) {
+    let (key, jwks) = (folder.join("audit.pem"), folder.join("jwks.json"));
+    std::fs::write(&key, AUDIT_KEY).expect("a file");
+    std::fs::set_permissions(&key, Permissions::from_mode(0o600)).expect("permissions");
+    std::fs::write(&jwks, ISSUER.with(Issuer::jwks).to_string()).expect("a file");
+    (key, jwks)
+}
+
+/// The `Authorization` of every secured call. Its principal is `jwt:bench:bench`.
+#[must_use]
+pub fn authorization() -> HeaderValue {
+    ISSUER.with(|issuer| issuer.header.clone())
 }
 
 impl Scene {
@@ -156,10 +183,7 @@ impl Scene {
     /// Outside a tokio runtime.
     #[must_use]
     pub fn secured(&self) -> Vec<Arc<dyn Filter>> {
-        let key = self.write("audit.pem", AUDIT_KEY);
-        std::fs::set_permissions(&key, Permissions::from_mode(0o600)).expect("permissions");
-        let jwks =
-            self.write("jwks.json", &json!({ "keys": [ISSUER.with(|issuer| issuer.jwk())] }).to_string());
+        let (key, jwks) = secrets(self.folder.path());
         let jwt = json!({ "issuer": "bench", "audiences": ["bench"], "jwks": { "file": jwks } });
         let audit = json!({ "dir": self.folder.path().join("audit"), "key": key, "on_backpressure": "drop_and_count" });
         vec![
@@ -237,8 +261,8 @@ pub async fn call(filters: &[Arc<dyn Filter>], end: Answer, start: RequestStart,
 /// # Panics
 /// When a filter refuses it.
 pub async fn call_with_token(filters: &[Arc<dyn Filter>], end: Answer, start: RequestStart, message: &Bytes) {
-    let header = ISSUER.with(|issuer| issuer.header.clone());
-    pass(filters, end, &RequestContext::new(start), message, (header::AUTHORIZATION, header)).await;
+    let key = (header::AUTHORIZATION, authorization());
+    pass(filters, end, &RequestContext::new(start), message, key).await;
 }
 
 async fn pass(

@@ -4,9 +4,10 @@ use super::{Scenario, Work, parts::SMALL, pipes::Pipes, platform, runtime, wire:
 use crate::{
     client::{echo_request, framed},
     echo,
-    filters::LOG_BUFFER,
+    filters::{LOG_BUFFER, authorization, secrets},
 };
 use bytes::Bytes;
+use http::HeaderValue;
 use prism_config::Source;
 use prism_edge::{Builtins, Options, Proxy};
 use prism_filters::registry;
@@ -30,6 +31,8 @@ use tokio::{
 enum Way {
     Builtin,
     Frames,
+    /// By frames, through `trace`, `audit`, `auth` with a token that was seen before, and `authz`.
+    Secured,
     Grpc,
 }
 
@@ -40,7 +43,7 @@ enum Call {
     Typed,
 }
 
-pub(super) const SCENARIOS: [Scenario; 10] = [
+pub(super) const SCENARIOS: [Scenario; 12] = [
     Scenario { name: "call: builtin, alone", iterations: 2_000, prepare: || calls(Way::Builtin, 1) },
     Scenario { name: "call: builtin, 32 at once", iterations: 4_000, prepare: || calls(Way::Builtin, 32) },
     Scenario {
@@ -52,6 +55,16 @@ pub(super) const SCENARIOS: [Scenario; 10] = [
         name: "call: frames sidecar (both sides), 32 at once",
         iterations: 4_000,
         prepare: || calls(Way::Frames, 32),
+    },
+    Scenario {
+        name: "call: secured, frames sidecar (both sides), alone",
+        iterations: 2_000,
+        prepare: || calls(Way::Secured, 1),
+    },
+    Scenario {
+        name: "call: secured, frames sidecar (both sides), 32 at once",
+        iterations: 4_000,
+        prepare: || calls(Way::Secured, 32),
     },
     Scenario {
         name: "call: gRPC sidecar (both sides), alone",
@@ -117,6 +130,7 @@ struct World {
     local: LocalSet,
     runtime: Runtime,
     pipes: Arc<Pipes>,
+    authorization: Option<HeaderValue>,
     _folder: TempDir,
 }
 
@@ -153,7 +167,8 @@ impl World {
             }
             tokio::task::spawn_local(proxy.run(future::pending(), future::pending()));
         });
-        let mut world = Self { _still: still, local, runtime, pipes, _folder: folder };
+        let authorization = (way == Way::Secured).then(authorization);
+        let mut world = Self { _still: still, local, runtime, pipes, authorization, _folder: folder };
         world.until_ready();
         world
     }
@@ -175,13 +190,14 @@ impl World {
     }
 
     fn connect(&mut self, call: Call, namespace: &'static str) -> Client {
-        let pipes = Arc::clone(&self.pipes);
+        let (pipes, authorization) = (Arc::clone(&self.pipes), self.authorization.clone());
         self.run(async move {
             let (path, message): (_, Bytes) = match call {
                 Call::Execute => ("/prism.data.v1.DataService/Execute".to_owned(), echo_request(SMALL)),
                 Call::Typed => (format!("/{}", echo::METHOD), framed(&[7; SMALL])),
             };
-            Client::new(pipes.dial(), &path, namespace, message).await
+            let authorization = authorization.as_ref().map(|value| value.to_str().expect("a text"));
+            Client::new(pipes.dial(), &path, namespace, authorization, message).await
         })
     }
 
@@ -194,19 +210,34 @@ fn source(way: Way, socket: &Path, folder: &Path) -> Source {
     let socket = socket.display();
     let plugin = match way {
         Way::Builtin => "{ name: echo, type: builtin }".to_owned(),
-        Way::Frames => format!("{{ name: echo, type: sidecar, socket: {socket}, transport: frames }}"),
+        Way::Frames | Way::Secured => {
+            format!("{{ name: echo, type: sidecar, socket: {socket}, transport: frames }}")
+        }
         Way::Grpc => format!("{{ name: echo, type: sidecar, socket: {socket}, transport: grpc }}"),
     };
+    let (filters, access) = if way == Way::Secured { secured(folder) } else { Default::default() };
     let text = format!(
         "
 listeners:
   - name: edge
     address: 127.0.0.1:50051
-    filters: [{{ trace: {{ access_log: {{ path: /dev/null, buffer_bytes: {LOG_BUFFER} }} }} }}, plugin_dispatch]
+    filters: [{{ trace: {{ access_log: {{ path: /dev/null, buffer_bytes: {LOG_BUFFER} }} }} }}, {filters}plugin_dispatch]
 workers: 1
 plugins: [{plugin}]
-namespaces: [{{ name: {NAMESPACE}, backend: echo, plugin: echo }}]
+namespaces: [{{ name: {NAMESPACE}, backend: echo, plugin: echo{access} }}]
 "
     );
     Source { name: "count".to_owned(), text, base_dir: folder.to_owned() }
+}
+
+/// The filters behind `trace`, and the namespace's rules.
+fn secured(folder: &Path) -> (String, String) {
+    let (key, jwks) = secrets(folder);
+    let (audit, key, jwks) = (folder.join("audit"), key.display(), jwks.display());
+    let jwt = format!("{{ issuer: bench, audiences: [bench], jwks: {{ file: {jwks} }} }}");
+    let audit = format!("{{ dir: {}, key: {key}, on_backpressure: block }}", audit.display());
+    (
+        format!("{{ audit: {audit} }}, {{ auth: {{ jwt: {jwt} }} }}, authz, "),
+        ", access: [{ principal: 'jwt:bench:*', permissions: [read, write, admin] }]".to_owned(),
+    )
 }

@@ -34,7 +34,13 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) async fn new(mut io: DuplexStream, path: &str, namespace: &str, message: Bytes) -> Self {
+    pub(super) async fn new(
+        mut io: DuplexStream,
+        path: &str,
+        namespace: &str,
+        authorization: Option<&str>,
+        message: Bytes,
+    ) -> Self {
         let mut hello = BytesMut::from(&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..]);
         head(&mut hello, 6, SETTINGS, 0, 0);
         hello.put_u16(SETTINGS_INITIAL_WINDOW_SIZE);
@@ -47,8 +53,8 @@ impl Client {
             received: BytesMut::with_capacity(64 << 10),
             sent: BytesMut::with_capacity(64 << 10),
             next_stream: 1,
-            first: first_block(path, namespace),
-            others: OTHER_BLOCK.to_vec(),
+            first: first_block(path, namespace, authorization),
+            others: other_block(authorization.is_some()),
             message,
         }
     }
@@ -114,15 +120,14 @@ fn head(to: &mut BytesMut, length: usize, kind: u8, flags: u8, stream: u32) {
 }
 
 /// RFC 7541, section 6.2.1: literals that enter the table. Their names: 4 `:path`, 1 `:authority`, 31
-/// `content-type` of the static table, or a new one (0).
-fn first_block(path: &str, namespace: &str) -> Vec<u8> {
+/// `content-type`, 23 `authorization` of the static table, or a new one (0).
+fn first_block(path: &str, namespace: &str, authorization: Option<&str>) -> Vec<u8> {
     // `:method: POST` and `:scheme: http` stand in the static table as they are.
     let mut block = vec![0x80 | 3, 0x80 | 6];
     let mut literal = |index: u8, name: &str, value: &str| {
         block.push(0x40 | index);
         for text in [name, value].into_iter().filter(|text| !text.is_empty()) {
-            // A length below 127 is one byte; nothing is longer here.
-            block.push(u8::try_from(text.len()).expect("a short text"));
+            length(&mut block, text.len());
             block.extend_from_slice(text.as_bytes());
         }
     };
@@ -131,9 +136,27 @@ fn first_block(path: &str, namespace: &str) -> Vec<u8> {
     literal(31, "", "application/grpc");
     literal(0, "te", "trailers");
     literal(0, "x-prism-namespace", namespace);
+    if let Some(authorization) = authorization {
+        literal(23, "", authorization);
+    }
     block
 }
 
-/// RFC 7541, section 2.3.3: the same seven by their numbers. The dynamic table begins at 62 with the last that
-/// entered.
-const OTHER_BLOCK: [u8; 7] = [0x80 | 3, 0x80 | 6, 0x80 | 66, 0x80 | 65, 0x80 | 64, 0x80 | 63, 0x80 | 62];
+/// RFC 7541, section 5.1: an integer behind one bit.
+fn length(block: &mut Vec<u8>, length: usize) {
+    let Some(mut rest) = length.checked_sub(127) else {
+        return block.push(u8::try_from(length).expect("less than 127"));
+    };
+    block.push(127);
+    while rest >= 128 {
+        block.push(0x80 | u8::try_from(rest % 128).expect("less than 128"));
+        rest /= 128;
+    }
+    block.push(u8::try_from(rest).expect("less than 128"));
+}
+
+/// RFC 7541, section 2.3.3: the same by their numbers. The dynamic table begins at 62 with the last that entered.
+fn other_block(has_authorization: bool) -> Vec<u8> {
+    let entered = if has_authorization { 6 } else { 5 };
+    [3, 6].into_iter().chain((62..62 + entered).rev()).map(|index| 0x80 | index).collect()
+}
