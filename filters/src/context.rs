@@ -4,11 +4,12 @@ use crate::{
     Body, Caller, Reason, Rejection,
     authz::{Approval, Grant, Guarded, Wanted},
     body::{BodyError, MessageLimits, Messages, Parameters},
+    clock::{Clock, Moment},
     metrics::CallMetrics,
 };
 use bytestring::ByteString;
 use http::Request;
-use prism_platform::time::Instant;
+use prism_platform::{Platform, time::Instant};
 use prism_proto::envelope::TypedRequest;
 use prism_tls::ClientIdentity;
 use std::{any::Any, cell::OnceCell, future::poll_fn, net::SocketAddr, rc::Rc, sync::Arc, task::Poll};
@@ -98,6 +99,7 @@ pub struct RequestContext {
     grant: OnceCell<Grant>,
     approval: OnceCell<Approval>,
     note: OnceCell<ByteString>,
+    clock: Clock,
 }
 
 static NO_TEXT: ByteString = ByteString::from_static("");
@@ -116,6 +118,7 @@ impl RequestContext {
             grant: OnceCell::new(),
             approval: OnceCell::new(),
             note: OnceCell::new(),
+            clock: Clock::default(),
         }
     }
 
@@ -123,6 +126,28 @@ impl RequestContext {
     #[must_use]
     pub fn started(&self) -> Instant {
         self.start.at
+    }
+
+    /// Its head has arrived just now: it is [`RequestContext::now`] until the chain waits for something.
+    pub fn arrived_now(&self) {
+        self.clock.arrived(self.start.at);
+    }
+
+    /// The time. It stands still for as long as the chain runs without waiting for anything: what is decided by it is late by the
+    /// microseconds that this takes.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// The same with the time of day.
+    pub(crate) fn moment(&self, platform: &Platform) -> Moment {
+        self.clock.moment(platform)
+    }
+
+    /// How the request reads the clocks.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// How to answer.

@@ -6,7 +6,14 @@ use prism_config::{Phase, SettingProblem};
 use prism_platform::Platform;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
-use std::{any::Any, future::Future, path::Path, pin::Pin, sync::Arc};
+use std::{
+    any::Any,
+    future::Future,
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 /// A filter's answer under way. Dropping it cancels the request.
 pub type FilterFuture<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>, Rejection>> + 'a>>;
@@ -158,6 +165,29 @@ pub fn run<'a>(
     terminal: &'a dyn Terminal,
     cx: &'a RequestContext,
     request: &'a mut Request<Body>,
-) -> FilterFuture<'a> {
-    Next { filters, terminal }.call(cx, request)
+) -> Run<'a> {
+    Run { cx, begin: Some((Next { filters, terminal }, request)), running: None }
+}
+
+/// A chain that runs. Dropping it cancels the request.
+pub struct Run<'a> {
+    cx: &'a RequestContext,
+    begin: Option<(Next<'a>, &'a mut Request<Body>)>,
+    running: Option<FilterFuture<'a>>,
+}
+
+impl Future for Run<'_> {
+    type Output = Result<Response<Body>, Rejection>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let cx = this.cx;
+        cx.clock().resume();
+        if let Some((next, request)) = this.begin.take() {
+            this.running = Some(next.call(cx, request));
+        }
+        let polled = this.running.as_mut().map_or(Poll::Pending, |running| running.as_mut().poll(task));
+        cx.clock().pause();
+        polled
+    }
 }

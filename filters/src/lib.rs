@@ -9,6 +9,7 @@ pub mod authz;
 pub mod body;
 mod call;
 mod caller;
+mod clock;
 mod context;
 pub mod cors;
 mod decorate;
@@ -29,7 +30,9 @@ pub use body::Body;
 pub use caller::{ANONYMOUS, Backing, Caller, Credential, Judge, Method, PrincipalError};
 pub use context::{Protocol, RequestContext, RequestStart, Rpc};
 pub use decorate::Decorators;
-pub use filter::{BuildContext, BuildError, Filter, FilterFuture, FilterType, Next, Terminal, arrive, run};
+pub use filter::{
+    BuildContext, BuildError, Filter, FilterFuture, FilterType, Next, Run, Terminal, arrive, run,
+};
 pub use recheck::{Changes, Held};
 pub use registry::Registry;
 pub use reject::{Code, Reason, Rejection, error_json, respond, trailers_of};

@@ -75,6 +75,7 @@ pub(crate) fn serve(
             namespace: std::mem::take(&mut head.namespace),
             deadline: head.deadline,
         });
+        cx.arrived_now();
         if head.target == Target::Gateway {
             // It stands in the path: a filter that asks for it waits for no body.
             cx.set_operation(head.operation.clone());

@@ -42,7 +42,7 @@ use prism_platform::{Platform, time::Instant};
 use proof::{Bad, Proof};
 use settings::Wanted;
 use smallvec::SmallVec;
-use std::{future::ready, sync::Arc, time::SystemTime};
+use std::{future::ready, sync::Arc};
 use ways::Way;
 
 /// The filter.
@@ -58,46 +58,52 @@ type Proofs = SmallVec<[Proof; 4]>;
 impl Auth {
     /// What there is of each credential.
     fn proofs(&self, cx: &RequestContext, headers: &HeaderMap) -> Proofs {
-        let token = if self.ways.iter().any(Way::takes_tokens) { bearer::token(headers) } else { Ok(None) };
-        let now = self.platform.wall_clock();
+        let mut token =
+            if self.ways.iter().any(Way::takes_tokens) { bearer::written(headers) } else { Ok(None) };
         // A call has one token at most, and one way to judge it.
-        let judge = match &token {
-            Ok(Some(token)) => self.judge_of(token, now),
-            _ => None,
-        };
-        let prove = |(place, way): (usize, &Way)| match (way, &token) {
+        let (mut judge, mut known) = (None, None);
+        if let Ok(Some(written)) = token {
+            let now = cx.moment(&self.platform);
+            let remembered = |(place, way): (usize, &Way)| Some((place, way.remembered(written, now)?));
+            // One that was accepted is written as a token; any other is looked at before it is looked into.
+            match self.ways.iter().enumerate().find_map(remembered) {
+                Some((place, credential)) => (judge, known) = (Some(place), Some(credential)),
+                None => match bearer::check(written) {
+                    Ok(()) => judge = self.judge_of(written),
+                    Err(bad) => token = Err(bad),
+                },
+            }
+        }
+        let mut prove = |(place, way): (usize, &Way)| match (way, &token) {
+            (_, Ok(Some(_))) if judge == Some(place) && known.is_some() => {
+                known.take().map_or(Proof::Absent, Proof::Good)
+            }
             (Way::Mtls(mtls), _) => mtls.prove(cx.client()),
             (Way::ApiKeys(keys), _) => keys.prove(headers),
             (_, Err(bad)) => Proof::Bad(bad.clone()),
             (_, Ok(None)) => Proof::Absent,
             (_, Ok(Some(_))) if judge.is_none() => Bad::new("the token is of no issuer that is asked").into(),
-            (Way::Jwt(jwt), Ok(Some(token))) if judge == Some(place) => jwt.prove(token, now),
+            (Way::Jwt(jwt), Ok(Some(token))) if judge == Some(place) => {
+                jwt.prove(token, cx.moment(&self.platform))
+            }
             (Way::OAuth2(oauth2), Ok(Some(token))) if judge == Some(place) => oauth2.prove(token),
             (Way::Jwt(_) | Way::OAuth2(_), _) => Proof::Absent,
         };
-        self.ways.iter().enumerate().map(prove).collect()
+        self.ways.iter().enumerate().map(&mut prove).collect()
     }
 
-    /// Which of the ways judges a token: the one there is, the one that knows it, the one of its issuer, or else the one that
-    /// asks somebody.
-    fn judge_of(&self, token: &[u8], now: SystemTime) -> Option<usize> {
+    /// Which of the ways judges a token that none remembers: the one there is, the one of its issuer, or else the one that asks
+    /// somebody.
+    fn judge_of(&self, token: &[u8]) -> Option<usize> {
         let mut ways = self.ways.iter().enumerate().filter(|(_, way)| way.takes_tokens());
         let (first, second) = (ways.next()?.0, ways.next());
         if second.is_none() {
             return Some(first);
         }
-        let known = |way: &Way| match way {
-            Way::Jwt(jwt) => jwt.verifier.remembered(token, now).is_some(),
-            Way::OAuth2(oauth2) => oauth2.remembered(token).is_some(),
-            Way::Mtls(_) | Way::ApiKeys(_) => false,
-        };
         let position = |is: &dyn Fn(&Way) -> bool| self.ways.iter().position(is);
-        position(&known).or_else(|| {
-            let issuer = jwt::claimed_issuer(token);
-            let of_issuer =
-                |way: &Way| matches!(way, Way::Jwt(jwt) if Some(&jwt.verifier.settings().issuer) == issuer.as_ref());
-            position(&of_issuer).or_else(|| position(&|way| matches!(way, Way::OAuth2(_))))
-        })
+        let issuer = jwt::claimed_issuer(token);
+        let of_issuer = |way: &Way| matches!(way, Way::Jwt(jwt) if Some(&jwt.verifier.settings().issuer) == issuer.as_ref());
+        position(&of_issuer).or_else(|| position(&|way| matches!(way, Way::OAuth2(_))))
     }
 
     /// What all credentials together say.

@@ -4,9 +4,9 @@
 //! nothing, and whoever adds one takes a free place of its set or that of the token that ends first. It holds no more than
 //! it has places for, and no more can be made of it from outside: only tokens that were accepted get in.
 
-use crate::Credential;
+use crate::{Credential, clock::Moment};
 use arc_swap::ArcSwapOption;
-use prism_platform::{Platform, time::Instant};
+use prism_platform::Platform;
 use std::{
     hash::{DefaultHasher, Hasher},
     sync::Arc,
@@ -47,11 +47,11 @@ impl Entry {
     }
 
     /// By both clocks: the time of day may be set, and the other stands still while a machine sleeps.
-    fn is_good(&self, now: SystemTime) -> bool {
-        now >= self.start
-            && now < self.end
+    fn is_good(&self, now: Moment) -> bool {
+        now.wall >= self.start
+            && now.wall < self.end
             && self.credential.stands()
-            && self.credential.expires().is_none_or(|end| Instant::now() < end)
+            && self.credential.expires().is_none_or(|end| now.at < end)
     }
 }
 
@@ -74,7 +74,7 @@ impl Cache {
     }
 
     /// What the very same token has proven, if that is still good.
-    pub(in crate::auth) fn get(&self, token: &[u8], now: SystemTime) -> Option<Arc<Credential>> {
+    pub(in crate::auth) fn get(&self, token: &[u8], now: Moment) -> Option<Arc<Credential>> {
         let (hash, places) = self.set_of(token);
         places.iter().find_map(|place| {
             let entry = place.load();
@@ -85,7 +85,7 @@ impl Cache {
     }
 
     /// Remembers what a token has proven.
-    pub(in crate::auth) fn add(&self, mut entry: Entry, now: SystemTime) {
+    pub(in crate::auth) fn add(&self, mut entry: Entry, now: Moment) {
         let (hash, places) = self.set_of(&entry.token);
         entry.hash = hash;
         let mut best: Option<(&ArcSwapOption<Entry>, Option<SystemTime>)> = None;

@@ -8,10 +8,10 @@ use super::{
     mtls::Mtls,
     oauth2::OAuth2,
 };
-use crate::{BuildContext, BuildError, Changes, Credential, Method as Is};
+use crate::{BuildContext, BuildError, Changes, Credential, Method as Is, clock::Moment};
 use http::{HeaderMap, header};
 use prism_tls::ClientIdentity;
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
@@ -50,8 +50,9 @@ impl Jwt {
         Self { verifier, telling }
     }
 
-    pub(super) fn prove(&self, token: &[u8], now: SystemTime) -> Proof {
-        match self.verifier.verify(token, now) {
+    /// Judges a token that is not remembered.
+    pub(super) fn prove(&self, token: &[u8], now: Moment) -> Proof {
+        match self.verifier.verify_anew(token, now) {
             // The keys may have to be fetched.
             Err(Refused::UnknownKey | Refused::NoKeys) => {
                 let (verifier, token) = (Arc::clone(&self.verifier), Zeroizing::new(token.to_vec()));
@@ -74,6 +75,15 @@ impl Way {
     /// It judges tokens.
     pub(super) fn takes_tokens(&self) -> bool {
         matches!(self, Self::Jwt(_) | Self::OAuth2(_))
+    }
+
+    /// What this token has proven before, if that is still good.
+    pub(super) fn remembered(&self, token: &[u8], now: Moment) -> Option<Arc<Credential>> {
+        match self {
+            Self::Jwt(jwt) => jwt.verifier.remembered(token, now),
+            Self::OAuth2(oauth2) => oauth2.remembered(token, now),
+            Self::Mtls(_) | Self::ApiKeys(_) => None,
+        }
     }
 
     /// Takes the credential out of what goes on.

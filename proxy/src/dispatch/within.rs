@@ -43,7 +43,7 @@ pub(super) struct Terms<'a> {
 impl Terms<'_> {
     /// Something has changed since the call was let in, or its caller's time is up.
     fn are_old(&self, cx: &RequestContext) -> bool {
-        let ended = |end: Instant| end <= Instant::now();
+        let ended = |end: Instant| end <= cx.now();
         self.edge.rights().now() != self.basis || cx.caller().and_then(Caller::expires).is_some_and(ended)
     }
 

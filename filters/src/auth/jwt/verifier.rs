@@ -7,6 +7,7 @@ use crate::{
         jwks::{Key, Keys, NoKey},
         remembered::{Cache, Entry},
     },
+    clock::Moment,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use prism_platform::{Platform, time::Instant};
@@ -59,21 +60,23 @@ impl Verifier {
     /// # Errors
     /// [`Refused`]. Never panics.
     pub fn verify(&self, token: &[u8], now: SystemTime) -> Result<Arc<Credential>, Refused> {
+        let now = Moment { at: Instant::now(), wall: now };
+        self.remembered(token, now).map_or_else(|| self.verify_anew(token, now), Ok)
+    }
+
+    /// The same of a token that is not remembered.
+    pub(in crate::auth) fn verify_anew(&self, token: &[u8], now: Moment) -> Result<Arc<Credential>, Refused> {
         if token.len() > MOST_TOKEN {
             return Err(Refused::TooLong);
         }
-        if let Some(credential) = self.remembered(token, now) {
-            return Ok(credential);
-        }
-        let (credential, start, end) = self.judge_anew(token, now)?;
+        let (credential, start, end) = self.judge_anew(token, now.wall)?;
         let credential = Arc::new(credential);
         self.cache.add(Entry::new(token, Arc::clone(&credential), start, end), now);
         Ok(credential)
     }
 
     /// What this token has proven before, if that is still good.
-    #[must_use]
-    pub fn remembered(&self, token: &[u8], now: SystemTime) -> Option<Arc<Credential>> {
+    pub(in crate::auth) fn remembered(&self, token: &[u8], now: Moment) -> Option<Arc<Credential>> {
         self.cache.get(token, now)
     }
 

@@ -12,7 +12,7 @@ use super::{
     Bad, Proof,
     remembered::{Cache, Entry},
 };
-use crate::{Backing, Credential, Judge};
+use crate::{Backing, Credential, Judge, clock::Moment};
 use asking::Asking;
 use futures_util::{StreamExt as _, stream};
 use prism_platform::Platform;
@@ -93,16 +93,14 @@ impl OAuth2 {
     }
 
     /// What this token has proven before, if that is still good.
-    pub(super) fn remembered(&self, token: &[u8]) -> Option<Arc<Credential>> {
-        self.inner.cache.get(token, self.inner.platform.wall_clock())
+    pub(super) fn remembered(&self, token: &[u8], now: Moment) -> Option<Arc<Credential>> {
+        self.inner.cache.get(token, now)
     }
 
+    /// Has a token judged that is not remembered.
     pub(super) fn prove(&self, token: &[u8]) -> Proof {
         if token.len() > MOST_TOKEN {
             return Bad::new("its token is too long").into();
-        }
-        if let Some(credential) = self.remembered(token) {
-            return Proof::Good(credential);
         }
         let (token, inner) = (Zeroizing::new(token.to_vec()), Arc::clone(&self.inner));
         Proof::Ask(Box::pin(async move { inner.judge(token).await }))
@@ -151,8 +149,8 @@ impl Inner {
             Ok(answer) => answer,
             Err(why) => return Proof::Unknown(why.into()),
         };
-        let now = self.platform.wall_clock();
-        let (credential, end) = match self.settings.read(&answer, now) {
+        let now = Moment::now(&self.platform);
+        let (credential, end) = match self.settings.read(&answer, now.wall) {
             Ok(Ok(good)) => good,
             Ok(Err(bad)) => return bad.into(),
             Err(why) => return Proof::Unknown(why.into()),
@@ -172,7 +170,7 @@ impl Inner {
         in_use.retain(|one| one.credential.strong_count() > 0);
         let used = in_use.iter().filter(|one| {
             // The memory of good tokens has one: with it alone, nobody is there to be cut off.
-            let remembered = self.cache.get(&one.token, self.platform.wall_clock()).is_some();
+            let remembered = self.cache.get(&one.token, Moment::now(&self.platform)).is_some();
             one.credential.strong_count() > usize::from(remembered) && one.standing.stands()
         });
         used.map(|one| (Arc::clone(&one.token), Arc::clone(&one.standing))).collect()
