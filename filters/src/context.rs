@@ -4,6 +4,7 @@ use crate::{
     Body, Caller, Reason, Rejection,
     authz::{Approval, Grant, Guarded, Wanted},
     body::{BodyError, MessageLimits, Messages, Parameters},
+    call::Watch,
     clock::{Clock, Moment},
     metrics::CallMetrics,
 };
@@ -100,6 +101,7 @@ pub struct RequestContext {
     approval: OnceCell<Approval>,
     note: OnceCell<ByteString>,
     clock: Clock,
+    watch: Watch,
 }
 
 static NO_TEXT: ByteString = ByteString::from_static("");
@@ -119,6 +121,7 @@ impl RequestContext {
             approval: OnceCell::new(),
             note: OnceCell::new(),
             clock: Clock::default(),
+            watch: Watch::default(),
         }
     }
 
@@ -148,6 +151,11 @@ impl RequestContext {
     /// How the request reads the clocks.
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Who watches what becomes of it.
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     /// How to answer.

@@ -138,6 +138,11 @@ pub struct Next<'a> {
 }
 
 impl<'a> Next<'a> {
+    /// How many filters are in it.
+    pub(crate) fn filters(&self) -> usize {
+        self.filters.len()
+    }
+
     /// Passes the request on.
     pub fn call(mut self, cx: &'a RequestContext, request: &'a mut Request<Body>) -> FilterFuture<'a> {
         match self.filters.split_first() {

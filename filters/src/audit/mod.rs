@@ -18,7 +18,7 @@ pub use settings::{OnBackpressure, Settings, SyncPolicy};
 use crate::{
     Body, BuildContext, BuildError, Filter, FilterFuture, FilterType, Next, Reason, Rejection,
     RequestContext,
-    call::{Call, Outcome, Report, Watched},
+    call::{Call, Json, Outcome, Reports, Watched},
     metrics::AuditMetrics,
 };
 use http::Request;
@@ -95,26 +95,44 @@ impl Audit {
         &self.tools.log
     }
 
-    /// A place for the call's record, before anything is done for it.
-    async fn place(&self, cx: &RequestContext) -> Result<Option<Slot>, Rejection> {
-        if self.on_backpressure == OnBackpressure::DropAndCount {
-            return Ok(None);
+    /// A place for the call's record, before anything is done for it: `Some(None)` where it needs none. Nearly always there is
+    /// one: then no clock is asked, and no timer made.
+    fn place_at_once(&self) -> Option<Option<Slot>> {
+        match self.on_backpressure {
+            OnBackpressure::DropAndCount => Some(None),
+            OnBackpressure::Block => self.tools.log.reserve_at_once().map(Some),
         }
+    }
+
+    async fn wait_for_place(&self, cx: &RequestContext) -> Result<Slot, Rejection> {
         let log = &self.tools.log;
-        // Nearly always there is one: then no clock is asked, and no timer made.
-        if let Some(slot) = log.reserve_at_once() {
-            return Ok(Some(slot));
-        }
         let latest = Instant::now() + self.timeout;
         let deadline = cx.deadline().map_or(latest, |deadline| deadline.min(latest));
         let problem = match time::timeout_at(deadline, log.reserve()).await {
-            Ok(Ok(slot)) => return Ok(Some(slot)),
+            Ok(Ok(slot)) => return Ok(slot),
             Ok(Err(failing)) => failing.to_string(),
             Err(_) => "the audit log's queue was full for as long as the call could wait".to_owned(),
         };
         log.count_refused();
         let message = "what this call does cannot be written down just now: try again later";
         Err(Rejection::new(Reason::AuditUnavailable, message).by(Self::NAME).with_detail(problem))
+    }
+
+    /// Passes it on, and sees what becomes of it: with who does so already and sees the same.
+    fn pass<'a>(
+        &'a self,
+        slot: Option<Slot>,
+        cx: &'a RequestContext,
+        request: &'a mut Request<Body>,
+        next: Next<'a>,
+    ) -> FilterFuture<'a> {
+        let record = Record { tools: Arc::clone(&self.tools), slot };
+        let Some(record) = cx.watch().join(record, next) else { return next.call(cx, request) };
+        let watched = Watched::begin(cx, request, Reports { trace: None, audit: Some(record) });
+        Box::pin(async move {
+            let outcome = next.call(cx, request).await;
+            watched.outcome(cx, outcome)
+        })
     }
 }
 
@@ -125,25 +143,12 @@ impl Filter for Audit {
         request: &'a mut Request<Body>,
         next: Next<'a>,
     ) -> FilterFuture<'a> {
+        if let Some(slot) = self.place_at_once() {
+            return self.pass(slot, cx, request, next);
+        }
         Box::pin(async move {
-            let slot = self.place(cx).await?;
-            let record = Record { tools: Arc::clone(&self.tools), slot };
-            let mut watched = Box::new(Watched::begin(cx, request, record));
-            match next.call(cx, request).await {
-                Ok(mut response) => {
-                    watched.answered(cx, &response);
-                    if !response.body().is_end() && response.body().exact_len().is_none() {
-                        self.tools.opened(&watched);
-                    }
-                    let body = std::mem::take(response.body_mut());
-                    *response.body_mut() = body.observed(watched);
-                    Ok(response)
-                }
-                Err(rejection) => {
-                    watched.rejected(cx, &rejection);
-                    Err(rejection)
-                }
-            }
+            let slot = self.wait_for_place(cx).await?;
+            self.pass(Some(slot), cx, request, next).await
         })
     }
 }
@@ -151,12 +156,11 @@ impl Filter for Audit {
 impl Tools {
     /// An answer begins whose end is not in sight: a stream may last for days, and that it was opened is not to be known only
     /// then. Beyond the place that the call has for its end, so it takes one if there is one.
-    fn opened(&self, watched: &Watched<Record>) {
-        let (call, so_far) = watched.so_far();
-        let mut line = call.line(&self.listener, self.platform.wall_clock(), &so_far);
+    fn opened(&self, call: &Call, so_far: &Outcome<'_>) {
+        let mut line = call.line(&self.listener, &self.platform, so_far);
         line.code = None;
         let mut record = b"\"kind\":\"open\",".to_vec();
-        line.write_json(&mut record);
+        line.write_json(&mut record, None);
         self.put(None, &record);
     }
 
@@ -169,18 +173,24 @@ impl Tools {
 }
 
 /// A call's record to be.
-struct Record {
+pub(crate) struct Record {
     tools: Arc<Tools>,
     slot: Option<Slot>,
 }
 
-impl Report for Record {
-    fn over(&mut self, call: &Call, outcome: &Outcome<'_>) {
-        let line = call.line(&self.tools.listener, self.tools.platform.wall_clock(), outcome);
+impl Record {
+    /// See [`Tools::opened`].
+    pub(crate) fn opened(&self, call: &Call, so_far: &Outcome<'_>) {
+        self.tools.opened(call, so_far);
+    }
+
+    /// The call is over. `more` is given what the record says of it.
+    pub(crate) fn over(&mut self, call: &Call, outcome: &Outcome<'_>, more: impl FnOnce(Json<'_>)) {
+        let line = call.line(&self.tools.listener, &self.tools.platform, outcome);
         RECORD.with_borrow_mut(|record| {
             record.clear();
             record.extend_from_slice(b"\"kind\":\"call\",");
-            line.write_json(record);
+            more(line.write_json(record, None));
             self.tools.put(self.slot.take(), record);
         });
     }

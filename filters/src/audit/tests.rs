@@ -118,7 +118,14 @@ async fn call(
     answer: &Answer,
     read: bool,
 ) -> Option<Result<Response<Body>, Rejection>> {
-    let filters = [Arc::clone(audit)];
+    call_through(&[Arc::clone(audit)], answer, read).await
+}
+
+async fn call_through(
+    filters: &[Arc<dyn Filter>],
+    answer: &Answer,
+    read: bool,
+) -> Option<Result<Response<Body>, Rejection>> {
     let start = RequestStart {
         peer: Some("192.0.2.1:5".parse().unwrap()),
         config_version: 3,
@@ -129,7 +136,7 @@ async fn call(
     let mut request =
         Request::post("/prism.data.v1.DataService/Execute?token=s3cret").body(Body::empty()).unwrap();
     request.headers_mut().insert("authorization", HeaderValue::from_static("Bearer s3cret"));
-    let called = run(&filters, answer, &cx, &mut request);
+    let called = run(filters, answer, &cx, &mut request);
     let mut result = tokio::time::timeout(Duration::from_millis(50), called).await.ok()?;
     if let Ok(response) = &mut result
         && read
@@ -176,6 +183,86 @@ async fn every_way_to_end_is_one_record() {
             }
         }
     }
+}
+
+/// What the access log and the audit log say of one call, without what only one of them has.
+async fn said(between: Option<Arc<dyn Filter>>, answer: &Answer, read: bool) -> (Value, Value) {
+    let scene = Scene::new();
+    let settings =
+        serde_json::from_value(serde_json::json!({ "access_log": { "path": "access.log" } })).unwrap();
+    let trace: Arc<dyn Filter> = Arc::new(crate::trace::Trace::build(settings, &scene.cx(), None).unwrap());
+    let audit: Arc<dyn Filter> = Arc::new(scene.build("").unwrap());
+    let filters: Vec<_> = [Some(trace), between, Some(audit)].into_iter().flatten().collect();
+    drop(call_through(&filters, answer, read).await);
+    drop(filters);
+    let access = std::fs::read_to_string(scene.folder.path().join("access.log")).unwrap();
+    let calls = scene.calls();
+    assert_eq!((access.lines().count(), calls.len()), (1, 1), "{access} {calls:?}");
+    let without = |mut line: Value, names: &[&str]| {
+        for name in names {
+            assert!(line.as_object_mut().unwrap().remove(*name).is_some(), "{name}: {line}");
+        }
+        line
+    };
+    let access = without(serde_json::from_str(&access).unwrap(), &["trace_id", "time", "duration_us"]);
+    (access, without(calls[0].clone(), &["kind", "seq", "prev", "hash", "time", "duration_us"]))
+}
+
+#[tokio::test]
+async fn whatever_comes_of_a_call_both_logs_say_the_same_of_it() {
+    for (answer, read) in [
+        (Answer::Grpc("0"), true),
+        (Answer::Grpc("5"), true),
+        (Answer::Grpc("0"), false),
+        (Answer::Endless, false),
+        (Answer::Refused(Reason::AccessDenied), false),
+        (Answer::Never, false),
+    ] {
+        let (access, record) = said(None, &answer, read).await;
+        assert_eq!(access, record);
+        // Also where each watches on its own.
+        let (access, record) = said(Some(Arc::new(Passing)), &answer, read).await;
+        assert_eq!(access, record);
+    }
+}
+
+struct Passing;
+
+impl Filter for Passing {
+    fn call<'a>(
+        &'a self,
+        cx: &'a RequestContext,
+        request: &'a mut Request<Body>,
+        next: Next<'a>,
+    ) -> FilterFuture<'a> {
+        next.call(cx, request)
+    }
+}
+
+#[tokio::test]
+async fn what_a_filter_in_between_makes_of_an_answer_is_not_what_was_done() {
+    struct Turning;
+    impl Filter for Turning {
+        fn call<'a>(
+            &'a self,
+            cx: &'a RequestContext,
+            request: &'a mut Request<Body>,
+            next: Next<'a>,
+        ) -> FilterFuture<'a> {
+            Box::pin(async move {
+                let mut answer = next.call(cx, request).await?;
+                let body = answer.body_mut();
+                while poll_fn(|cx| body.poll_next(cx)).await.is_some() {}
+                Err(Rejection::new(Reason::Internal, "no"))
+            })
+        }
+    }
+    let (access, record) = said(Some(Arc::new(Turning)), &Answer::Grpc("0"), true).await;
+    assert_eq!((&access["code"], &access["reason"]), (&"INTERNAL".into(), &"INTERNAL".into()));
+    assert_eq!(
+        (&record["code"], &record["reason"], &record["bytes_sent"]),
+        (&"OK".into(), &Value::Null, &5.into())
+    );
 }
 
 #[tokio::test]

@@ -17,8 +17,6 @@ const USUAL_LENGTH: usize = 512;
 pub(crate) struct Line<'a> {
     pub(crate) time: SystemTime,
     pub(crate) request_id: &'a str,
-    /// Only the access log has it.
-    pub(crate) trace_id: Option<&'a str>,
     pub(crate) listener: &'a str,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) protocol: &'static str,
@@ -39,15 +37,17 @@ pub(crate) struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// Appends it as the inside of a JSON object.
-    pub(crate) fn write_json(&self, out: &mut Vec<u8>) {
+    /// Appends it as the inside of a JSON object, with the id of a trace, which only the access log has.
+    pub(crate) fn write_json<'a>(&self, out: &'a mut Vec<u8>, trace_id: Option<&str>) -> Json<'a> {
         out.reserve(USUAL_LENGTH);
+        let begin = out.len();
         out.extend_from_slice(b"\"time\":\"");
         RECENT.with_borrow_mut(|recent| recent.write_time(self.time, out));
         // Each field of text begins with the quotation mark that ends the one before it.
         text(out, b"\",\"request_id\":\"", self.request_id);
-        if let Some(trace_id) = self.trace_id {
-            text(out, b"\",\"trace_id\":\"", trace_id);
+        let id_end = out.len();
+        if let Some(trace_id) = trace_id {
+            text(out, TRACE_ID, trace_id);
         }
         text(out, b"\",\"listener\":\"", self.listener);
         if let Some(peer) = self.peer {
@@ -85,6 +85,7 @@ impl Line<'_> {
         number(out, b",\"bytes_sent\":", self.bytes_sent);
         number(out, b",\"duration_us\":", self.duration_us);
         number(out, b",\"config_version\":", self.config_version);
+        Json { text: out.get(begin..).unwrap_or_default(), id_end: id_end - begin }
     }
 
     /// Appends it as text, without an end.
@@ -108,6 +109,27 @@ impl Line<'_> {
             self.duration_us,
             self.request_id,
         );
+    }
+}
+
+const TRACE_ID: &[u8; 14] = b"\",\"trace_id\":\"";
+
+/// A line without the id of a trace, as the inside of a JSON object.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Json<'a> {
+    text: &'a [u8],
+    /// Where the request's id ends, in front of its quotation mark.
+    id_end: usize,
+}
+
+impl Json<'_> {
+    /// Appends a copy of it, with the id of a trace.
+    pub(crate) fn copy(self, out: &mut Vec<u8>, trace_id: &str) {
+        let (head, rest) = self.text.split_at_checked(self.id_end).unwrap_or_default();
+        out.reserve(USUAL_LENGTH);
+        out.extend_from_slice(head);
+        text(out, TRACE_ID, trace_id);
+        out.extend_from_slice(rest);
     }
 }
 
@@ -206,7 +228,6 @@ mod tests {
         Line {
             time,
             request_id: text,
-            trace_id: Some(text),
             listener: text,
             peer,
             protocol: "grpc",
@@ -248,7 +269,10 @@ mod tests {
                 let time = UNIX_EPOCH + Duration::from_millis(millis);
                 let peer: SocketAddr = format!("[2001:db8::1]:{port}").parse().unwrap();
                 let mut out = vec![b'{'];
-                line(&text, time, Some(peer)).write_json(&mut out);
+                let (mut copy, mut whole) = (Vec::new(), Vec::new());
+                line(&text, time, Some(peer)).write_json(&mut out, None).copy(&mut copy, &text);
+                line(&text, time, Some(peer)).write_json(&mut whole, Some(&text));
+                prop_assert_eq!(copy, whole);
                 out.push(b'}');
                 prop_assert!(!out.contains(&b'\n'));
                 let read: serde_json::Value = serde_json::from_slice(&out).unwrap();

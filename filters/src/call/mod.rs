@@ -2,22 +2,23 @@
 //! audit log are told of, once each, however it ends.
 
 mod line;
+mod watch;
 
-pub(crate) use line::Line;
+pub(crate) use line::{Json, Line};
+pub(crate) use watch::{Shared, Watch};
 
 use crate::{
-    Body, Code, Protocol, Reason, Rejection, RequestContext,
+    Body, Code, Protocol, Reason, Rejection, RequestContext, audit,
     body::{BodyError, End, GRPC_STATUS, Observer},
+    clock::Moment,
     reject::code_name,
     text::cut,
+    trace,
 };
 use bytestring::ByteString;
 use http::{HeaderMap, Method, Request, Response, StatusCode, uri::PathAndQuery};
-use prism_platform::time::Instant;
-use std::{
-    net::SocketAddr,
-    time::{Duration, SystemTime},
-};
+use prism_platform::{Platform, time::Instant};
+use std::{net::SocketAddr, time::Duration};
 
 /// The longest path that is logged; a longer one is cut.
 const PATH_BYTES: usize = 512;
@@ -48,6 +49,8 @@ pub(crate) struct Call {
     /// From the headers of an answer that has no more than those.
     grpc_status: Option<Code>,
     sent_bytes: u64,
+    /// A moment in it at which both clocks were read, if they were.
+    moment: Option<Moment>,
 }
 
 /// How a call ended.
@@ -60,17 +63,18 @@ pub(crate) struct Outcome<'a> {
     pub(crate) elapsed: Duration,
 }
 
-/// Who wants to know how a call ended.
-pub(crate) trait Report: Send {
-    /// It is over. Called exactly once.
-    fn over(&mut self, call: &Call, outcome: &Outcome<'_>);
+/// A call that is watched. Dropped unfinished, it was cancelled.
+pub(crate) struct Watched {
+    call: Call,
+    reports: Reports,
+    finished: bool,
 }
 
-/// A call that is watched. Dropped unfinished, it was cancelled.
-pub(crate) struct Watched<R: Report> {
-    call: Call,
-    report: R,
-    finished: bool,
+/// Who wants to know how it ended. One of them at least.
+#[derive(Default)]
+pub(crate) struct Reports {
+    pub(crate) trace: Option<trace::Record>,
+    pub(crate) audit: Option<audit::Record>,
 }
 
 impl Call {
@@ -91,6 +95,7 @@ impl Call {
             status: None,
             grpc_status: None,
             sent_bytes: 0,
+            moment: None,
         }
     }
 
@@ -103,14 +108,15 @@ impl Call {
     pub(crate) fn line<'a>(
         &'a self,
         listener: &'a str,
-        time: SystemTime,
+        platform: &Platform,
         outcome: &'a Outcome<'_>,
     ) -> Line<'a> {
+        let now = self.started + outcome.elapsed;
+        let time = self.moment.map_or_else(|| platform.wall_clock(), |moment| moment.wall_at(now, platform));
         let name = |name: &'a Option<ByteString>| name.as_deref().map(|name| cut(name, NAME_BYTES));
         Line {
             time,
             request_id: &self.request_id,
-            trace_id: None,
             listener,
             peer: self.peer,
             protocol: if self.protocol == Protocol::Grpc { "grpc" } else { "http" },
@@ -134,10 +140,35 @@ impl Call {
     }
 }
 
-impl<R: Report> Watched<R> {
+impl Watched {
     /// Begins to watch the call that is here.
-    pub(crate) fn begin(cx: &RequestContext, request: &Request<Body>, report: R) -> Self {
-        Self { call: Call::begin(cx, request), report, finished: false }
+    pub(crate) fn begin(cx: &RequestContext, request: &Request<Body>, reports: Reports) -> Box<Self> {
+        Box::new(Self { call: Call::begin(cx, request), reports, finished: false })
+    }
+
+    /// One more wants to know, who sees of the call what is seen here.
+    pub(crate) fn join(&mut self, record: audit::Record) {
+        self.reports.audit = Some(record);
+    }
+
+    /// What came of the call: watches its answer from here on, if there is one.
+    pub(crate) fn outcome(
+        mut self: Box<Self>,
+        cx: &RequestContext,
+        outcome: Result<Response<Body>, Rejection>,
+    ) -> Result<Response<Body>, Rejection> {
+        match outcome {
+            Ok(mut response) => {
+                self.answered(cx, &response);
+                let body = std::mem::take(response.body_mut());
+                *response.body_mut() = body.observed(self);
+                Ok(response)
+            }
+            Err(rejection) => {
+                self.rejected(cx, &rejection);
+                Err(rejection)
+            }
+        }
     }
 
     fn learn(&mut self, cx: &RequestContext) {
@@ -145,29 +176,30 @@ impl<R: Report> Watched<R> {
         self.call.plugin = cx.plugin().cloned();
         self.call.principal = cx.principal().cloned();
         self.call.note = cx.note().cloned();
+        self.call.moment = cx.clock().last();
     }
 
     /// The head of the answer is known.
-    pub(crate) fn answered(&mut self, cx: &RequestContext, response: &Response<Body>) {
+    fn answered(&mut self, cx: &RequestContext, response: &Response<Body>) {
         self.learn(cx);
         self.call.status = Some(response.status());
         if response.body().is_end() {
             // Trailers-only: the headers are the trailers.
             self.call.grpc_status = grpc_status(response.headers());
+        } else if let Some(audit) = &self.reports.audit
+            && response.body().exact_len().is_none()
+        {
+            // It is under way: an outcome that is none yet.
+            let elapsed = self.call.started.elapsed();
+            audit.opened(&self.call, &Outcome { code: Code::Ok, reason: None, detail: None, elapsed });
         }
     }
 
     /// It was refused.
-    pub(crate) fn rejected(&mut self, cx: &RequestContext, rejection: &Rejection) {
+    fn rejected(&mut self, cx: &RequestContext, rejection: &Rejection) {
         self.learn(cx);
         self.call.status = Some(rejection.http_status());
         self.refuse(rejection);
-    }
-
-    /// It is under way: what is known of it so far, as an outcome that is none yet.
-    pub(crate) fn so_far(&self) -> (&Call, Outcome<'static>) {
-        let elapsed = self.call.started.elapsed();
-        (&self.call, Outcome { code: Code::Ok, reason: None, detail: None, elapsed })
     }
 
     fn refuse(&mut self, rejection: &Rejection) {
@@ -183,11 +215,31 @@ impl<R: Report> Watched<R> {
             return;
         }
         let elapsed = self.call.started.elapsed();
-        self.report.over(&self.call, &Outcome { code, reason, detail, elapsed });
+        self.reports.over(&self.call, &Outcome { code, reason, detail, elapsed });
     }
 }
 
-impl<R: Report> Observer for Watched<R> {
+impl Reports {
+    /// It is over. Called exactly once.
+    fn over(&mut self, call: &Call, outcome: &Outcome<'_>) {
+        let trace = self.trace.as_mut();
+        match &mut self.audit {
+            // What both say is put together once, and copied.
+            Some(audit) => audit.over(call, outcome, |json| {
+                if let Some(trace) = trace {
+                    trace.over(call, outcome, Some(json));
+                }
+            }),
+            None => {
+                if let Some(trace) = trace {
+                    trace.over(call, outcome, None);
+                }
+            }
+        }
+    }
+}
+
+impl Observer for Watched {
     fn on_data(&mut self, bytes: usize) {
         self.call.sent_bytes += bytes as u64;
     }
@@ -212,7 +264,7 @@ impl<R: Report> Observer for Watched<R> {
     }
 }
 
-impl<R: Report> Drop for Watched<R> {
+impl Drop for Watched {
     fn drop(&mut self) {
         // The call's future was dropped before it had an answer: the client went away.
         self.finish(Code::Cancelled);

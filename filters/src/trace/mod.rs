@@ -11,14 +11,15 @@ mod ids;
 mod record;
 
 use crate::{
-    Body, BuildContext, BuildError, Filter, FilterFuture, FilterType, Next, RequestContext, call::Watched,
+    Body, BuildContext, BuildError, Filter, FilterFuture, FilterType, Next, RequestContext,
+    call::{Reports, Shared, Watched},
     metrics::Metrics,
 };
 use access_log::AccessLog;
 use http::Request;
 use prism_config::{ByteSize, Phase};
 use prism_platform::Platform;
-use record::Record;
+pub(crate) use record::Record;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -123,20 +124,11 @@ impl Filter for Trace {
         let accept = self.settings.request_id == RequestIdSource::Accept;
         let (request_id, traceparent) = ids::ids(&self.tools.platform, request.headers(), accept);
         cx.set_trace(request_id, traceparent);
-        let mut record = Box::new(Watched::begin(cx, request, Record::begin(cx, &self.tools)));
+        let reports = Reports { trace: Some(Record::begin(cx, &self.tools)), audit: None };
+        let shared = Shared::begin(cx, Watched::begin(cx, request, reports), next);
         Box::pin(async move {
-            match next.call(cx, request).await {
-                Ok(mut response) => {
-                    record.answered(cx, &response);
-                    let body = std::mem::take(response.body_mut());
-                    *response.body_mut() = body.observed(record);
-                    Ok(response)
-                }
-                Err(rejection) => {
-                    record.rejected(cx, &rejection);
-                    Err(rejection)
-                }
-            }
+            let outcome = next.call(cx, request).await;
+            shared.end(outcome)
         })
     }
 }

@@ -3,14 +3,14 @@
 use super::{Format, Tools};
 use crate::{
     RequestContext,
-    call::{Call, Outcome, Report},
+    call::{Call, Json, Outcome},
     metrics::CallMetrics,
 };
 use bytestring::ByteString;
 use std::sync::Arc;
 
 /// What a call is logged and counted with.
-pub(super) struct Record {
+pub(crate) struct Record {
     tools: Arc<Tools>,
     calls: Arc<CallMetrics>,
     traceparent: ByteString,
@@ -22,25 +22,27 @@ impl Record {
         calls.begin();
         Self { tools: Arc::clone(tools), calls, traceparent: cx.traceparent().clone() }
     }
-}
 
-impl Report for Record {
-    fn over(&mut self, call: &Call, outcome: &Outcome<'_>) {
+    /// The call is over. Its line may have been put together for another log already.
+    pub(crate) fn over(&mut self, call: &Call, outcome: &Outcome<'_>, written: Option<Json<'_>>) {
         if let Some(reason) = outcome.reason {
             self.tools.metrics.rejected(reason);
         }
         self.calls.end(outcome.code, outcome.elapsed.as_secs_f64(), call.sent_bytes());
         let Some(log) = &self.tools.log else { return };
-        let mut line = call.line(&self.tools.listener, self.tools.platform.wall_clock(), outcome);
-        line.trace_id = Some(self.traceparent.get(3..35).unwrap_or_default());
+        let line = || call.line(&self.tools.listener, &self.tools.platform, outcome);
+        let trace_id = self.traceparent.get(3..35).unwrap_or_default();
         log.append(|buffer| {
-            match log.format() {
-                Format::Json => {
+            match (log.format(), written) {
+                (Format::Json, written) => {
                     buffer.push(b'{');
-                    line.write_json(buffer);
+                    match written {
+                        Some(json) => json.copy(buffer, trace_id),
+                        None => drop(line().write_json(buffer, Some(trace_id))),
+                    }
                     buffer.push(b'}');
                 }
-                Format::Text => line.write_text(buffer),
+                (Format::Text, _) => line().write_text(buffer),
             }
             buffer.push(b'\n');
         });

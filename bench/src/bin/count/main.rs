@@ -43,6 +43,9 @@ enum Inner {
     Work {
         /// Its name.
         name: String,
+        /// How often, if not as often as it is counted: for a profiler that needs time.
+        #[arg(long)]
+        times: Option<u32>,
     },
 }
 
@@ -67,8 +70,8 @@ enum Error {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Some(Inner::Work { name }) = &arguments.inner {
-        return work(name);
+    if let Some(Inner::Work { name, times }) = &arguments.inner {
+        return work(name, *times);
     }
     match run(&arguments) {
         Ok(true) => ExitCode::SUCCESS,
@@ -80,13 +83,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn work(name: &str) -> ExitCode {
+fn work(name: &str, times: Option<u32>) -> ExitCode {
     let Some(scenario) = count::all().into_iter().find(|scenario| scenario.name == name) else {
         eprintln!("count: there is no work named `{name}`");
         return ExitCode::FAILURE;
     };
     let mut work = scenario.prepare();
-    count::prism_counted(&mut work, scenario.iterations);
+    count::prism_counted(&mut work, times.unwrap_or(scenario.iterations));
     ExitCode::SUCCESS
 }
 
