@@ -37,8 +37,8 @@ pub struct Held<'a> {
     pub approval: Option<Approval>,
 }
 
-/// Counts how often something that filters go by has changed beside the configuration: a file of keys, a set of them. Whoever
-/// changes something says so here, and every call under way is looked at again within half a second.
+/// Counts how often something that filters go by has changed: the configuration, a file of keys, a set of them. Whoever changes
+/// something says so here, and every call under way is looked at again within half a second.
 #[derive(Clone, Debug, Default)]
 pub struct Changes(Arc<AtomicU64>);
 

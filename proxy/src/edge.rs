@@ -55,6 +55,12 @@ impl Limits {
     }
 }
 
+/// What is current, held for as long as a request needs it.
+pub(crate) struct Current {
+    snapshot: Arc<Snapshot>,
+    removed: OnceCell<(Arc<Snapshot>, Arc<ListenerState>)>,
+}
+
 /// One connection's surroundings.
 pub(crate) struct Edge {
     snapshots: Arc<ArcSwap<Snapshot>>,
@@ -100,21 +106,25 @@ impl Edge {
     }
 
     /// What is current for a request that arrives now.
+    pub(crate) fn current(&self) -> Current {
+        Current { snapshot: self.snapshots.load_full(), removed: OnceCell::new() }
+    }
+
+    /// What is current of this listener.
     ///
     /// A listener that was just removed from the configuration still has connections: their last requests
     /// are served as its last configuration had it.
-    pub(crate) fn current(&self) -> (Arc<Snapshot>, Arc<ListenerState>) {
-        let snapshot = self.snapshots.load_full();
-        match snapshot.listener(self.listener.id()) {
-            Some(state) => {
-                let state = Arc::clone(state);
-                (snapshot, state)
-            }
-            None => self.listener.last().unwrap_or_else(|| {
-                let state = Arc::new(ListenerState::empty(self.listener.name()));
-                (snapshot, state)
-            }),
+    pub(crate) fn here<'a>(&self, current: &'a Current) -> (&'a Snapshot, &'a ListenerState) {
+        if let Some(state) = current.snapshot.listener(self.listener.id()) {
+            return (&current.snapshot, state);
         }
+        let (snapshot, state) = current.removed.get_or_init(|| {
+            self.listener.last().unwrap_or_else(|| {
+                let state = Arc::new(ListenerState::empty(self.listener.name()));
+                (Arc::clone(&current.snapshot), state)
+            })
+        });
+        (snapshot, state)
     }
 
     /// The connection is encrypted.

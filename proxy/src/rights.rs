@@ -3,9 +3,8 @@
 
 use crate::{
     edge::Edge,
-    snapshot::{Place, Route, Snapshot},
+    snapshot::{Place, Route},
 };
-use arc_swap::ArcSwap;
 use bytestring::ByteString;
 use prism_filters::{
     Caller, Changes, Held, Rejection, RequestContext,
@@ -25,12 +24,9 @@ use tokio::sync::Notify;
 /// How often a worker looks whether something has changed: what has to end ends well within a second.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// What decided over a call when it was let in.
+/// What decided over a call when it was let in: how often that had changed by then, the configuration included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Basis {
-    version: u64,
-    changes: u64,
-}
+pub(crate) struct Basis(u64);
 
 struct Seat {
     waker: Waker,
@@ -41,7 +37,6 @@ struct Seat {
 
 /// A worker's calls that can end early.
 pub(crate) struct Rights {
-    snapshots: Arc<ArcSwap<Snapshot>>,
     changes: Changes,
     seats: RefCell<Vec<Option<Seat>>>,
     free: RefCell<Vec<usize>>,
@@ -49,9 +44,8 @@ pub(crate) struct Rights {
 }
 
 impl Rights {
-    pub(crate) fn new(snapshots: &Arc<ArcSwap<Snapshot>>, changes: &Changes) -> Self {
+    pub(crate) fn new(changes: &Changes) -> Self {
         Self {
-            snapshots: Arc::clone(snapshots),
             changes: changes.clone(),
             seats: RefCell::default(),
             free: RefCell::default(),
@@ -59,14 +53,10 @@ impl Rights {
         }
     }
 
-    /// What decides over a call that arrives now, by a snapshot of this version.
-    pub(crate) fn basis(&self, version: u64) -> Basis {
-        Basis { version, changes: self.changes.count() }
-    }
-
-    /// What would decide over a call that arrives now.
+    /// What decides over a call that arrives now. To be asked before anything of it is read, the snapshot too: a change that
+    /// comes in between is then one too many, and never one too few.
     pub(crate) fn now(&self) -> Basis {
-        self.basis(self.snapshots.load().version())
+        Basis(self.changes.count())
     }
 
     /// Looks whether something has changed, for as long as the worker runs.
@@ -240,7 +230,8 @@ impl Right {
     /// # Errors
     /// It would not be let in any more.
     pub(crate) fn recheck(&self) -> Result<(), Rejection> {
-        let (snapshot, listener) = self.edge.current();
+        let current = self.edge.current();
+        let (snapshot, listener) = self.edge.here(&current);
         let route = self.place.as_ref().and_then(|place| listener.routes().same(place));
         let namespace = snapshot.namespace(&self.namespace);
         let guarded = namespace.and_then(|namespace| namespace.guarded());

@@ -39,9 +39,10 @@ pub(crate) fn serve(
     peer: Option<SocketAddr>,
 ) -> impl Future<Output = Response<Body>> {
     async move {
+        let basis = edge.rights().now();
         // The snapshot that is current now serves this request to its end, whatever is swapped in meanwhile.
-        let (snapshot, listener) = edge.current();
-        let basis = edge.rights().basis(snapshot.version());
+        let current = edge.current();
+        let (snapshot, listener) = edge.here(&current);
 
         // Route and namespace are resolved before the filters run, because a route chooses the filters. But
         // looking up is not answering: what is wrong is said by `plugin_dispatch`, after authentication.

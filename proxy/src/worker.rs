@@ -98,7 +98,7 @@ impl Worker {
         let local = Rc::new(WorkerLocal::new(self.platform.clone()));
         let linger = Rc::new(Linger::new(self.linger));
         let services = Rc::new(LocalServices::new(&self.health, &self.snapshots));
-        let rights = Rc::new(Rights::new(&self.snapshots, &self.changes));
+        let rights = Rc::new(Rights::new(&self.changes));
         let mut looking = pin!(rights.look_after());
         let mut connections = JoinSet::new();
         loop {

@@ -33,10 +33,11 @@ pub(super) fn ids(platform: &Platform, headers: &HeaderMap, accept: bool) -> (By
     // In any case, so that there is one layout.
     hex(platform.random_u64(), id);
     traceparent.copy_from_slice(&next_traceparent(platform, headers));
+    let mut traceparent = Bytes::from_owner(both);
+    let drawn = traceparent.split_to(ID);
     // Made of hexadecimal digits and dashes alone.
-    let both = ByteString::try_from(Bytes::from_owner(both)).unwrap_or_default();
-    let drawn = || both.slice_ref(&both[..ID]);
-    (given.map_or_else(drawn, ByteString::from), both.slice_ref(&both[ID..]))
+    let text = |digits| ByteString::try_from(digits).unwrap_or_default();
+    (given.map_or_else(|| text(drawn), ByteString::from), text(traceparent))
 }
 
 /// The client's id, where it is one that may stand in a log and a header.

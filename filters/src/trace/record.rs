@@ -6,21 +6,25 @@ use crate::{
     call::{Call, Json, Outcome},
     metrics::CallMetrics,
 };
-use bytestring::ByteString;
 use std::sync::Arc;
+
+/// Digits of a trace's id (W3C Trace Context, section 3.2.2.3).
+const TRACE_ID: usize = 32;
 
 /// What a call is logged and counted with.
 pub(crate) struct Record {
     tools: Arc<Tools>,
     calls: Arc<CallMetrics>,
-    traceparent: ByteString,
+    /// Copied, which costs less than a handle to the text.
+    trace_id: Option<[u8; TRACE_ID]>,
 }
 
 impl Record {
     pub(super) fn begin(cx: &RequestContext, tools: &Arc<Tools>) -> Self {
         let calls = Arc::clone(cx.metrics().unwrap_or_else(|| tools.metrics.no_namespace()));
         calls.begin();
-        Self { tools: Arc::clone(tools), calls, traceparent: cx.traceparent().clone() }
+        let trace_id = cx.traceparent().as_bytes().get(3..).and_then(<[u8]>::first_chunk).copied();
+        Self { tools: Arc::clone(tools), calls, trace_id }
     }
 
     /// The call is over. Its line may have been put together for another log already.
@@ -31,7 +35,7 @@ impl Record {
         self.calls.end(outcome.code, outcome.elapsed.as_secs_f64(), call.sent_bytes());
         let Some(log) = &self.tools.log else { return };
         let line = || call.line(&self.tools.listener, &self.tools.platform, outcome);
-        let trace_id = self.traceparent.get(3..35).unwrap_or_default();
+        let trace_id = self.trace_id.as_ref().and_then(|id| std::str::from_utf8(id).ok()).unwrap_or_default();
         log.append(|buffer| {
             match (log.format(), written) {
                 (Format::Json, written) => {

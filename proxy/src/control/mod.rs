@@ -217,6 +217,8 @@ impl Control {
             held.promote();
         }
         self.snapshots.store(Arc::new(built.snapshot));
+        // After the swap: whoever sees that something has changed sees what.
+        self.changes.happened();
         for plugin in &config.plugins {
             if let Some(spec) = built.plugins.get(&plugin.name) {
                 spec.poll_metrics_every(plugin.metrics_interval.get());

@@ -153,9 +153,20 @@ impl<'a> Dispatch<'a> {
         rpc: Rpc,
         request: &mut Request<Body>,
     ) -> Result<Response<Body>, Rejection> {
-        let target = self.backend(cx)?;
-        let operation = cx.operation(request).await?;
-        let call = self.call(cx, target, operation, rpc)?;
+        let (namespace, backend, checked) = {
+            let (namespace, backend, status) = self.enter(cx)?;
+            let check = |operation| check_operation(namespace, &status, operation, rpc, cx.grant());
+            let checked = cx.known_operation().map(check).transpose()?;
+            (namespace, backend, checked)
+        };
+        let idempotent = match checked {
+            Some(idempotent) => idempotent,
+            None => {
+                let operation = cx.operation(request).await?;
+                check_operation(namespace, &backend.load_status(), operation, rpc, cx.grant())?
+            }
+        };
+        let call = self.begin(cx, (namespace, backend), idempotent, rpc);
         call.grpc(call::wire(std::mem::take(request.body_mut()), || self.terms().gate(cx))).await
     }
 
