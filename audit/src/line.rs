@@ -115,7 +115,7 @@ pub(crate) fn write_with(
     out.reserve(fields.len() + FRAME);
     out.extend_from_slice(b"{\"seq\":");
     // A Vec takes every byte.
-    let _ = write!(out, "{seq}");
+    let _ = serde_json::to_writer(&mut *out, &seq);
     out.extend_from_slice(b",\"prev\":\"");
     out.extend_from_slice(prev.digits().as_flattened());
     out.extend_from_slice(b"\",");

@@ -90,6 +90,14 @@ impl Platform {
         self.random.next_u64()
     }
 
+    /// Several of them.
+    #[must_use]
+    pub fn random_u64s<const N: usize>(&self) -> [u64; N] {
+        let mut numbers = [0; N];
+        self.random.fill(&mut numbers);
+        numbers
+    }
+
     /// A random share of `upper`, for jitter ("full jitter": 0 to `upper`).
     #[must_use]
     pub fn jitter(&self, upper: Duration) -> Duration {

@@ -1,11 +1,17 @@
 //! Where random numbers come from.
 
+use rand::RngExt as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A source of uniformly distributed numbers.
 pub trait Random: Send + Sync {
     /// The next number.
     fn next_u64(&self) -> u64;
+
+    /// The next numbers.
+    fn fill(&self, numbers: &mut [u64]) {
+        numbers.fill_with(|| self.next_u64());
+    }
 }
 
 /// A per-thread generator seeded by the operating system.
@@ -15,6 +21,12 @@ pub struct SystemRandom;
 impl Random for SystemRandom {
     fn next_u64(&self) -> u64 {
         rand::random()
+    }
+
+    fn fill(&self, numbers: &mut [u64]) {
+        // The thread's generator is looked for once.
+        let mut random = rand::rng();
+        numbers.fill_with(|| random.random());
     }
 }
 

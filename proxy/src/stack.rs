@@ -86,7 +86,7 @@ pub(crate) fn serve(
         }
 
         let bare = request.method() == Method::HEAD;
-        let dispatch = Dispatch::new(&edge, basis, namespace, route, head, method);
+        let dispatch = Dispatch::new(&edge, basis, namespace, route, &head, method);
         let mut response = match run(filters, &dispatch, &cx, &mut request).await {
             Ok(response) => response,
             Err(rejection) => respond(&cx, &rejection),

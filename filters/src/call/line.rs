@@ -37,8 +37,8 @@ pub(crate) struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// Appends it as the inside of a JSON object, with the id of a trace, which only the access log has.
-    pub(crate) fn write_json<'a>(&self, out: &'a mut Vec<u8>, trace_id: Option<&str>) -> Json<'a> {
+    /// Appends it as the inside of a JSON object, with the id of a trace, which only the access log has: a text, as bytes.
+    pub(crate) fn write_json<'a>(&self, out: &'a mut Vec<u8>, trace_id: Option<&[u8]>) -> Json<'a> {
         out.reserve(USUAL_LENGTH);
         let begin = out.len();
         out.extend_from_slice(b"\"time\":\"");
@@ -47,7 +47,7 @@ impl Line<'_> {
         text(out, b"\",\"request_id\":\"", self.request_id);
         let id_end = out.len();
         if let Some(trace_id) = trace_id {
-            text(out, TRACE_ID, trace_id);
+            bytes(out, TRACE_ID, trace_id);
         }
         text(out, b"\",\"listener\":\"", self.listener);
         if let Some(peer) = self.peer {
@@ -124,11 +124,11 @@ pub(crate) struct Json<'a> {
 
 impl Json<'_> {
     /// Appends a copy of it, with the id of a trace.
-    pub(crate) fn copy(self, out: &mut Vec<u8>, trace_id: &str) {
+    pub(crate) fn copy(self, out: &mut Vec<u8>, trace_id: &[u8]) {
         let (head, rest) = self.text.split_at_checked(self.id_end).unwrap_or_default();
         out.reserve(USUAL_LENGTH);
         out.extend_from_slice(head);
-        text(out, TRACE_ID, trace_id);
+        bytes(out, TRACE_ID, trace_id);
         out.extend_from_slice(rest);
     }
 }
@@ -152,6 +152,16 @@ fn text<const N: usize>(out: &mut Vec<u8>, name: &[u8; N], value: &str) {
         // Cannot fail: a Vec takes every byte.
         let _ = serde_json::to_writer(&mut *out, value);
         out.pop();
+    }
+}
+
+/// As [`text`], of a text that is at hand as bytes.
+fn bytes<const N: usize>(out: &mut Vec<u8>, name: &[u8; N], value: &[u8]) {
+    if is_plain(value) {
+        out.extend_from_slice(name);
+        out.extend_from_slice(value);
+    } else {
+        text(out, name, &String::from_utf8_lossy(value));
     }
 }
 
@@ -270,8 +280,8 @@ mod tests {
                 let peer: SocketAddr = format!("[2001:db8::1]:{port}").parse().unwrap();
                 let mut out = vec![b'{'];
                 let (mut copy, mut whole) = (Vec::new(), Vec::new());
-                line(&text, time, Some(peer)).write_json(&mut out, None).copy(&mut copy, &text);
-                line(&text, time, Some(peer)).write_json(&mut whole, Some(&text));
+                line(&text, time, Some(peer)).write_json(&mut out, None).copy(&mut copy, text.as_bytes());
+                line(&text, time, Some(peer)).write_json(&mut whole, Some(text.as_bytes()));
                 prop_assert_eq!(copy, whole);
                 out.push(b'}');
                 prop_assert!(!out.contains(&b'\n'));

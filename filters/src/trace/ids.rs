@@ -31,8 +31,9 @@ pub(super) fn ids(platform: &Platform, headers: &HeaderMap, accept: bool) -> (By
     let mut both = [0; ID + TRACEPARENT_LENGTH];
     let (id, traceparent) = both.split_at_mut(ID);
     // In any case, so that there is one layout.
-    hex(platform.random_u64(), id);
-    traceparent.copy_from_slice(&next_traceparent(platform, headers));
+    let [drawn, random @ ..] = platform.random_u64s::<4>();
+    hex(drawn, id);
+    traceparent.copy_from_slice(&next_traceparent(random, headers));
     let mut traceparent = Bytes::from_owner(both);
     let drawn = traceparent.split_to(ID);
     // Made of hexadecimal digits and dashes alone.
@@ -48,7 +49,7 @@ fn given_id(headers: &HeaderMap) -> Option<&str> {
 
 /// The caller's trace with a new parent, or a new trace. A header that is absent, repeated or malformed starts a new
 /// one (section 4.3, "A vendor receiving the request").
-fn next_traceparent(platform: &Platform, headers: &HeaderMap) -> [u8; TRACEPARENT_LENGTH] {
+fn next_traceparent([high, low, parent]: [u64; 3], headers: &HeaderMap) -> [u8; TRACEPARENT_LENGTH] {
     let mut out = *b"00-00000000000000000000000000000000-0000000000000000-00";
     let mut values = headers.get_all(TRACEPARENT).iter();
     let given = values.next().filter(|_| values.next().is_none());
@@ -56,11 +57,11 @@ fn next_traceparent(platform: &Platform, headers: &HeaderMap) -> [u8; TRACEPAREN
         out[3..35].copy_from_slice(&given[3..35]);
         out[53..55].copy_from_slice(&given[53..55]);
     } else {
-        hex(platform.random_u64() | 1, &mut out[3..19]);
-        hex(platform.random_u64(), &mut out[19..35]);
+        hex(high | 1, &mut out[3..19]);
+        hex(low, &mut out[19..35]);
     }
     // "All bytes as zero is considered an invalid value" (section 3.2.2.4).
-    hex(platform.random_u64() | 1, &mut out[36..52]);
+    hex(parent | 1, &mut out[36..52]);
     out
 }
 

@@ -23,7 +23,8 @@ impl Record {
     pub(super) fn begin(cx: &RequestContext, tools: &Arc<Tools>) -> Self {
         let calls = Arc::clone(cx.metrics().unwrap_or_else(|| tools.metrics.no_namespace()));
         calls.begin();
-        let trace_id = cx.traceparent().as_bytes().get(3..).and_then(<[u8]>::first_chunk).copied();
+        let trace_id =
+            cx.traceparent().get(3..3 + TRACE_ID).and_then(|id| id.as_bytes().first_chunk()).copied();
         Self { tools: Arc::clone(tools), calls, trace_id }
     }
 
@@ -35,7 +36,7 @@ impl Record {
         self.calls.end(outcome.code, outcome.elapsed.as_secs_f64(), call.sent_bytes());
         let Some(log) = &self.tools.log else { return };
         let line = || call.line(&self.tools.listener, &self.tools.platform, outcome);
-        let trace_id = self.trace_id.as_ref().and_then(|id| std::str::from_utf8(id).ok()).unwrap_or_default();
+        let trace_id = self.trace_id.as_ref().map_or(&[][..], |id| id);
         log.append(|buffer| {
             match (log.format(), written) {
                 (Format::Json, written) => {

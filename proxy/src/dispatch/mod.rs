@@ -52,7 +52,7 @@ pub(crate) struct Dispatch<'a> {
     basis: Basis,
     namespace: Option<&'a Arc<Namespace>>,
     route: Option<&'a Route>,
-    head: Head,
+    head: &'a Head,
     /// Of a typed call, as the request's chain was told.
     method: Option<DeclaredMethod>,
 }
@@ -63,7 +63,7 @@ impl<'a> Dispatch<'a> {
         basis: Basis,
         namespace: Option<&'a Arc<Namespace>>,
         route: Option<&'a Route>,
-        head: Head,
+        head: &'a Head,
         method: Option<DeclaredMethod>,
     ) -> Self {
         Self { edge, basis, namespace, route, head, method }
