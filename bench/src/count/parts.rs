@@ -96,7 +96,7 @@ fn chain(checks: bool, filters: fn(&Scene) -> Vec<Arc<dyn Filter>>) -> Work {
     })
 }
 
-/// The log's thread is not seen by callgrind: it is told to count where the function that it looks for is called.
+/// Callgrind counts in the thread that calls the function it is told to look for: the log's own is not in it.
 fn secured() -> Work {
     let runtime = runtime();
     let scene = Scene::new(alone());
