@@ -39,8 +39,8 @@ pub struct Http2 {
     /// windows. Not above the initial size: no growth.
     #[schemars(extend("minimum" = 65_535, "maximum" = 2_147_483_647))]
     pub max_connection_window_bytes: ByteSize,
-    /// Answer bytes kept per stream while its client does not read. One stream window: more only
-    /// moves the waiting into our memory.
+    /// How much of one answer is handed on to be written at a time. Twice that is kept of all answers of a connection
+    /// whose client does not read. One stream window: more only moves the waiting into our memory.
     #[schemars(extend("minimum" = 1024, "maximum" = 1_073_741_824))]
     pub max_send_buffer_bytes: ByteSize,
     /// Largest frame accepted (SETTINGS_MAX_FRAME_SIZE, RFC 9113, section 6.5.2). The protocol's own

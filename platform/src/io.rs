@@ -46,19 +46,6 @@ impl Io {
         Some(PeerCredentials { pid: peer.pid().and_then(|pid| u32::try_from(pid).ok()), uid: peer.uid() })
     }
 
-    /// Keeps back what does not fill a segment, until it is called with `false` (TCP_CORK): for several writes in
-    /// a row that no buffer of ours is to bring together. The kernel sends after 200 ms in any case. Does
-    /// nothing where a socket has no segments, or the system no such option.
-    pub fn cork(&self, on: bool) {
-        #[cfg(target_os = "linux")]
-        if let Self::Tcp(stream) = self {
-            // It fails only for a socket that is gone, and then the next write tells.
-            let _ = SockRef::from(stream).set_tcp_cork(on);
-        }
-        #[cfg(not(target_os = "linux"))]
-        let _ = on;
-    }
-
     /// Has the connection end with a reset as soon as it is dropped, which throws away what is still to be sent: whoever reads
     /// to its end must not take what came for the whole. Only TCP knows that.
     pub fn reset_when_dropped(&self) {

@@ -152,11 +152,8 @@ fn without_content(response: &mut Response<Body>) {
     }
 }
 
-/// The id as a header. It never comes again, so HPACK is told not to remember it: that would push out of its
-/// table what does come again.
+/// The id as a header.
 fn header_value(id: &ByteString) -> Option<HeaderValue> {
     // Ids are visible ASCII (`trace` makes sure of it); empty where no filter assigned one.
-    let mut value = HeaderValue::from_maybe_shared(id.as_bytes().clone()).ok().filter(|_| !id.is_empty())?;
-    value.set_sensitive(true);
-    Some(value)
+    HeaderValue::from_maybe_shared(id.as_bytes().clone()).ok().filter(|_| !id.is_empty())
 }

@@ -235,10 +235,10 @@ async fn a_payload_lies_where_it_was_read_and_is_written_from_where_it_lies() {
         let told = number(&connection, namespace, "held", reads.as_bytes()).await;
         let [pieces, bytes, moved] = told[..] else { panic!("{told:?}") };
         assert_eq!(bytes, SIZE);
-        // h2's buffer is 8 KiB until it has seen that the frame is larger.
-        assert!(moved <= SIZE / 2, "{moved} bytes were moved");
+        // Less than a kilobyte of a frame is not given out alone, and may be moved when more is read.
+        assert!(moved <= pieces * 1024, "{moved} bytes were moved");
         println!(
-            "{namespace}: {pieces} pieces; {moved} bytes of {bytes} were moved before their frame was complete"
+            "{namespace}: {pieces} pieces; {moved} bytes of {bytes} were moved before more of them was read"
         );
 
         running.notes.writes.lock().unwrap().clear();
@@ -254,7 +254,7 @@ async fn a_payload_lies_where_it_was_read_and_is_written_from_where_it_lies() {
             next = at + length;
         }
         copied += address + SIZE - next;
-        // h2 writes a frame's first bytes, up to 256, out of the buffer that its head is in (`CHAIN_THRESHOLD`).
+        // Pieces of less than a kilobyte are written out of the buffer that their frame's head is in.
         assert!(copied <= SIZE / 50, "{copied} bytes are not written from where they lie");
         println!("{namespace}: {copied} bytes of {SIZE} were written beside their frames' heads");
     }

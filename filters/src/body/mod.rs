@@ -20,11 +20,11 @@ pub use stall::Stall;
 use crate::Rejection;
 use bytes::Bytes;
 use h1::H1Body;
-use h2::RecvStream;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use observed::Observed;
+use prism_http2::RecvStream;
 use prism_plugin_abi::Payload;
 use stall::Unstalled;
 use std::{
@@ -44,7 +44,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub enum BodyError {
     /// The peer reset the stream, or its connection broke.
     #[error("http/2: {0}")]
-    H2(#[from] h2::Error),
+    H2(#[from] prism_http2::Error),
     /// The connection broke or the peer's framing was wrong.
     #[error("http/1.1: {0}")]
     H1(#[source] hyper::Error),
@@ -348,9 +348,8 @@ impl H2Body {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
         if self.held > 0 {
-            // Fails only for a stream that is gone, and then there is no window to give back.
             let held = std::mem::take(&mut self.held);
-            let _ = stream.flow_control().release_capacity(held);
+            stream.release(held);
             self.drain.took(held);
         }
         if !self.data_done {
@@ -377,7 +376,7 @@ impl H2Body {
 impl Drop for H2Body {
     fn drop(&mut self) {
         if let Some(mut stream) = self.stream.take().filter(|stream| !stream.is_end_stream()) {
-            let _ = stream.flow_control().release_capacity(self.held);
+            stream.release(self.held);
             self.drain.take(stream);
         }
     }

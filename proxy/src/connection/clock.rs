@@ -1,7 +1,7 @@
 //! The clock of an HTTP/2 connection: keep-alive pings, idleness, and when large windows are not needed any more.
 
-use ::h2::{Ping, PingPong};
 use prism_config::Http2;
+use prism_http2::Pinger;
 use prism_platform::time::{Instant, Sleep, sleep_until};
 use std::{
     cell::Cell,
@@ -31,7 +31,7 @@ pub(super) enum Due {
 /// The connection's one timer: keep-alive pings, idleness, and the end of unread rests.
 pub(super) struct Clock {
     timer: Pin<Box<Sleep>>,
-    ping: Option<PingPong>,
+    ping: Pinger,
     /// A ping without an answer: there can be one at a time.
     outstanding: bool,
     /// Since when the peer has to show that it lives, by any byte.
@@ -45,15 +45,13 @@ pub(super) struct Clock {
     reads: Rc<Cell<u64>>,
     reads_seen: u64,
     next_keepalive: Instant,
+    /// When so much time has passed again.
+    next_beat: Instant,
+    beat: bool,
 }
 
 impl Clock {
-    pub(super) fn new(
-        limits: &Http2,
-        idle_timeout: Duration,
-        ping: Option<PingPong>,
-        reads: Rc<Cell<u64>>,
-    ) -> Self {
+    pub(super) fn new(limits: &Http2, idle_timeout: Duration, ping: Pinger, reads: Rc<Cell<u64>>) -> Self {
         let now = Instant::now();
         let next_keepalive = now + limits.keepalive_interval.get();
         Self {
@@ -69,7 +67,14 @@ impl Clock {
             reads,
             reads_seen: 0,
             next_keepalive,
+            next_beat: next_keepalive,
+            beat: false,
         }
+    }
+
+    /// Whether a keep-alive interval has passed since this was last so. It is looked at when the timer fires.
+    pub(super) fn take_beat(&mut self) -> bool {
+        std::mem::take(&mut self.beat)
     }
 
     /// Sends a ping, unless one is under way. Its answer is [`Due::Pong`].
@@ -77,7 +82,7 @@ impl Clock {
         if self.outstanding {
             return false;
         }
-        self.outstanding = self.ping.as_mut().is_some_and(|ping| ping.send_ping(Ping::opaque()).is_ok());
+        self.outstanding = self.ping.send();
         self.outstanding
     }
 
@@ -94,10 +99,7 @@ impl Clock {
         } else if self.idle_since.is_none() {
             self.idle_since = Some(Instant::now());
         }
-        if self.outstanding
-            && let Some(ping) = &mut self.ping
-            && ping.poll_pong(cx).is_ready()
-        {
+        if self.outstanding && self.ping.poll_answer(cx).is_ready() {
             self.outstanding = false;
             self.ping_sent = None;
             return Poll::Ready(Due::Pong);
@@ -107,6 +109,10 @@ impl Clock {
         }
         while self.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
+            if now >= self.next_beat {
+                self.beat = true;
+                self.next_beat = now + self.keepalive_interval;
+            }
             if let Some(due) = self.due(now, grown) {
                 return Poll::Ready(due);
             }

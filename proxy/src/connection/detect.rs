@@ -113,11 +113,6 @@ impl From<Lingering> for Replay {
 }
 
 impl Replay {
-    /// See [`prism_platform::Io::cork`].
-    pub(super) fn cork(&self, on: bool) {
-        self.io.cork(on);
-    }
-
     /// See [`Lingering::unfinished`].
     pub(super) fn unfinished(&self) -> Arc<AtomicBool> {
         self.io.unfinished()

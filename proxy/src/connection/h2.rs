@@ -1,8 +1,7 @@
 //! An HTTP/2 connection: one loop that takes every request there is, moves every stream that can move, and
-//! only then lets `h2` write. One write per turn, not one per answer, is what makes it cheap.
+//! only then writes. One write per turn, not one per answer, is what makes it cheap.
 
 use super::{
-    batch::Batched,
     clock::{Clock, Due},
     detect::Replay,
     stream::{self, Ended},
@@ -10,11 +9,10 @@ use super::{
     watch::{Told, Watch},
 };
 use crate::{edge::Edge, head::is_grpc};
-use ::h2::{Reason, server};
-use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use prism_config::Http2;
 use prism_filters::{Body, body::Drain};
+use prism_http2::{Connection, Reason, Settings};
 use prism_platform::{
     WindowGrowth, Windows,
     time::{Instant, timeout_at},
@@ -30,12 +28,11 @@ use std::{
 pub(super) async fn serve(edge: Rc<Edge>, io: Replay, peer: Option<SocketAddr>, deadline: Instant) {
     let limits = edge.limits();
     let reads = io.reads();
-    let (io, turn) = Batched::new(io);
-    let handshake = builder(&limits.http2).handshake::<_, Bytes>(io);
+    let handshake = Connection::handshake(io, settings(&limits.http2));
     // Boxed, or its room would stay part of this future for as long as the connection lives.
     let handshake = Box::pin(timeout_at(deadline, handshake));
     let Ok(Ok(mut connection)) = handshake.await else { return };
-    let mut clock = Clock::new(&limits.http2, limits.idle_timeout, connection.ping_pong(), reads);
+    let mut clock = Clock::new(&limits.http2, limits.idle_timeout, connection.pinger(), reads);
     let unread = Unread::new();
     let mut growth = growth(&edge);
     let mut streams = FuturesUnordered::new();
@@ -58,7 +55,7 @@ pub(super) async fn serve(edge: Rc<Edge>, io: Replay, peer: Option<SocketAddr>, 
             }
         }
         loop {
-            // 1. Every request that is there. `poll_accept` also reads, and writes what is queued.
+            // 1. Every request that is there.
             loop {
                 match connection.poll_accept(cx) {
                     Poll::Ready(Some(Ok((request, mut respond)))) => {
@@ -78,14 +75,17 @@ pub(super) async fn serve(edge: Rc<Edge>, io: Replay, peer: Option<SocketAddr>, 
             }
             // 2. Every stream that can move.
             let mut finished = unread.poll(cx);
+            let mut too_much = given_up.are_too_many(connection.take_given_up());
             while let Poll::Ready(Some(how)) = streams.poll_next_unpin(cx) {
                 finished = true;
-                if given_up.is_too_much(how) {
-                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                    streams.clear();
-                }
+                too_much |= given_up.is_too_much(how);
             }
-            // 3. Round again only if one finished: what the others queued wakes this task by itself.
+            if too_much {
+                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                streams.clear();
+                finished = true;
+            }
+            // 3. Round again only if one finished: it may have been what the connection's end waits for.
             if !finished {
                 break;
             }
@@ -97,44 +97,44 @@ pub(super) async fn serve(edge: Rc<Edge>, io: Replay, peer: Option<SocketAddr>, 
             growth.measure(taken);
         }
         let due = clock.poll(cx, streams.is_empty(), growth.is_grown(), unread.next_deadline());
+        if clock.take_beat() {
+            connection.forgive();
+        }
         let windows = match due {
             Poll::Ready(Due::Pong) => growth.measured(taken),
             Poll::Ready(Due::Quiet) => growth.shrink(taken),
             _ => None,
         };
         if let Some(windows) = windows {
-            connection.set_target_window_size(windows.connection);
+            connection.set_connection_window(windows.connection);
             // Refused while the peer has not acknowledged the SETTINGS before: it keeps the windows that it has.
-            let _ = connection.set_initial_window_size(windows.stream);
+            let _ = connection.set_stream_window(windows.stream);
         }
         match due {
+            Poll::Ready(Due::Dead) => return Poll::Ready(()),
             Poll::Ready(Due::Idle) if !goaway_sent => {
                 connection.graceful_shutdown();
                 goaway_sent = true;
+                // Whether that is all is for the accepting to say.
                 cx.waker().wake_by_ref();
-                Poll::Pending
             }
-            Poll::Ready(Due::Pong | Due::Quiet) => {
-                // The clock has looked at this only, and there may be frames to write.
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            Poll::Ready(Due::Idle) | Poll::Pending => Poll::Pending,
-            Poll::Ready(Due::Dead) => Poll::Ready(()),
+            // The clock has looked at this only.
+            Poll::Ready(Due::Pong | Due::Quiet) => cx.waker().wake_by_ref(),
+            Poll::Ready(Due::Idle) | Poll::Pending => {}
+        }
+        // 5. One write of all that.
+        match connection.poll_flush(cx) {
+            Poll::Ready(Err(_)) => Poll::Ready(()),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
         }
     };
-    poll_fn(|cx| {
-        let polled = poll(cx);
-        turn.end();
-        polled
-    })
-    .await;
+    poll_fn(&mut poll).await;
 }
 
 /// Calls that a client has given up before there was an answer, of all of its connection.
 ///
-/// Each has opened a call behind the proxy and ended it, which costs those behind more than the client; h2 counts only those
-/// that were reset before they were accepted ("rapid reset", CVE-2023-44487). As many may be given up as are not, and five
+/// Each has opened a call behind the proxy and ended it, which costs those behind more than the client; and those that are
+/// reset before they are begun cost it, too ("rapid reset", CVE-2023-44487). As many may be given up as are not, and five
 /// hundred more, which is Envoy's figure (`overload.premature_reset_total_stream_count`): a client that sends each call
 /// twice and takes the first answer never comes near it.
 #[derive(Default)]
@@ -148,9 +148,16 @@ impl GivenUp {
 
     fn is_too_much(&mut self, ended: Ended) -> bool {
         match ended {
-            Ended::GivenUp => self.given_up += 1,
-            Ended::Otherwise => self.others += 1,
+            Ended::GivenUp => self.are_too_many(1),
+            Ended::Otherwise => {
+                self.others += 1;
+                false
+            }
         }
+    }
+
+    fn are_too_many(&mut self, given_up: u64) -> bool {
+        self.given_up += given_up;
         self.given_up > self.others + Self::MORE
     }
 }
@@ -168,17 +175,16 @@ fn growth(edge: &Edge) -> WindowGrowth {
     WindowGrowth::new(Arc::clone(edge.worker().platform().windows()), initial, most)
 }
 
-fn builder(limits: &Http2) -> server::Builder {
-    let mut builder = server::Builder::new();
-    builder
-        .max_concurrent_streams(limits.max_concurrent_streams)
-        .max_header_list_size(limits.max_header_list_bytes.as_u32())
-        .max_frame_size(limits.max_frame_bytes.as_u32())
-        .initial_window_size(limits.initial_stream_window_bytes.as_u32())
-        .initial_connection_window_size(limits.initial_connection_window_bytes.as_u32())
-        // Half of it by default: a burst of two thousand messages of a few bytes, which no window holds back, would end
-        // the connection with every other call on it. What small frames take is bounded like what their bytes take.
-        .data_frame_budget(limits.max_connection_window_bytes.as_usize())
-        .max_send_buffer_size(limits.max_send_buffer_bytes.as_usize());
-    builder
+pub(super) fn settings(limits: &Http2) -> Settings {
+    let most_turn = limits.max_send_buffer_bytes.as_usize();
+    Settings {
+        max_concurrent_streams: limits.max_concurrent_streams,
+        max_header_list: limits.max_header_list_bytes.as_u32(),
+        max_frame: limits.max_frame_bytes.as_u32(),
+        stream_window: limits.initial_stream_window_bytes.as_u32(),
+        connection_window: limits.initial_connection_window_bytes.as_u32(),
+        most_turn,
+        // One is written while the next is made.
+        most_output: 2 * most_turn,
+    }
 }

@@ -103,13 +103,6 @@ impl Lingering {
         self.io.as_ref().map(Socket::reads).unwrap_or_default()
     }
 
-    /// See [`prism_platform::Io::cork`].
-    pub(super) fn cork(&self, on: bool) {
-        if let Some(io) = &self.io {
-            io.cork(on);
-        }
-    }
-
     fn io(&mut self) -> io::Result<Pin<&mut Socket>> {
         self.io.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }

@@ -1,7 +1,6 @@
 //! One client connection, from its first byte to its last: TLS where the listener has it, which protocol it speaks, and
 //! serving it.
 
-mod batch;
 mod clock;
 mod detect;
 mod h1;

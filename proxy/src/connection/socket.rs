@@ -116,11 +116,6 @@ impl Socket {
         self.watched().peer_closed
     }
 
-    /// See [`Io::cork`].
-    pub(super) fn cork(&self, on: bool) {
-        self.watched().io.cork(on);
-    }
-
     /// See [`Io::reset_when_dropped`].
     pub(super) fn reset_when_dropped(&self) {
         self.watched().io.reset_when_dropped();

@@ -1,7 +1,6 @@
 //! One HTTP/2 stream: the request through the stack, then its answer, frame by frame.
 
 use crate::{edge::Edge, head::is_grpc, stack};
-use ::h2::{Reason, SendStream, server::SendResponse};
 use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use http::{Request, Response, header};
@@ -12,6 +11,7 @@ use prism_filters::{
     body::{BodyError, Stall},
     trailers_of,
 };
+use prism_http2::{Reason, Respond};
 use std::{
     future::Future,
     net::SocketAddr,
@@ -25,12 +25,12 @@ use std::{
 pub(super) fn serve(
     edge: Rc<Edge>,
     request: Request<Body>,
-    respond: SendResponse<Bytes>,
+    respond: Respond,
     peer: Option<SocketAddr>,
 ) -> Stream<impl Future<Output = Response<Body>>> {
     let grpc = is_grpc(request.headers());
-    let at = At::Chain { answering: stack::serve(Rc::clone(&edge), request, peer), respond };
-    Stream { at, edge, grpc }
+    let at = At::Chain { answering: stack::serve(Rc::clone(&edge), request, peer) };
+    Stream { at, respond, edge, grpc }
 }
 
 /// How a stream ended.
@@ -48,6 +48,7 @@ pin_project! {
     pub(super) struct Stream<F> {
         #[pin]
         at: At<F>,
+        respond: Respond,
         edge: Rc<Edge>,
         // The request is gRPC, and so is the answer.
         grpc: bool,
@@ -58,7 +59,7 @@ pin_project! {
     /// How far a stream is.
     #[project = AtProjection]
     enum At<F> {
-        Chain { #[pin] answering: F, respond: SendResponse<Bytes> },
+        Chain { #[pin] answering: F },
         Body { sending: Sending },
         End,
     }
@@ -69,12 +70,12 @@ impl<F: Future<Output = Response<Body>>> Future for Stream<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
         let mut this = self.project();
-        if let AtProjection::Chain { answering, respond } = this.at.as_mut().project() {
+        if let AtProjection::Chain { answering } = this.at.as_mut().project() {
             let next = match answering.poll(cx) {
-                Poll::Ready(response) => answer(respond, response, *this.grpc, this.edge),
+                Poll::Ready(response) => answer(this.respond, response, *this.grpc, this.edge),
                 Poll::Pending => {
                     // The client gave up: dropping the future cancels the call all the way to the plugin.
-                    ready!(respond.poll_reset(cx)).ok();
+                    ready!(this.respond.poll_reset(cx));
                     this.at.set(At::End);
                     return Poll::Ready(Ended::GivenUp);
                 }
@@ -82,7 +83,7 @@ impl<F: Future<Output = Response<Body>>> Future for Stream<F> {
             this.at.set(next);
         }
         if let AtProjection::Body { sending } = this.at.as_mut().project() {
-            ready!(sending.poll(cx));
+            ready!(sending.poll(this.respond, cx));
             this.at.set(At::End);
         }
         Poll::Ready(Ended::Otherwise)
@@ -90,7 +91,7 @@ impl<F: Future<Output = Response<Body>>> Future for Stream<F> {
 }
 
 /// Sends the answer's head. What follows it is the next state.
-fn answer<F>(respond: &mut SendResponse<Bytes>, response: Response<Body>, grpc: bool, edge: &Edge) -> At<F> {
+fn answer<F>(respond: &mut Respond, response: Response<Body>, grpc: bool, edge: &Edge) -> At<F> {
     let (mut head, body) = response.into_parts();
     let ended = body.is_end();
     if !ended
@@ -99,14 +100,12 @@ fn answer<F>(respond: &mut SendResponse<Bytes>, response: Response<Body>, grpc: 
     {
         head.headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
     }
-    match respond.send_response(Response::from_parts(head, ()), ended) {
-        Ok(send) if !ended => {
-            let stall = Stall::new(edge.limits().stall_timeout);
-            At::Body { sending: Sending { send, grpc, body, pending: None, stall } }
-        }
-        // An error means that the stream or the connection is gone: nobody is left to answer.
-        Ok(_) | Err(_) => At::End,
+    // Not sent: the stream or the connection is gone, and nobody is left to answer.
+    if !respond.send_head(head.status, &head.headers, ended) || ended {
+        return At::End;
     }
+    let stall = Stall::new(edge.limits().stall_timeout);
+    At::Body { sending: Sending { grpc, body, pending: None, stall } }
 }
 
 /// Refuses what is left of all of them.
@@ -123,18 +122,15 @@ impl<F> Stream<F> {
         let this = self.project();
         match this.at.project() {
             AtProjection::End => {}
-            // Fails only when the stream is gone.
-            AtProjection::Body { sending } if *this.grpc => {
-                let _ = sending.send.send_trailers(trailers_of(refusal));
-            }
-            AtProjection::Body { sending } => sending.send.send_reset(Reason::CANCEL),
-            AtProjection::Chain { respond, .. } => refuse(respond, *this.grpc, refusal),
+            AtProjection::Body { .. } if *this.grpc => this.respond.send_end(Some(trailers_of(refusal))),
+            AtProjection::Body { .. } => this.respond.reset(Reason::CANCEL),
+            AtProjection::Chain { .. } => refuse(this.respond, *this.grpc, refusal),
         }
     }
 }
 
 /// Answers a request with nothing but a refusal.
-pub(super) fn refuse(respond: &mut SendResponse<Bytes>, grpc: bool, refusal: &Rejection) {
+pub(super) fn refuse(respond: &mut Respond, grpc: bool, refusal: &Rejection) {
     let mut head = Response::new(());
     if grpc {
         *head.headers_mut() = trailers_of(refusal);
@@ -142,12 +138,10 @@ pub(super) fn refuse(respond: &mut SendResponse<Bytes>, grpc: bool, refusal: &Re
     } else {
         *head.status_mut() = refusal.http_status();
     }
-    // Fails only when the stream is gone.
-    drop(respond.send_response(head, true));
+    respond.send_head(head.status(), head.headers(), true);
 }
 
 struct Sending {
-    send: SendStream<Bytes>,
     /// The answer is gRPC: what breaks in its middle can be said in its trailers.
     grpc: bool,
     body: Body,
@@ -166,11 +160,11 @@ impl Drop for Sending {
 }
 
 impl Sending {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(&mut self, respond: &mut Respond, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if self.pending.is_some() {
-                if self.poll_send(cx).is_pending() {
-                    return self.poll_blocked(cx);
+                if self.poll_send(respond, cx).is_pending() {
+                    return self.poll_blocked(respond, cx);
                 }
                 continue;
             }
@@ -178,87 +172,68 @@ impl Sending {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => self.pending = Some(data),
                     Err(frame) => {
-                        let trailers = Frame::into_trailers(frame).unwrap_or_default();
-                        // Fails only when the stream is gone.
-                        let _ = self.send.send_trailers(trailers);
+                        respond.send_end(Some(Frame::into_trailers(frame).unwrap_or_default()));
                         return Poll::Ready(());
                     }
                 },
                 Poll::Ready(None) => {
-                    let _ = self.send.send_data(Bytes::new(), true);
+                    respond.send_end(None);
                     return Poll::Ready(());
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    self.fail(error);
+                    self.fail(respond, error);
                     return Poll::Ready(());
                 }
-                Poll::Pending => return self.send.poll_reset(cx).map(|_| ()),
+                Poll::Pending => return respond.poll_reset(cx),
             }
         }
     }
 
-    /// Sends what is pending, against reserved capacity only. Ready when it is gone, or the stream is.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Sends what is pending, as far as there is room for it. Ready when it is gone, or the stream is.
+    fn poll_send(&mut self, respond: &mut Respond, cx: &mut Context<'_>) -> Poll<()> {
         while let Some(data) = &mut self.pending {
             if data.is_empty() {
                 self.pending = None;
                 break;
             }
-            self.send.reserve_capacity(data.len());
-            let mut capacity = self.send.capacity();
-            if capacity == 0 {
-                capacity = match self.send.poll_capacity(cx) {
-                    Poll::Ready(Some(Ok(capacity))) => capacity,
-                    // The stream is gone; the next poll of the body's consumer ends it.
-                    Poll::Ready(Some(Err(_)) | None) => {
-                        self.body.abandon();
-                        self.body = Body::empty();
-                        self.pending = None;
-                        return Poll::Ready(());
-                    }
-                    Poll::Pending => return Poll::Pending,
-                };
-            }
-            if capacity == 0 {
-                continue;
-            }
+            let Some(room) = ready!(respond.poll_room(cx)) else {
+                // The stream is gone; the next poll of the body's consumer ends it.
+                self.body.abandon();
+                self.body = Body::empty();
+                self.pending = None;
+                return Poll::Ready(());
+            };
             self.stall.progress();
-            let now = data.split_to(capacity.min(data.len()));
-            // Fails only when the stream is gone; then the capacity above ends it.
-            let _ = self.send.send_data(now, false);
+            respond.send_data(data.split_to(room.min(data.len())));
         }
         Poll::Ready(())
     }
 
-    /// The client's window is full.
-    fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.send.poll_reset(cx).is_ready() {
+    /// The client's window is full, or what is there to be written.
+    fn poll_blocked(&mut self, respond: &mut Respond, cx: &mut Context<'_>) -> Poll<()> {
+        if respond.poll_reset(cx).is_ready() {
             return Poll::Ready(());
         }
         // A bidirectional call must be able to go on sending while its client does not read.
         if self.body.poll_progress(cx).is_ready() {
             // Broken, and what there is to say about that waits for no window.
             self.pending = None;
-            return self.poll(cx);
+            return self.poll(respond, cx);
         }
         // Bytes that wait for a window that never opens hold memory: that is a stall, and it is cut.
         if self.stall.poll_waiting(cx).is_ready() {
-            self.send.send_reset(Reason::CANCEL);
+            respond.reset(Reason::CANCEL);
             return Poll::Ready(());
         }
         Poll::Pending
     }
 
-    fn fail(&mut self, error: BodyError) {
+    fn fail(&mut self, respond: &mut Respond, error: BodyError) {
         match error {
-            BodyError::Rejected(rejection) if self.grpc => {
-                // Headers are out: the trailers are what is left to say it in.
-                let _ = self.send.send_trailers(trailers_of(&rejection));
-            }
-            BodyError::Told(_) => {
-                let _ = self.send.send_data(Bytes::new(), true);
-            }
-            _ => self.send.send_reset(Reason::INTERNAL_ERROR),
+            // Headers are out: the trailers are what is left to say it in.
+            BodyError::Rejected(rejection) if self.grpc => respond.send_end(Some(trailers_of(&rejection))),
+            BodyError::Told(_) => respond.send_end(None),
+            _ => respond.reset(Reason::INTERNAL_ERROR),
         }
     }
 }

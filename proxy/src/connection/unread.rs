@@ -3,8 +3,8 @@
 //! A client that is still sending would else get RST_STREAM at once and may drop the answer with it
 //! (RFC 9113 §8.1 allows NO_ERROR, but not every client honours it). So a little is read and thrown away.
 
-use ::h2::RecvStream;
 use prism_filters::body::Drain;
+use prism_http2::RecvStream;
 use prism_platform::time::Instant;
 use std::{
     sync::{
@@ -83,8 +83,7 @@ impl Rest {
         while let Poll::Ready(data) = self.stream.poll_data(cx) {
             let Some(Ok(data)) = data else { return false };
             self.bytes += data.len();
-            // Fails only for a stream that is gone.
-            let _ = self.stream.flow_control().release_capacity(data.len());
+            self.stream.release(data.len());
             if self.bytes > MOST_BYTES {
                 return false;
             }

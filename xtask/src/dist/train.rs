@@ -24,7 +24,7 @@ pub(super) fn run(programs: &Path, scene: &Path) -> Result<(), Failure> {
         let path = scene.join(name);
         step::file(format!("cannot write {}", path.display()), fs::write(&path, content)).map(|()| path)
     };
-    let config = write("edge.yaml", config(scene, DEFAULT, "[]").as_bytes())?;
+    let config = write("edge.yaml", config(scene, DEFAULT, "").as_bytes())?;
     let small = write("small", &framed("echo", 128))?;
     let large = write("large", &framed("echo", 1 << 20))?;
     let several = write("several", &framed("echo_stream", 128).repeat(MESSAGES))?;
@@ -74,8 +74,8 @@ pub(super) fn run(programs: &Path, scene: &Path) -> Result<(), Failure> {
 /// Everything that is on by default.
 const DEFAULT: &str = "trace: { access_log: { path: access.log } }";
 
-/// Three ways to one echo, behind these filters, for whom the rules say.
-fn config(scene: &Path, filters: &str, access: &str) -> String {
+/// Three ways to one echo, behind these filters, each namespace with these settings more.
+fn config(scene: &Path, filters: &str, more: &str) -> String {
     let socket = scene.join("echo.sock");
     let socket = socket.display();
     format!(
@@ -90,9 +90,9 @@ plugins:
   - {{ name: lean, type: sidecar, socket: {socket} }}
   - {{ name: plain, type: sidecar, socket: {socket}, transport: grpc }}
 namespaces:
-  - {{ name: builtin, backend: echo, access: {access} }}
-  - {{ name: frames, backend: echo, plugin: lean, access: {access} }}
-  - {{ name: grpc, backend: echo, plugin: plain, access: {access} }}
+  - {{ name: builtin, backend: echo{more} }}
+  - {{ name: frames, backend: echo, plugin: lean{more} }}
+  - {{ name: grpc, backend: echo, plugin: plain{more} }}
 "
     )
 }

@@ -1,15 +1,15 @@
 use super::*;
-use bytes::Bytes;
+use prism_http2::Connection;
 use prism_platform::time::timeout;
 use std::future::poll_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 /// The server's side of a connection whose client has said its preface and nothing else.
-async fn handshake() -> (h2::server::Connection<DuplexStream, Bytes>, DuplexStream) {
+async fn handshake() -> (Connection<DuplexStream>, DuplexStream) {
     let (mut client, server) = tokio::io::duplex(1 << 16);
     // The preface and an empty SETTINGS frame (RFC 9113 section 3.4).
     client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
-    (h2::server::handshake(server).await.unwrap(), client)
+    (Connection::handshake(server, crate::connection::h2::settings(&limits())).await.unwrap(), client)
 }
 
 fn limits() -> Http2 {
@@ -25,8 +25,8 @@ async fn due(clock: &mut Clock, idle: bool, grown: bool) -> Due {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_says_nothing_is_found_dead() {
-    let (mut connection, _client) = handshake().await;
-    let mut clock = Clock::new(&limits(), Duration::from_secs(7_200), connection.ping_pong(), Rc::default());
+    let (connection, _client) = handshake().await;
+    let mut clock = Clock::new(&limits(), Duration::from_secs(7_200), connection.pinger(), Rc::default());
     let start = Instant::now();
     assert!(matches!(due(&mut clock, false, false).await, Due::Dead));
     let after = limits().keepalive_interval.get() + limits().keepalive_timeout.get();
@@ -36,10 +36,9 @@ async fn a_peer_that_says_nothing_is_found_dead() {
 /// An unanswered PING of a measurement must not stand in the way of the one that tells whether the peer lives.
 #[tokio::test(start_paused = true)]
 async fn also_when_it_owes_the_answer_to_an_earlier_ping() {
-    let (mut connection, _client) = handshake().await;
+    let (connection, _client) = handshake().await;
     let reads = Rc::new(Cell::new(0));
-    let mut clock =
-        Clock::new(&limits(), Duration::from_secs(7_200), connection.ping_pong(), Rc::clone(&reads));
+    let mut clock = Clock::new(&limits(), Duration::from_secs(7_200), connection.pinger(), Rc::clone(&reads));
     assert!(clock.ping());
     assert!(!clock.ping(), "one at a time");
     // It still sends for a while.
@@ -49,10 +48,9 @@ async fn also_when_it_owes_the_answer_to_an_earlier_ping() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_sends_lives_whether_it_answers_pings_or_not() {
-    let (mut connection, _client) = handshake().await;
+    let (connection, _client) = handshake().await;
     let reads = Rc::new(Cell::new(0));
-    let mut clock =
-        Clock::new(&limits(), Duration::from_secs(7_200), connection.ping_pong(), Rc::clone(&reads));
+    let mut clock = Clock::new(&limits(), Duration::from_secs(7_200), connection.pinger(), Rc::clone(&reads));
     assert!(clock.ping());
     let sending = async {
         for _ in 0..100 {
@@ -70,7 +68,7 @@ async fn a_peer_that_sends_lives_whether_it_answers_pings_or_not() {
 #[tokio::test(start_paused = true)]
 async fn an_answered_ping_is_told_and_can_be_sent_again() {
     let (mut connection, mut client) = handshake().await;
-    let mut clock = Clock::new(&limits(), Duration::from_secs(7_200), connection.ping_pong(), Rc::default());
+    let mut clock = Clock::new(&limits(), Duration::from_secs(7_200), connection.pinger(), Rc::default());
     for _ in 0..3 {
         assert!(clock.ping());
         let answering = async {
@@ -91,7 +89,9 @@ async fn an_answered_ping_is_told_and_can_be_sent_again() {
             answering,
             poll_fn(|cx| {
                 assert!(connection.poll_accept(cx).is_pending());
-                clock.poll(cx, false, false, None)
+                let due = clock.poll(cx, false, false, None);
+                assert!(connection.poll_flush(cx).is_ready());
+                due
             })
         );
         assert!(matches!(told.1, Due::Pong));
@@ -100,17 +100,17 @@ async fn an_answered_ping_is_told_and_can_be_sent_again() {
 
 #[tokio::test(start_paused = true)]
 async fn windows_are_made_small_before_an_idle_connection_goes() {
-    let (mut connection, _client) = handshake().await;
+    let (connection, _client) = handshake().await;
     let mut limits = limits();
     limits.keepalive_timeout = prism_config::Duration::seconds(7_200);
-    let mut clock = Clock::new(&limits, Duration::from_secs(600), connection.ping_pong(), Rc::default());
+    let mut clock = Clock::new(&limits, Duration::from_secs(600), connection.pinger(), Rc::default());
     assert!(matches!(due(&mut clock, true, true).await, Due::Quiet));
     assert!(matches!(due(&mut clock, true, false).await, Due::Idle));
 }
 
 #[tokio::test(start_paused = true)]
 async fn and_never_while_there_is_a_stream() {
-    let (mut connection, _client) = handshake().await;
-    let mut clock = Clock::new(&limits(), Duration::from_secs(600), connection.ping_pong(), Rc::default());
+    let (connection, _client) = handshake().await;
+    let mut clock = Clock::new(&limits(), Duration::from_secs(600), connection.pinger(), Rc::default());
     assert!(matches!(due(&mut clock, false, true).await, Due::Dead));
 }

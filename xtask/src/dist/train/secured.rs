@@ -28,7 +28,7 @@ pub(super) fn write(scene: &Path) -> Result<PathBuf, Failure> {
     let key = write("audit.key", AUDIT_KEY)?;
     // Others may not read it, or it is refused.
     step::file("cannot protect the audit key", fs::set_permissions(key, Permissions::from_mode(0o600)))?;
-    let access = r#"[{ principal: "jwt:https://id.training.example:load-*", claims: { groups: staff }, permissions: [read] }]"#;
+    let access = r#", access: [{ principal: "jwt:https://id.training.example:load-*", claims: { groups: staff }, permissions: [read] }]"#;
     let filters = format!(
         "{DEFAULT}, audit: {{ dir: audit, key: audit.key }}, \
          auth: {{ jwt: {{ issuer: https://id.training.example, audiences: [training], jwks: {{ file: keys.json }} }} }}, authz"

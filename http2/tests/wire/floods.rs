@@ -1,0 +1,108 @@
+//! What makes work for its own sake ends the connection, and what clients do does not.
+
+use crate::peer::*;
+
+/// What is sent the n-th time.
+type Frames = Box<dyn Fn(u32) -> Vec<u8>>;
+
+/// Sends it again and again; how often until the connection ended.
+async fn until_it_ends(pair: &mut Pair, bytes: impl Fn(u32) -> Vec<u8>, most: u32) -> Option<u32> {
+    for at in 0..most {
+        pair.send(bytes(at)).await;
+        for (_, mut respond) in pair.accepted.drain(..) {
+            ok(&mut respond, true);
+        }
+        if at.is_multiple_of(100) {
+            pair.frames().await;
+        }
+        if pair.ended.is_some() {
+            return Some(at);
+        }
+    }
+    None
+}
+
+#[tokio::test]
+async fn floods_end_the_connection() {
+    let empty_settings = |_: u32| frame(SETTINGS, 0, 0, []);
+    let cases: [(&str, Frames); 9] = [
+        ("PING", Box::new(|_| frame(PING, 0, 0, [0; 8]))),
+        ("answers to PING", Box::new(|_| frame(PING, ACK, 0, [0; 8]))),
+        ("SETTINGS", Box::new(empty_settings)),
+        ("empty DATA", Box::new(|_| frame(DATA, 0, 1, []))),
+        ("padding alone", Box::new(|_| frame(DATA, PADDED, 1, [1, 0]))),
+        ("PRIORITY", Box::new(|_| frame(PRIORITY, 0, 1, [0, 0, 0, 3, 1]))),
+        ("WINDOW_UPDATE", Box::new(|_| window_update(0, 1))),
+        ("RST_STREAM of what is gone", Box::new(|_| frame(RST_STREAM, 0, 1, [0; 4]))),
+        ("unknown frames", Box::new(|_| frame(0xfe, 0, 0, []))),
+    ];
+    for (why, bytes) in cases {
+        let mut pair = Pair::new().await;
+        pair.send(open(1)).await;
+        let held = pair.accepted.pop();
+        let ended = until_it_ends(&mut pair, bytes, 20_000).await;
+        assert!(ended.is_some_and(|at| (5_000..15_000).contains(&at)), "{why}: {ended:?}");
+        drop(held);
+    }
+}
+
+#[tokio::test]
+async fn header_blocks_without_an_end_end_it() {
+    for size in [0_usize, 1, 16_384] {
+        let mut pair = Pair::new().await;
+        pair.frames().await;
+        pair.send(frame(HEADERS, 0, 1, get())).await;
+        for _ in 0..100 {
+            pair.send(frame(CONTINUATION, 0, 1, vec![0; size])).await;
+        }
+        pair.has_ended(ENHANCE_YOUR_CALM, &format!("crumbs of {size}")).await;
+    }
+}
+
+/// A reference of a byte to a large field (the "HPACK bomb"): it is counted as what it stands for, and costs no more than its bytes.
+#[tokio::test]
+async fn references_to_large_fields_are_counted() {
+    let mut pair = Pair::new().await;
+    let mut block = get();
+    block.push(0x40);
+    block.extend(&field("x", &"v".repeat(3_000))[1..]);
+    block.extend(vec![0x80 | 62; 10_000]);
+    pair.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, block)).await;
+    let answer = pair.only(HEADERS).await;
+    assert!(answer.payload.windows(3).any(|text| text == b"431"), "{answer:?}");
+    assert!(pair.accepted.is_empty());
+}
+
+#[tokio::test]
+async fn more_streams_than_there_may_be_are_refused() {
+    let mut pair = Pair::new().await;
+    pair.frames().await;
+    pair.send((0..9).flat_map(|at| open(2 * at + 1)).collect::<Vec<_>>()).await;
+    assert_eq!(pair.accepted.len(), 8);
+    pair.was_reset(17, REFUSED_STREAM, "the ninth").await;
+    // One that is over makes room, whichever way it went.
+    pair.send(frame(RST_STREAM, 0, 1, [0; 4])).await;
+    pair.send(open(19)).await;
+    assert_eq!(pair.accepted.len(), 9);
+}
+
+#[tokio::test]
+async fn what_clients_do_is_no_flood() {
+    let mut pair = Pair::new().await;
+    // Calls, each with two window updates, a PING, and given up in the end.
+    let bytes = |at: u32| {
+        let stream = 2 * at + 1;
+        let more =
+            [open(stream), frame(DATA, 0, stream, b"x"), window_update(0, 1), window_update(stream, 1)];
+        [more.concat(), frame(PING, 0, 0, [0; 8]), frame(RST_STREAM, 0, stream, [0; 4])].concat()
+    };
+    assert_eq!(until_it_ends(&mut pair, bytes, 20_000).await, None);
+    // And a quiet one that is asked now and then whether it lives.
+    let mut pair = Pair::new().await;
+    for _ in 0..30 {
+        pair.send((0..1_000).flat_map(|_| frame(PING, 0, 0, [0; 8])).collect::<Vec<_>>()).await;
+        pair.frames().await;
+        pair.server.forgive();
+    }
+    pair.lives("time passed").await;
+}

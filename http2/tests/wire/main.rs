@@ -1,0 +1,10 @@
+//! A connection, told frame by frame what a client may do, and what none may.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
+
+mod bodies;
+mod floods;
+mod flow;
+mod forms;
+mod leaving;
+mod peer;
