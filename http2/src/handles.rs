@@ -32,6 +32,7 @@ struct Open {
 impl Drop for Open {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
+        state.forget_body(self.key);
         state.release(self.key);
         state.wake();
     }

@@ -285,7 +285,7 @@ fn answer(state: &mut State, done: Result<(), Violation>) -> Result<(), Violatio
     if let Err(Violation::Stream(id, reason)) = done {
         state.idle_frame()?;
         // Once is enough, of a frame that comes in parts.
-        if !state.was_reset(id) {
+        if state.streams.find(id).is_some() || !state.was_reset(id) {
             state.reset(id, reason);
         }
         return Ok(());

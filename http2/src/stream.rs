@@ -57,6 +57,8 @@ pub(crate) struct Stream {
     small: BytesMut,
     pub(crate) trailers: Option<HeaderMap>,
     pub(crate) reader: Option<Waker>,
+    /// Whoever read the body has let it go.
+    pub(crate) has_no_reader: bool,
 
     pub(crate) sending: Sending,
     pub(crate) send_window: i64,
@@ -86,6 +88,7 @@ impl Stream {
             small: BytesMut::new(),
             trailers: None,
             reader: None,
+            has_no_reader: false,
             sending: Sending::Nothing,
             send_window,
             pending: VecDeque::new(),
@@ -129,11 +132,16 @@ impl Stream {
         Some(self.body.pop_front().unwrap_or_default())
     }
 
-    /// Forgets what nobody will take or send.
-    pub(crate) fn clear(&mut self) {
+    /// Forgets what nobody will take.
+    pub(crate) fn forget_body(&mut self) {
         self.body = VecDeque::new();
         self.small = BytesMut::new();
         self.trailers = None;
+    }
+
+    /// Forgets what nobody will take or send.
+    pub(crate) fn clear(&mut self) {
+        self.forget_body();
         self.pending = VecDeque::new();
         self.end = None;
     }

@@ -97,6 +97,18 @@ async fn what_clients_do_is_no_flood() {
         [more.concat(), frame(PING, 0, 0, [0; 8]), frame(RST_STREAM, 0, stream, [0; 4])].concat()
     };
     assert_eq!(until_it_ends(&mut pair, bytes, 20_000).await, None);
+    // A download as Go's client reads it: an update of both windows for each 4 KiB.
+    let mut pair = Pair::new().await;
+    pair.send(request(1)).await;
+    let (_, mut respond) = pair.accepted.pop().unwrap();
+    ok(&mut respond, false);
+    for _ in 0..1_500 {
+        respond.send_data(bytes::Bytes::from(vec![0; 16_384]));
+        let updates = [window_update(0, 4_096), window_update(1, 4_096)].concat();
+        pair.send(updates.repeat(4)).await;
+        pair.frames().await;
+    }
+    pair.lives("24 MB").await;
     // And a quiet one that is asked now and then whether it lives.
     let mut pair = Pair::new().await;
     for _ in 0..30 {

@@ -137,6 +137,41 @@ async fn the_connections_window_is_never_lost() {
     drop(unread);
 }
 
+/// An answer may go on for days after its request's rest was let go.
+#[tokio::test]
+async fn what_nobody_reads_takes_its_streams_window_alone() {
+    let mut pair = Pair::with(Settings { connection_window: 65_535, ..settings() }).await;
+    pair.send([open(1), frame(DATA, 0, 1, vec![0; 10_000])].concat()).await;
+    let (request, mut respond) = pair.one();
+    ok(&mut respond, false);
+    let mut given = updates(&pair.frames().await, 0);
+    drop(request);
+    for _ in 0..3 {
+        pair.send(frame(DATA, 0, 1, vec![0; 16_000])).await;
+    }
+    let frames = pair.frames().await;
+    given += updates(&frames, 0);
+    assert_eq!(updates(&frames, 1), 0);
+    assert!(given >= 58_000 - 32_767, "{given}");
+    pair.send(frame(DATA, 0, 1, vec![0; 8_000])).await;
+    pair.was_reset(1, FLOW_CONTROL_ERROR, "beyond its window").await;
+}
+
+#[tokio::test]
+async fn a_writer_is_woken_when_what_it_sent_too_early_is_gone() {
+    let mut pair = Pair::new().await;
+    pair.send(frame(SETTINGS, 0, 0, setting(4, 10))).await;
+    pair.send(request(1)).await;
+    let (_, mut respond) = pair.one();
+    ok(&mut respond, false);
+    respond.send_data(Bytes::from_static(b"0123456789abcdef"));
+    let room = tokio::spawn(async move { poll_fn(|cx| respond.poll_room(cx)).await });
+    tokio::task::yield_now().await;
+    assert!(!room.is_finished());
+    pair.send(window_update(1, 100)).await;
+    assert_eq!(room.await.unwrap(), Some(94));
+}
+
 #[tokio::test]
 async fn more_than_the_connections_window_ends_it() {
     let mut pair = Pair::with(Settings { connection_window: 65_535, ..settings() }).await;

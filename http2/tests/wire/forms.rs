@@ -252,6 +252,17 @@ async fn frames_that_end_a_stream() {
     }
 }
 
+/// A stream that is told so before it is opened is a stream like others then.
+#[tokio::test]
+async fn a_reset_before_its_time_shields_nobody() {
+    let mut pair = Pair::new().await;
+    pair.send(frame(PRIORITY, 0, 1, [0; 4])).await;
+    pair.send(open(1)).await;
+    pair.frames().await;
+    pair.send(window_update(1, 0)).await;
+    pair.was_reset(1, PROTOCOL_ERROR, "it is open").await;
+}
+
 #[tokio::test]
 async fn what_has_no_meaning_is_ignored() {
     let mut pair = Pair::new().await;
