@@ -89,7 +89,7 @@ impl Collected {
             Ok(Field::Scheme(scheme)) => self.scheme.replace(scheme).is_some(),
             Ok(Field::Authority(authority)) => self.authority.replace(authority).is_some(),
             Ok(Field::Path(path)) => self.path.replace(path).is_some(),
-            Ok(Field::Status | Field::Protocol) | Err(_) => true,
+            Ok(Field::Status | Field::Protocol(_)) | Err(_) => true,
         };
         self.fields.malformed |= is_misplaced || is_twice;
     }

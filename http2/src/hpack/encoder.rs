@@ -1,104 +1,76 @@
-//! Encoding header blocks. Nothing is Huffman-coded: what that saves on the wire it costs the processor.
+//! Writes header blocks (RFC 7541 sections 3 and 6).
 
-use super::{OVERHEAD, static_table::STATIC};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+mod lookup;
+mod policy;
+
 use std::collections::VecDeque;
 
-/// What is used of the table. A search goes through all of it.
-const MOST_ENTRIES: usize = 24;
+use http::{HeaderName, HeaderValue, StatusCode};
+use lookup::{Prints, static_index};
+use policy::Policy;
 
-/// A longer value goes into no table.
-const MOST_VALUE: usize = 64;
+use super::{INITIAL_TABLE, OVERHEAD, integer, static_table};
 
-struct Entry {
-    name: HeaderName,
-    value: HeaderValue,
-    size: usize,
-}
+/// How many fields are looked at again before one is put into the table: the fields of two answers.
+const SEEN: usize = 16;
+/// Index 8 of the static table is `:status: 200`.
+const STATUS: usize = 8;
 
+/// The writing half of a connection's HPACK.
+///
+/// A field goes into the table when it comes for the second time among [`SEEN`] others, so what is always another
+/// value does not push out what is always the same; a name that neither table has goes in at once, with the value that it has,
+/// so that later literals can refer to it. Strings are not Huffman-coded: what repeats is an index, and the rest would cost more
+/// time than it saves octets.
 pub(crate) struct Encoder {
+    /// The newest first. They are copies: a value may be cut from a large buffer of an upstream, which would live as long.
     entries: VecDeque<Entry>,
     size: usize,
+    /// What `size` may be: what the last size update said.
     limit: usize,
-    /// The smallest limit since the last block, and the last, where the peer has to be told (RFC 7541 section 4.2).
-    resized: Option<(usize, usize)>,
+    /// The sizes that the next block has to begin with: the smallest since the last block, and the last.
+    pending: Option<(usize, usize)>,
+    seen: [u64; SEEN],
+    oldest_seen: usize,
 }
 
-/// What the table is at most: the protocol's default. A peer that has room for more gets no more.
-const MOST_TABLE: usize = 4096;
-
-/// Its values differ with each answer: only its name is worth a place.
-fn changes(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "age"
-            | "content-length"
-            | "content-range"
-            | "date"
-            | "etag"
-            | "expires"
-            | "grpc-message"
-            | "last-modified"
-            | "location"
-            | "set-cookie"
-            | "traceparent"
-            | "x-request-id"
-    )
+struct Entry {
+    prints: Prints,
+    /// The name, and after it the value.
+    octets: Box<[u8]>,
+    name: usize,
 }
 
-/// The index of a name in the static table, and of a name with this value.
-fn fixed(name: &HeaderName, value: &[u8]) -> (usize, bool) {
-    let name = name.as_str();
-    // Names of requests' pseudo-headers and statuses come first, and are no headers.
-    let names = STATIC.iter().enumerate().skip(14).filter(|(_, (other, _))| other.len() == name.len());
-    let mut found = 0;
-    for (at, (_, other)) in names.filter(|(_, (other, _))| *other == name) {
-        if !value.is_empty() && other.as_bytes() == value {
-            return (at + 1, true);
-        }
-        found = at + 1;
+impl Entry {
+    fn size(&self) -> usize {
+        self.octets.len() + OVERHEAD
     }
-    (found, false)
 }
 
 impl Encoder {
+    /// An encoder whose peer has a table of 4096 octets.
     pub(crate) fn new() -> Self {
-        Self { entries: VecDeque::new(), size: 0, limit: MOST_TABLE, resized: None }
+        Self {
+            entries: VecDeque::new(),
+            size: 0,
+            limit: INITIAL_TABLE,
+            pending: None,
+            seen: [0; SEEN],
+            oldest_seen: 0,
+        }
     }
 
-    /// What the peer's SETTINGS_HEADER_TABLE_SIZE says.
+    /// The peer's SETTINGS_HEADER_TABLE_SIZE, to be told between two blocks. Of a larger one no more than 4096 octets are
+    /// used: they hold whatever repeats, and what they hold is looked through for each field.
     pub(crate) fn set_max_table(&mut self, size: u32) {
-        let size = usize::try_from(size).unwrap_or(usize::MAX).min(MOST_TABLE);
-        if size == self.limit && self.resized.is_none() {
-            return;
-        }
-        let least = self.resized.map_or(size, |(least, _)| least.min(size));
-        self.resized = Some((least, size));
-        self.limit = size;
-        self.evict(0);
+        let size = usize::try_from(size).unwrap_or(INITIAL_TABLE).min(INITIAL_TABLE);
+        let smallest = self.pending.map_or(self.limit, |(smallest, _)| smallest).min(size);
+        self.pending = Some((smallest, size)).filter(|&sizes| sizes != (self.limit, self.limit));
     }
 
-    fn evict(&mut self, size: usize) {
-        while (self.size + size > self.limit || self.entries.len() >= MOST_ENTRIES)
-            && let Some(entry) = self.entries.pop_back()
-        {
-            self.size -= entry.size;
-        }
-    }
-
-    /// Says at a block's beginning what has become of the table.
-    fn resize(&mut self, out: &mut Vec<u8>) {
-        if let Some((least, last)) = self.resized.take() {
-            if least < last {
-                integer(out, 0x20, 5, least);
-            }
-            integer(out, 0x20, 5, last);
-        }
-    }
-
-    /// An answer's status, which comes first.
+    /// Writes `:status`, which comes first in its block.
     pub(crate) fn encode_status(&mut self, status: StatusCode, out: &mut Vec<u8>) {
-        self.resize(out);
+        self.begin(out);
         let index = match status.as_u16() {
             200 => 8,
             204 => 9,
@@ -108,82 +80,102 @@ impl Encoder {
             404 => 13,
             500 => 14,
             _ => {
-                integer(out, 0, 4, 8);
-                return string(out, status.as_str().as_bytes());
+                integer::write(0x00, 0x0f, STATUS, out);
+                return string(status.as_str().as_bytes(), out);
             }
         };
-        integer(out, 0x80, 7, index);
+        out.push(0x80 | index);
     }
 
-    /// A field behind it.
+    /// Writes a field. A value that is marked sensitive, and one that is a credential, is sent as "never indexed".
     pub(crate) fn encode(&mut self, name: &HeaderName, value: &HeaderValue, out: &mut Vec<u8>) {
-        self.resize(out);
-        let mut known = None;
-        for (at, entry) in self.entries.iter().enumerate() {
-            if entry.name == *name {
-                if entry.value == *value {
-                    return integer(out, 0x80, 7, STATIC.len() + 1 + at);
-                }
-                known = known.or(Some(STATIC.len() + 1 + at));
+        self.begin(out);
+        let (name, value, sensitive) = (name.as_str().as_bytes(), value.as_bytes(), value.is_sensitive());
+        let prints = Prints::new(name, value);
+        let mut named = None;
+        for (nth, entry) in self.entries.iter().enumerate() {
+            if entry.prints.name != prints.name {
+                continue;
+            }
+            let (entry_name, entry_value) = entry.octets.split_at(entry.name);
+            if entry_name != name {
+                continue;
+            }
+            if entry.prints.field == prints.field && entry_value == value && !sensitive {
+                return integer::write(0x80, 0x7f, static_table::ENTRIES.len() + 1 + nth, out);
+            }
+            named.get_or_insert(static_table::ENTRIES.len() + 1 + nth);
+        }
+        let named = static_index(name, prints.name).or(named);
+        let (first, mask) = match Policy::of(name, value.len(), sensitive) {
+            Policy::Never => (0x10, 0x0f),
+            _ if OVERHEAD + name.len() + value.len() > self.limit => (0x00, 0x0f),
+            Policy::Index if named.is_none() || self.again(prints.field) => (0x40, 0x3f),
+            Policy::IndexName if named.is_none() => (0x40, 0x3f),
+            Policy::Index | Policy::IndexName => (0x00, 0x0f),
+        };
+        match named {
+            Some(index) => integer::write(first, mask, index, out),
+            None => {
+                out.push(first);
+                string(name, out);
             }
         }
-        let (index, is_whole) = match known {
-            Some(index) => (index, false),
-            None => fixed(name, value.as_bytes()),
-        };
-        if is_whole {
-            return integer(out, 0x80, 7, index);
+        string(value, out);
+        if first == 0x40 {
+            self.insert(Entry { prints, octets: [name, value].concat().into(), name: name.len() });
         }
-        let size = name.as_str().len() + value.len() + OVERHEAD;
-        let is_new = index == 0 || !changes(name);
-        let form = if value.is_sensitive() || *name == header::SET_COOKIE {
-            Form::Never
-        } else if is_new && value.len() <= MOST_VALUE && size <= self.limit {
-            Form::Indexed
-        } else {
-            Form::Plain
-        };
-        match form {
-            Form::Indexed => integer(out, 0x40, 6, index),
-            Form::Plain => integer(out, 0, 4, index),
-            Form::Never => integer(out, 0x10, 4, index),
+    }
+
+    /// RFC 7541 section 4.2: "In the case that this size is changed more than once in that interval, the smallest maximum table
+    /// size that occurs in that interval MUST be signaled in a dynamic table size update. The final maximum size is always
+    /// signaled, resulting in at most two dynamic table size updates."
+    #[inline]
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        let Some((smallest, last)) = self.pending.take() else { return };
+        if smallest < last.min(self.limit) {
+            integer::write(0x20, 0x1f, smallest, out);
+            self.evict(smallest);
         }
-        if index == 0 {
-            string(out, name.as_str().as_bytes());
+        integer::write(0x20, 0x1f, last, out);
+        self.evict(last);
+        self.limit = last;
+    }
+
+    /// Whether the field has been here a short while ago.
+    fn again(&mut self, print: u64) -> bool {
+        if self.seen.contains(&print) {
+            return true;
         }
-        string(out, value.as_bytes());
-        if matches!(form, Form::Indexed) {
-            self.evict(size);
-            self.size += size;
-            self.entries.push_front(Entry { name: name.clone(), value: value.clone(), size });
+        self.seen[self.oldest_seen % SEEN] = print;
+        self.oldest_seen = (self.oldest_seen + 1) % SEEN;
+        false
+    }
+
+    /// The entry is no larger than the table.
+    fn insert(&mut self, entry: Entry) {
+        self.evict(self.limit.saturating_sub(entry.size()));
+        self.size += entry.size();
+        self.entries.push_front(entry);
+    }
+
+    fn evict(&mut self, limit: usize) {
+        while self.size > limit
+            && let Some(entry) = self.entries.pop_back()
+        {
+            self.size -= entry.size();
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn table_sizes(&self) -> (usize, usize) {
+        (self.entries.len(), self.size)
     }
 }
 
-enum Form {
-    Indexed,
-    Plain,
-    Never,
-}
-
-/// RFC 7541 section 5.1.
-fn integer(out: &mut Vec<u8>, pattern: u8, prefix: u32, value: usize) {
-    let mask = (1_usize << prefix) - 1;
-    if value < mask {
-        out.push(pattern | value as u8);
-        return;
-    }
-    out.push(pattern | mask as u8);
-    let mut rest = value - mask;
-    while rest > 127 {
-        out.push((rest & 127) as u8 | 128);
-        rest >>= 7;
-    }
-    out.push(rest as u8);
-}
-
-/// Section 5.2, without Huffman code.
-fn string(out: &mut Vec<u8>, text: &[u8]) {
-    integer(out, 0, 7, text.len());
-    out.extend_from_slice(text);
+/// A string as it is (RFC 7541 section 5.2).
+#[inline]
+fn string(octets: &[u8], out: &mut Vec<u8>) {
+    integer::write(0x00, 0x7f, octets.len(), out);
+    out.extend_from_slice(octets);
 }

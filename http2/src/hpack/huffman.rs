@@ -1,351 +1,202 @@
-//! The code of RFC 7541 appendix B, and reading it.
+//! Decodes Huffman code (RFC 7541 section 5.2 and appendix B), up to two symbols with each look into a table.
 
-use std::sync::LazyLock;
+use super::HpackError;
 
-/// Of every byte and of EOS: its code, and how many bits that has.
-pub(super) const CODES: [(u32, u8); 257] = [
-    (0x1ff8, 13),
-    (0x7fffd8, 23),
-    (0xfffffe2, 28),
-    (0xfffffe3, 28),
-    (0xfffffe4, 28),
-    (0xfffffe5, 28),
-    (0xfffffe6, 28),
-    (0xfffffe7, 28),
-    (0xfffffe8, 28),
-    (0xffffea, 24),
-    (0x3ffffffc, 30),
-    (0xfffffe9, 28),
-    (0xfffffea, 28),
-    (0x3ffffffd, 30),
-    (0xfffffeb, 28),
-    (0xfffffec, 28),
-    (0xfffffed, 28),
-    (0xfffffee, 28),
-    (0xfffffef, 28),
-    (0xffffff0, 28),
-    (0xffffff1, 28),
-    (0xffffff2, 28),
-    (0x3ffffffe, 30),
-    (0xffffff3, 28),
-    (0xffffff4, 28),
-    (0xffffff5, 28),
-    (0xffffff6, 28),
-    (0xffffff7, 28),
-    (0xffffff8, 28),
-    (0xffffff9, 28),
-    (0xffffffa, 28),
-    (0xffffffb, 28),
-    (0x14, 6),
-    (0x3f8, 10),
-    (0x3f9, 10),
-    (0xffa, 12),
-    (0x1ff9, 13),
-    (0x15, 6),
-    (0xf8, 8),
-    (0x7fa, 11),
-    (0x3fa, 10),
-    (0x3fb, 10),
-    (0xf9, 8),
-    (0x7fb, 11),
-    (0xfa, 8),
-    (0x16, 6),
-    (0x17, 6),
-    (0x18, 6),
-    (0x0, 5),
-    (0x1, 5),
-    (0x2, 5),
-    (0x19, 6),
-    (0x1a, 6),
-    (0x1b, 6),
-    (0x1c, 6),
-    (0x1d, 6),
-    (0x1e, 6),
-    (0x1f, 6),
-    (0x5c, 7),
-    (0xfb, 8),
-    (0x7ffc, 15),
-    (0x20, 6),
-    (0xffb, 12),
-    (0x3fc, 10),
-    (0x1ffa, 13),
-    (0x21, 6),
-    (0x5d, 7),
-    (0x5e, 7),
-    (0x5f, 7),
-    (0x60, 7),
-    (0x61, 7),
-    (0x62, 7),
-    (0x63, 7),
-    (0x64, 7),
-    (0x65, 7),
-    (0x66, 7),
-    (0x67, 7),
-    (0x68, 7),
-    (0x69, 7),
-    (0x6a, 7),
-    (0x6b, 7),
-    (0x6c, 7),
-    (0x6d, 7),
-    (0x6e, 7),
-    (0x6f, 7),
-    (0x70, 7),
-    (0x71, 7),
-    (0x72, 7),
-    (0xfc, 8),
-    (0x73, 7),
-    (0xfd, 8),
-    (0x1ffb, 13),
-    (0x7fff0, 19),
-    (0x1ffc, 13),
-    (0x3ffc, 14),
-    (0x22, 6),
-    (0x7ffd, 15),
-    (0x3, 5),
-    (0x23, 6),
-    (0x4, 5),
-    (0x24, 6),
-    (0x5, 5),
-    (0x25, 6),
-    (0x26, 6),
-    (0x27, 6),
-    (0x6, 5),
-    (0x74, 7),
-    (0x75, 7),
-    (0x28, 6),
-    (0x29, 6),
-    (0x2a, 6),
-    (0x7, 5),
-    (0x2b, 6),
-    (0x76, 7),
-    (0x2c, 6),
-    (0x8, 5),
-    (0x9, 5),
-    (0x2d, 6),
-    (0x77, 7),
-    (0x78, 7),
-    (0x79, 7),
-    (0x7a, 7),
-    (0x7b, 7),
-    (0x7ffe, 15),
-    (0x7fc, 11),
-    (0x3ffd, 14),
-    (0x1ffd, 13),
-    (0xffffffc, 28),
-    (0xfffe6, 20),
-    (0x3fffd2, 22),
-    (0xfffe7, 20),
-    (0xfffe8, 20),
-    (0x3fffd3, 22),
-    (0x3fffd4, 22),
-    (0x3fffd5, 22),
-    (0x7fffd9, 23),
-    (0x3fffd6, 22),
-    (0x7fffda, 23),
-    (0x7fffdb, 23),
-    (0x7fffdc, 23),
-    (0x7fffdd, 23),
-    (0x7fffde, 23),
-    (0xffffeb, 24),
-    (0x7fffdf, 23),
-    (0xffffec, 24),
-    (0xffffed, 24),
-    (0x3fffd7, 22),
-    (0x7fffe0, 23),
-    (0xffffee, 24),
-    (0x7fffe1, 23),
-    (0x7fffe2, 23),
-    (0x7fffe3, 23),
-    (0x7fffe4, 23),
-    (0x1fffdc, 21),
-    (0x3fffd8, 22),
-    (0x7fffe5, 23),
-    (0x3fffd9, 22),
-    (0x7fffe6, 23),
-    (0x7fffe7, 23),
-    (0xffffef, 24),
-    (0x3fffda, 22),
-    (0x1fffdd, 21),
-    (0xfffe9, 20),
-    (0x3fffdb, 22),
-    (0x3fffdc, 22),
-    (0x7fffe8, 23),
-    (0x7fffe9, 23),
-    (0x1fffde, 21),
-    (0x7fffea, 23),
-    (0x3fffdd, 22),
-    (0x3fffde, 22),
-    (0xfffff0, 24),
-    (0x1fffdf, 21),
-    (0x3fffdf, 22),
-    (0x7fffeb, 23),
-    (0x7fffec, 23),
-    (0x1fffe0, 21),
-    (0x1fffe1, 21),
-    (0x3fffe0, 22),
-    (0x1fffe2, 21),
-    (0x7fffed, 23),
-    (0x3fffe1, 22),
-    (0x7fffee, 23),
-    (0x7fffef, 23),
-    (0xfffea, 20),
-    (0x3fffe2, 22),
-    (0x3fffe3, 22),
-    (0x3fffe4, 22),
-    (0x7ffff0, 23),
-    (0x3fffe5, 22),
-    (0x3fffe6, 22),
-    (0x7ffff1, 23),
-    (0x3ffffe0, 26),
-    (0x3ffffe1, 26),
-    (0xfffeb, 20),
-    (0x7fff1, 19),
-    (0x3fffe7, 22),
-    (0x7ffff2, 23),
-    (0x3fffe8, 22),
-    (0x1ffffec, 25),
-    (0x3ffffe2, 26),
-    (0x3ffffe3, 26),
-    (0x3ffffe4, 26),
-    (0x7ffffde, 27),
-    (0x7ffffdf, 27),
-    (0x3ffffe5, 26),
-    (0xfffff1, 24),
-    (0x1ffffed, 25),
-    (0x7fff2, 19),
-    (0x1fffe3, 21),
-    (0x3ffffe6, 26),
-    (0x7ffffe0, 27),
-    (0x7ffffe1, 27),
-    (0x3ffffe7, 26),
-    (0x7ffffe2, 27),
-    (0xfffff2, 24),
-    (0x1fffe4, 21),
-    (0x1fffe5, 21),
-    (0x3ffffe8, 26),
-    (0x3ffffe9, 26),
-    (0xffffffd, 28),
-    (0x7ffffe3, 27),
-    (0x7ffffe4, 27),
-    (0x7ffffe5, 27),
-    (0xfffec, 20),
-    (0xfffff3, 24),
-    (0xfffed, 20),
-    (0x1fffe6, 21),
-    (0x3fffe9, 22),
-    (0x1fffe7, 21),
-    (0x1fffe8, 21),
-    (0x7ffff3, 23),
-    (0x3fffea, 22),
-    (0x3fffeb, 22),
-    (0x1ffffee, 25),
-    (0x1ffffef, 25),
-    (0xfffff4, 24),
-    (0xfffff5, 24),
-    (0x3ffffea, 26),
-    (0x7ffff4, 23),
-    (0x3ffffeb, 26),
-    (0x7ffffe6, 27),
-    (0x3ffffec, 26),
-    (0x3ffffed, 26),
-    (0x7ffffe7, 27),
-    (0x7ffffe8, 27),
-    (0x7ffffe9, 27),
-    (0x7ffffea, 27),
-    (0x7ffffeb, 27),
-    (0xffffffe, 28),
-    (0x7ffffec, 27),
-    (0x7ffffed, 27),
-    (0x7ffffee, 27),
-    (0x7ffffef, 27),
-    (0x7fffff0, 27),
-    (0x3ffffee, 26),
-    (0x3fffffff, 30),
-];
-
-/// No encoder may use it.
-const EOS: usize = 256;
-
-/// How many bits are looked up at once. Whatever text is made of has shorter codes.
-const BITS: u32 = 10;
-
-/// The longest code.
+/// Bits of code that a look into [`TABLE`] takes. Twelve hold two letters or digits of most text; with 16 KiB the table still
+/// leaves the first cache to others.
+const BITS: u32 = 12;
 const LONGEST: usize = 30;
 
-struct Tables {
-    /// By the next [`BITS`] bits: the byte, and how long its code is. Length 0: it is longer.
-    short: [(u8, u8); 1 << BITS],
-    /// Of every length: the first code, how many there are, and where their symbols begin.
-    first: [(u32, u32, u32); LONGEST + 1],
-    /// Symbols by length, then by code.
-    symbols: Vec<u16>,
+/// How many bits the code of each octet has, and that of EOS: appendix B's last column.
+///
+/// That is all there is to know: the code is canonical. Codes of one length follow each other in the order of their symbols,
+/// and the shorter come first.
+const LENGTHS: [u8; 257] = [
+    13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 30, 28, 28, 28,
+    28, 28, 28, 28, 28, 28, 6, 10, 10, 12, 13, 6, 8, 11, 10, 10, 8, 11, 8, 6, 6, 6, 5, 5, 5, 6, 6, 6, 6, 6,
+    6, 6, 7, 8, 15, 6, 12, 10, 13, 6, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 8, 7,
+    8, 13, 19, 13, 14, 6, 15, 5, 6, 5, 6, 5, 6, 6, 6, 5, 7, 7, 6, 6, 6, 5, 6, 7, 6, 5, 5, 6, 7, 7, 7, 7, 7,
+    15, 11, 14, 13, 28, 20, 22, 20, 20, 22, 22, 22, 23, 22, 23, 23, 23, 23, 23, 24, 23, 24, 24, 22, 23, 24,
+    23, 23, 23, 23, 21, 22, 23, 22, 23, 23, 24, 22, 21, 20, 22, 22, 23, 23, 21, 23, 22, 22, 24, 21, 22, 23,
+    23, 21, 21, 22, 21, 23, 22, 23, 23, 20, 22, 22, 22, 23, 22, 22, 23, 26, 26, 20, 19, 22, 23, 22, 25, 26,
+    26, 26, 27, 27, 26, 24, 25, 19, 21, 26, 27, 27, 26, 27, 24, 21, 21, 26, 26, 28, 27, 27, 27, 20, 24, 20,
+    21, 22, 21, 21, 23, 22, 22, 25, 25, 24, 24, 26, 23, 26, 27, 26, 26, 27, 27, 27, 27, 27, 28, 27, 27, 27,
+    27, 27, 26, 30,
+];
+
+/// The code by length: what a canonical code needs.
+struct Canonical {
+    /// The first code of each length, its bits at the top of 32.
+    first: [u64; LONGEST + 1],
+    /// What the last code of each length is below.
+    limit: [u64; LONGEST + 1],
+    /// Where each length's symbols start in `symbols`.
+    offset: [u16; LONGEST + 1],
+    /// All symbols by length, then by value.
+    symbols: [u16; 257],
 }
 
-static TABLES: LazyLock<Tables> = LazyLock::new(|| {
-    let mut by_code: Vec<(u8, u32, u16)> =
-        (0_u16..).zip(CODES).map(|(symbol, (code, length))| (length, code, symbol)).collect();
-    by_code.sort_unstable();
-    let mut tables =
-        Tables { short: [(0, 0); 1 << BITS], first: [(0, 0, 0); LONGEST + 1], symbols: Vec::new() };
-    for (at, (length, code, symbol)) in (0_u32..).zip(by_code) {
-        let first = &mut tables.first[usize::from(length)];
-        if first.1 == 0 {
-            *first = (code, 0, at);
-        }
-        first.1 += 1;
-        tables.symbols.push(symbol);
-        if u32::from(length) <= BITS {
-            let shift = BITS - u32::from(length);
-            for rest in 0..1 << shift {
-                tables.short[(code << shift | rest) as usize] = (symbol as u8, length);
+static CODE: Canonical = canonical();
+static TABLE: [u32; 1 << BITS] = table();
+
+const fn canonical() -> Canonical {
+    let mut code = Canonical {
+        first: [0; LONGEST + 1],
+        limit: [0; LONGEST + 1],
+        offset: [0; LONGEST + 1],
+        symbols: [0; 257],
+    };
+    let (mut next, mut at, mut len) = (0_u64, 0, 1);
+    while len <= LONGEST {
+        code.first[len] = next;
+        code.offset[len] = at as u16;
+        let mut symbol = 0;
+        while symbol < LENGTHS.len() {
+            if LENGTHS[symbol] as usize == len {
+                code.symbols[at] = symbol as u16;
+                at += 1;
+                next += 1 << (32 - len);
             }
+            symbol += 1;
         }
+        code.limit[len] = next;
+        len += 1;
     }
-    tables
-});
+    code
+}
 
-/// What cannot be read.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Broken;
+/// The symbol that `window` (the next 32 bits) starts with and its length, for lengths from `shortest`.
+const fn find(code: &Canonical, window: u32, shortest: usize) -> (u16, u32) {
+    let mut len = shortest;
+    // The longest length's limit is above every window, because the code is complete.
+    while len < LONGEST && window as u64 >= code.limit[len] {
+        len += 1;
+    }
+    let nth = (window as u64 - code.first[len]) >> (32 - len);
+    (code.symbols[code.offset[len] as usize + nth as usize], len as u32)
+}
 
-/// Appends what a code says. At most eight fifths of its length: no code is shorter than five bits.
-pub(super) fn decode(code: &[u8], out: &mut Vec<u8>) -> Result<(), Broken> {
-    let tables = &*TABLES;
-    let mut bytes = code.iter();
-    let (mut bits, mut have) = (0_u64, 0_u32);
+/// For every `BITS` bits an [`entry`]; zero where the first symbol is longer.
+const fn table() -> [u32; 1 << BITS] {
+    let code = canonical();
+    let mut table = [0; 1 << BITS];
+    let mut i = 0;
+    while i < table.len() {
+        let window = (i as u32) << (32 - BITS);
+        let (a, a_bits) = find(&code, window, 1);
+        if a_bits <= BITS {
+            let (b, b_bits) = find(&code, window << a_bits, 1);
+            let all = a_bits + b_bits;
+            table[i] = if all <= BITS { entry(a, b, a_bits, all, 2) } else { entry(a, 0, a_bits, a_bits, 1) };
+        }
+        i += 1;
+    }
+    table
+}
+
+/// From the lowest bit: six for the bits of all symbols, so that a shift by the entry is a shift by those; two for how many symbols
+/// they are; eight for the bits of the first; the first symbol; the second.
+const fn entry(a: u16, b: u16, a_bits: u32, all: u32, count: u32) -> u32 {
+    all | count << 6 | a_bits << 8 | (a as u32) << 16 | (b as u32) << 24
+}
+
+/// The room that [`decode`] wants for `len` octets of code: no symbol is shorter than five bits, and eight octets are written
+/// at a time.
+pub(super) fn room(len: usize) -> usize {
+    len * 8 / 5 + 8
+}
+
+/// Decodes `code` into `out`, which has [`room`] for it, and tells how many octets came out.
+pub(super) fn decode(code: &[u8], out: &mut [u8]) -> Result<usize, HpackError> {
+    // The bits to come, from the top; those below the first `bits` are the same ones that the next refill brings.
+    let (mut window, mut bits, mut rest, mut len) = (0_u64, 0_u32, code, 0);
+    while let Some(next) = rest.first_chunk() {
+        window |= u64::from_be_bytes(*next) >> bits;
+        rest = &rest[(63 - bits as usize) / 8..];
+        bits |= 56;
+        // Four looks take 48 bits at most, and give eight octets at most.
+        let (mut octets, mut count) = (0_u64, 0);
+        for _ in 0..4 {
+            let found = TABLE[(window >> (64 - BITS)) as usize];
+            if found == 0 {
+                if bits >= LONGEST as u32 {
+                    let (symbol, used) = find(&CODE, (window >> 32) as u32, BITS as usize + 1);
+                    octets |= u64::from(octet(symbol)?) << (8 * count);
+                    count += 1;
+                    window <<= used;
+                    bits -= used;
+                }
+                break;
+            }
+            octets |= u64::from(found >> 16) << (8 * count);
+            count += found >> 6 & 3;
+            window <<= found & 63;
+            bits -= found & 63;
+        }
+        put(out, len, octets)?;
+        len += count as usize;
+    }
+    finish(window, bits, rest, out, len)
+}
+
+/// The last octets of a code: `rest` has at most seven, and `bits` of `window` came before them.
+fn finish(
+    mut window: u64,
+    mut bits: u32,
+    mut rest: &[u8],
+    out: &mut [u8],
+    mut len: usize,
+) -> Result<usize, HpackError> {
     loop {
-        while have <= 56 {
-            let Some(byte) = bytes.next() else { break };
-            bits |= u64::from(*byte) << (56 - have);
-            have += 8;
+        while bits <= 56
+            && let Some((next, others)) = rest.split_first()
+        {
+            window |= u64::from(*next) << (56 - bits);
+            bits += 8;
+            rest = others;
         }
-        let (symbol, length) = tables.short[(bits >> (64 - BITS)) as usize];
-        if length > 0 && u32::from(length) <= have {
-            out.push(symbol);
-            bits <<= length;
-            have -= u32::from(length);
-            continue;
+        if bits == 0 {
+            return Ok(len);
         }
-        if have == 0 {
-            return Ok(());
-        }
-        if have < 8 && bytes.as_slice().is_empty() && bits >> (64 - have) == (1 << have) - 1 {
-            // RFC 7541 section 5.2: padding is the most significant bits of EOS, and shorter than a byte.
-            return Ok(());
-        }
-        let length = (BITS + 1..=30).find(|length| {
-            let (first, count, _) = tables.first[*length as usize];
-            let code = (bits >> (64 - length)) as u32;
-            *length <= have && code >= first && code - first < count
-        });
-        let length = length.ok_or(Broken)?;
-        let (first, _, at) = tables.first[length as usize];
-        let symbol = tables.symbols[((bits >> (64 - length)) as u32 - first + at) as usize];
-        if usize::from(symbol) == EOS {
-            return Err(Broken);
-        }
-        out.push(symbol as u8);
-        bits <<= length;
-        have -= length;
+        // As if ones went on for ever: a symbol that needs some of them is padding.
+        let padded = if bits < 64 { window | u64::MAX >> bits } else { window };
+        let found = TABLE[(padded >> (64 - BITS)) as usize];
+        let (all, first) = (found & 63, found >> 8 & 0xff);
+        let (octets, count, used) = if found == 0 {
+            let (symbol, used) = find(&CODE, (padded >> 32) as u32, BITS as usize + 1);
+            if used > bits {
+                return padding(padded, bits, len);
+            }
+            (u32::from(octet(symbol)?), 1, used)
+        } else if all <= bits {
+            (found >> 16, found >> 6 & 3, all)
+        } else if first <= bits {
+            (found >> 16 & 0xff, 1, first)
+        } else {
+            return padding(padded, bits, len);
+        };
+        put(out, len, u64::from(octets))?;
+        len += count as usize;
+        window <<= used;
+        bits -= used;
     }
+}
+
+/// RFC 7541 section 5.2: "A padding strictly longer than 7 bits MUST be treated as a decoding error. A padding not
+/// corresponding to the most significant bits of the code for the EOS symbol MUST be treated as a decoding error."
+fn padding(padded: u64, bits: u32, len: usize) -> Result<usize, HpackError> {
+    if bits < 8 && padded == u64::MAX { Ok(len) } else { Err(HpackError::Huffman) }
+}
+
+/// RFC 7541 section 5.2: "A Huffman-encoded string literal containing the EOS symbol MUST be treated as a decoding error."
+fn octet(symbol: u16) -> Result<u8, HpackError> {
+    u8::try_from(symbol).map_err(|_| HpackError::Huffman)
+}
+
+/// Writes octets, the lowest first. `room` says that there always is some.
+#[inline]
+fn put(out: &mut [u8], at: usize, octets: u64) -> Result<(), HpackError> {
+    *out.get_mut(at..).and_then(|out| out.first_chunk_mut()).ok_or(HpackError::Huffman)? =
+        octets.to_le_bytes();
+    Ok(())
 }
