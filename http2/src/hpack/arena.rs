@@ -42,6 +42,8 @@ pub(super) fn alone(literal: Literal<'_>) -> Result<Bytes, HpackError> {
     let mut octets = vec![0; room(literal)];
     let len = fill(literal, &mut octets)?;
     octets.truncate(len);
+    // The longest codes give a sixth of the room.
+    octets.shrink_to_fit();
     Ok(octets.into())
 }
 
