@@ -2,10 +2,10 @@
 #![allow(clippy::unwrap_used)] // also in the helpers of a test
 
 use std::{
-    io::{ErrorKind, Read, Write},
-    net::{Shutdown, TcpListener, TcpStream},
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
+    net::{Shutdown, TcpStream},
     os::unix::net::{UnixListener, UnixStream},
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
     thread,
     time::Duration,
 };
@@ -32,13 +32,15 @@ impl Relay {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("server.sock");
         let server = UnixListener::bind(&socket).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new(env!("CARGO_BIN_EXE_relay"));
-        let process = command.arg(port.to_string()).arg(&socket).spawn().unwrap();
+        let mut process = command.arg("0").arg(&socket).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        let port = said.trim().parse().expect("the port it listens on");
         Self { process, port, server, _folder: folder }
     }
 
-    /// The connection that the relay opens for a client. A client may have met somebody else on a port that was just given up.
+    /// The connection that the relay opens for a client.
     fn accept(&self) -> UnixStream {
         self.server.set_nonblocking(true).unwrap();
         for _ in 0..3000 {
@@ -57,15 +59,10 @@ impl Relay {
     }
 
     fn client(&self) -> TcpStream {
-        for _ in 0..1000 {
-            if let Ok(client) = TcpStream::connect(("127.0.0.1", self.port)) {
-                client.set_read_timeout(Some(PATIENCE)).unwrap();
-                client.set_write_timeout(Some(PATIENCE)).unwrap();
-                return client;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        panic!("the relay does not listen");
+        let client = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.set_write_timeout(Some(PATIENCE)).unwrap();
+        client
     }
 }
 

@@ -25,6 +25,7 @@ use prism_plugin_sdk::{
     Hosted,
     abi::{self, CustomMetrics},
     server::{Address, ServeOptions, serve},
+    testing::free_port,
 };
 use prism_tls::{
     ClientAuth, ServerFiles, ServerTls,
@@ -33,7 +34,7 @@ use prism_tls::{
 use std::{
     fs,
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
@@ -258,7 +259,7 @@ impl Scene {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("numbers.sock");
-        let [port, admin] = free_ports();
+        let (port, admin) = (free_port(), free_port());
         let (stop_plugin, plugin_stopped) = oneshot::channel::<()>();
         let options = ServeOptions { address: Address::Unix(socket.clone()), ..ServeOptions::default() };
         let plugin = thread::spawn(move || {
@@ -327,12 +328,6 @@ namespaces:
         }
         self.folder
     }
-}
-
-fn free_ports() -> [u16; 2] {
-    // Held at the same time, so that they differ.
-    let sockets = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    sockets.map(|socket| socket.local_addr().unwrap().port())
 }
 
 /// One request over HTTP/1.1: the answer's status, and its head and body.

@@ -1,10 +1,10 @@
 //! The proxy as a process.
 
-use crate::{Process, admin::Admin, tools, wait};
+use crate::{Process, admin::Admin, free_port, tools, wait};
 use rustix::process::Signal;
 use std::{
     fs,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -116,8 +116,7 @@ impl Start {
     #[must_use]
     pub fn spawn(&self) -> Proxy {
         let folder = tempfile::Builder::new().prefix("prism-").tempdir().unwrap();
-        let [listen, listen2, admin] = free_ports();
-        let ports = Ports { listen, listen2, admin };
+        let ports = Ports { listen: free_port(), listen2: free_port(), admin: free_port() };
         let file = folder.path().join("prism.yaml");
         fs::write(&file, ports.fill(&self.template, folder.path())).unwrap();
         let program = tools::own(self.program);
@@ -245,20 +244,4 @@ impl Proxy {
             (reachable && admin.get(path).status == 200).then_some(true)
         })
     }
-}
-
-/// Ports that nobody listens on right now, all different.
-fn free_ports<const N: usize>() -> [u16; N] {
-    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    held.map(|listener| listener.local_addr().unwrap().port())
-}
-
-/// A port that nobody listens on right now.
-///
-/// # Panics
-/// When there is none.
-#[must_use]
-pub fn free_port() -> u16 {
-    let [port] = free_ports();
-    port
 }

@@ -1,6 +1,6 @@
 //! A Redis of the test's own.
 
-use crate::{Process, proxy::free_port, tools, wait};
+use crate::{Process, free_port, tools, wait};
 use std::{process::Command, thread, time::Duration};
 use tempfile::TempDir;
 

@@ -1,6 +1,6 @@
 //! A plugin on "another host": a process on a TCP port of loopback, behind mutual TLS.
 
-use crate::{Process, proxy::free_port, tools, wait};
+use crate::{Process, free_port, tools, wait};
 use prism_tls::testing::{Authority, Folder};
 use std::{net::TcpStream, process::Command};
 

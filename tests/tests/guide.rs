@@ -5,14 +5,9 @@ use prism_plugin_sdk::{
     Hosted,
     server::{Address, ServeOptions, serve},
 };
-use prism_tests::{Proxy, tools, wait};
+use prism_tests::{Proxy, free_port, tools, wait};
 use serde_json::Value;
-use std::{
-    fs,
-    net::{SocketAddr, TcpListener},
-    process::Command,
-    sync::Arc,
-};
+use std::{fs, net::SocketAddr, process::Command, sync::Arc};
 use tokio::sync::oneshot;
 
 /// The address that the guide's commands go to.
@@ -40,16 +35,12 @@ fn shown(guide: &str) -> Vec<Shown> {
         .collect()
 }
 
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_is_tried_without_the_proxy_as_the_guide_says() {
     let guide = fs::read_to_string(tools::repository().join("docs/plugins.md")).unwrap();
     let calls = shown(&guide);
     assert!(calls.len() >= 5, "only {} calls", calls.len());
-    let address = free_port();
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let options = ServeOptions { address: Address::Tcp(address), ..ServeOptions::default() };
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(serve(Arc::new(Hosted::<Numbers>::new()), options, async {

@@ -2,9 +2,11 @@
 //! unix socket. One thread, one epoll, two system calls for a burst of bytes: what a proxy with a connection on
 //! either side cannot go below, and hence the floor that `cargo xtask bench compare` counts from.
 //!
+//! It prints the port it listens on, so that with 0 the kernel chooses one that nobody else has.
+//!
 //! It keeps no half-closed connections: when one end closes, so does the other.
-// Why it did not start is said at the terminal.
-#![allow(clippy::print_stderr)]
+// Where it listens, and why it did not start, is said at the terminal.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use rustix::{
     buffer::spare_capacity,
@@ -63,6 +65,7 @@ impl Relay {
     fn bind(port: u16, socket: PathBuf) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port))?;
         listener.set_nonblocking(true)?;
+        println!("{}", listener.local_addr()?.port());
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
         Ok(Self { epoll, listener, socket, pairs: Vec::new(), chunk: vec![0; CHUNK] })

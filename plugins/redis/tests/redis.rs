@@ -5,13 +5,13 @@
 use futures_util::StreamExt;
 use prism_plugin_sdk::{
     abi::{Code, Error, HealthStatus},
-    testing::{Instance, KvCapabilities, RemotePlugin, Transport, kv_suite},
+    testing::{Instance, KvCapabilities, RemotePlugin, Transport, free_port, kv_suite},
 };
 use prism_proto::kv::v1::{GetRequest, GetResponse, SetRequest, SetResponse, WatchRequest};
 use prism_proto::plugin::CustomMetrics;
 use prost::Message;
 use serde_json::{Value, json};
-use std::{net::TcpListener, path::Path, process::Stdio, sync::Arc, time::Duration};
+use std::{path::Path, process::Stdio, sync::Arc, time::Duration};
 use tokio::process::{Child, Command};
 
 /// A server of this test's own. Killed when dropped.
@@ -86,10 +86,6 @@ impl Server {
         config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         Instance::initialize(prism_plugin_redis::redis(), 7, &config, credentials).await
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 async fn get(instance: &Instance, key: &str) -> Result<GetResponse, Error> {
