@@ -38,7 +38,10 @@ use crate::{
 };
 use http::{HeaderMap, Request};
 use prism_config::{Phase, SettingProblem};
-use prism_platform::{Platform, time::Instant};
+use prism_platform::{
+    Platform,
+    time::{Instant, timeout_at},
+};
 use proof::{Bad, Proof};
 use settings::Wanted;
 use smallvec::SmallVec;
@@ -186,6 +189,11 @@ fn unknown() -> Rejection {
         .by(Auth::NAME)
 }
 
+fn late() -> Rejection {
+    let message = "the call's deadline passed before its credentials were checked";
+    Rejection::new(Reason::DeadlineExceeded, message).by(Auth::NAME)
+}
+
 impl Filter for Auth {
     fn call<'a>(
         &'a self,
@@ -199,10 +207,17 @@ impl Filter for Auth {
             return self.pass(self.judge(proofs, request.headers()), cx, request, next);
         }
         Box::pin(async move {
-            for proof in &mut proofs {
-                if let Proof::Ask(asking) = proof {
-                    *proof = asking.await;
+            let answered = async {
+                for proof in &mut proofs {
+                    if let Proof::Ask(asking) = proof {
+                        *proof = asking.await;
+                    }
                 }
+            };
+            // What is found out past the deadline is for nobody.
+            match cx.deadline() {
+                None => answered.await,
+                Some(deadline) => timeout_at(deadline, answered).await.map_err(|_| late())?,
             }
             self.pass(self.judge(proofs, request.headers()), cx, request, next).await
         })

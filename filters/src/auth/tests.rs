@@ -256,3 +256,24 @@ fn a_refusal_names_the_scheme_where_there_is_one() {
         assert_eq!(challenge(&filter, headers).as_deref(), told, "{settings} {headers:?}");
     }
 }
+
+#[tokio::test]
+async fn whoever_is_asked_is_waited_for_until_the_callers_deadline() {
+    // It takes the question, and never answers: asking by itself ends after seconds, with another reason.
+    let issuer = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/introspect", issuer.local_addr().unwrap());
+    let filter = built(&json!({ "oauth2": {
+        "issuer": "https://id.example",
+        "audiences": ["orders"],
+        "introspection": { "url": url, "client_id": "prism", "client_secret": "secret" },
+    } }));
+    let mut start = RequestStart::new(Protocol::Grpc, "demo");
+    start.deadline = Some(start.at + std::time::Duration::from_millis(50));
+    let cx = RequestContext::new(start);
+    let mut request = Request::new(Body::empty());
+    request.headers_mut().insert("authorization", "Bearer opaque".parse().unwrap());
+    let behind = Behind::default();
+    let refused = run(&[filter], &behind, &cx, &mut request).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::DeadlineExceeded);
+    assert!(behind.0.borrow().is_empty());
+}
