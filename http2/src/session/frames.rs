@@ -54,14 +54,22 @@ pub(super) fn priority(state: &mut State, head: Head, payload: &[u8]) -> Result<
         return Err(Violation::protocol("PRIORITY of no stream"));
     }
     // RFC 9113 section 6.3: "A PRIORITY frame with a length other than 5 octets MUST be treated as a stream error of type
-    // FRAME_SIZE_ERROR."
-    if payload.len() != 5 {
-        return Err(Violation::Stream(head.stream, Reason::FRAME_SIZE_ERROR));
+    // FRAME_SIZE_ERROR." Section 5.3.1 of RFC 7540: "A stream cannot depend on itself."
+    let wrong = if payload.len() != 5 {
+        Some(Reason::FRAME_SIZE_ERROR)
+    } else if frame::number(payload) == Some(head.stream) {
+        Some(Reason::PROTOCOL_ERROR)
+    } else {
+        None
+    };
+    match wrong {
+        None => state.idle_frame(),
+        Some(reason) if head.stream <= state.last => Err(Violation::Stream(head.stream, reason)),
+        // Section 6.4: "RST_STREAM frames MUST NOT be sent for a stream in the "idle" state."
+        Some(reason) => {
+            Err(Violation::Connection(reason, "PRIORITY that cannot be, of a stream that was not opened"))
+        }
     }
-    if frame::number(payload) == Some(head.stream) {
-        return Err(Violation::Stream(head.stream, Reason::PROTOCOL_ERROR));
-    }
-    state.idle_frame()
 }
 
 pub(super) fn rst_stream(state: &mut State, head: Head, payload: &[u8]) -> Result<(), Violation> {

@@ -123,6 +123,8 @@ async fn frames_that_end_the_connection() {
         ("RST_STREAM of stream 0", PROTOCOL_ERROR, frame(RST_STREAM, 0, 0, [0; 4])),
         ("RST_STREAM that is short", FRAME_SIZE_ERROR, [open(1), frame(RST_STREAM, 0, 1, [0; 3])].concat()),
         ("PRIORITY of stream 0", PROTOCOL_ERROR, frame(PRIORITY, 0, 0, [0; 5])),
+        ("PRIORITY that is short, of no stream yet", FRAME_SIZE_ERROR, frame(PRIORITY, 0, 1, [0; 4])),
+        ("PRIORITY on itself, of no stream yet", PROTOCOL_ERROR, frame(PRIORITY, 0, 1, priority(1))),
         ("SETTINGS of a stream", PROTOCOL_ERROR, frame(SETTINGS, 0, 1, [])),
         ("SETTINGS that are cut", FRAME_SIZE_ERROR, frame(SETTINGS, 0, 0, [0; 5])),
         ("an acknowledgement that says something", FRAME_SIZE_ERROR, frame(SETTINGS, ACK, 0, [0; 6])),
@@ -250,17 +252,6 @@ async fn frames_that_end_a_stream() {
         assert!(matches!(piece(&mut body).await, Some(Some(Err(_)))), "{why}");
         assert!(pair.frames().await.is_empty(), "{why}");
     }
-}
-
-/// A stream that is told so before it is opened is a stream like others then.
-#[tokio::test]
-async fn a_reset_before_its_time_shields_nobody() {
-    let mut pair = Pair::new().await;
-    pair.send(frame(PRIORITY, 0, 1, [0; 4])).await;
-    pair.send(open(1)).await;
-    pair.frames().await;
-    pair.send(window_update(1, 0)).await;
-    pair.was_reset(1, PROTOCOL_ERROR, "it is open").await;
 }
 
 #[tokio::test]
