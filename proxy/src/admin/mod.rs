@@ -4,6 +4,7 @@
 mod audit;
 mod endpoints;
 mod guard;
+mod places;
 mod plugins;
 mod server;
 mod socket;

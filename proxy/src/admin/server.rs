@@ -3,6 +3,7 @@
 use super::{
     endpoints::{self, AdminState},
     guard::{Peer, Way},
+    places::{Activity, Places},
     socket,
     tls::{self, AdminTlsError, Client},
 };
@@ -20,13 +21,8 @@ use prism_tls::ServerTls;
 use std::{convert::Infallible, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::Semaphore,
     task::JoinSet,
 };
-
-/// Connections at the same time, by either way in: a scraper, a probe and a few people, with room to spare. Each way has its
-/// own, so that whoever reaches the address cannot keep the socket's owner out.
-const MOST_CONNECTIONS: usize = 64;
 
 /// How much of a request is read ahead, its head too: what a browser or a person sends is a tenth of it.
 const MOST_HEAD_BYTES: usize = 64 << 10;
@@ -108,7 +104,7 @@ impl AdminServer {
 
     /// Serves until dropped; connections are cut then.
     pub(crate) async fn run(self, state: Arc<AdminState>) {
-        let permits = [(); 2].map(|()| Arc::new(Semaphore::new(MOST_CONNECTIONS)));
+        let mut places = [Places::new(), Places::new()];
         let mut connections = JoinSet::new();
         loop {
             let (accepted, by_socket) = tokio::select! {
@@ -121,17 +117,18 @@ impl AdminServer {
                 continue;
             };
             // One too many is closed at once; the caller tries again.
-            let permits = &permits[usize::from(by_socket)];
-            let Ok(permit) = Arc::clone(permits).try_acquire_owned() else { continue };
+            let places = &mut places[usize::from(by_socket)];
+            let Some(activity) = places.make_room() else { continue };
             let state = Arc::clone(&state);
             let tls = self.tls.clone().filter(|_| !by_socket);
             let way = if by_socket { Way::Socket } else { Way::tcp(accepted.peer, tls.is_some()) };
             let peer = Peer { name: name(&accepted), way, client: None };
-            connections.spawn(async move {
+            let served = connection(accepted, tls, state, peer, Arc::clone(&activity));
+            let task = connections.spawn(async move {
                 // Whether it ended by itself or by the time-out, it is over.
-                let _ = time::timeout(CONNECTION_TIMEOUT, connection(accepted, tls, state, peer)).await;
-                drop(permit);
+                let _ = time::timeout(CONNECTION_TIMEOUT, served).await;
             });
+            places.take(task, activity);
         }
     }
 }
@@ -152,8 +149,14 @@ fn name(accepted: &Accepted) -> String {
     }
 }
 
-async fn connection(accepted: Accepted, tls: Option<Arc<ServerTls>>, state: Arc<AdminState>, peer: Peer) {
-    let Some(tls) = tls else { return serve(accepted.io, state, peer).await };
+async fn connection(
+    accepted: Accepted,
+    tls: Option<Arc<ServerTls>>,
+    state: Arc<AdminState>,
+    peer: Peer,
+    activity: Arc<Activity>,
+) {
+    let Some(tls) = tls else { return serve(accepted.io, state, peer, activity).await };
     let began = Instant::now();
     // Who speaks no TLS, or has no certificate where one is asked for, reads why in an alert.
     let accepted = time::timeout(HEADER_TIMEOUT, tls.accept(accepted.io)).await.map(|accepted| {
@@ -164,7 +167,9 @@ async fn connection(accepted: Accepted, tls: Option<Arc<ServerTls>>, state: Arc<
         Ok::<_, io::Error>((stream, client))
     });
     match accepted {
-        Ok(Ok((stream, client))) => serve(stream, state, Peer { client: Some(client), ..peer }).await,
+        Ok(Ok((stream, client))) => {
+            serve(stream, state, Peer { client: Some(client), ..peer }, activity).await;
+        }
         Ok(Err(error)) => {
             // Load balancers look whether a port is open by connecting to it and nothing else.
             if error.kind() != io::ErrorKind::UnexpectedEof {
@@ -179,14 +184,15 @@ async fn connection(accepted: Accepted, tls: Option<Arc<ServerTls>>, state: Arc<
     }
 }
 
-async fn serve<S>(io: S, state: Arc<AdminState>, peer: Peer)
+async fn serve<S>(io: S, state: Arc<AdminState>, peer: Peer, activity: Arc<Activity>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let peer = Arc::new(peer);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (state, peer) = (Arc::clone(&state), Arc::clone(&peer));
+        let (state, peer, activity) = (Arc::clone(&state), Arc::clone(&peer), Arc::clone(&activity));
         async move {
+            let _working = activity.works();
             let response: Response<Full<bytes::Bytes>> = endpoints::answer(&state, request, &peer).await;
             Ok::<_, Infallible>(response)
         }
