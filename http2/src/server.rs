@@ -236,8 +236,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 state.end(&error);
                 return Poll::Ready(Err(error));
             }
-            if state.has_blocked() && state.output.len() <= state.settings.most_output / 4 {
+            if state.can_resume() {
                 state.resume_all();
+                if state.can_resume() {
+                    // There were more than there is room for: what those leave that were woken is for the next.
+                    cx.waker().wake_by_ref();
+                }
                 if !state.output.is_empty() && written.is_ready() {
                     continue;
                 }

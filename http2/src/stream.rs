@@ -67,7 +67,9 @@ pub(crate) struct Stream {
     /// What follows it.
     pub(crate) end: Option<End>,
     pub(crate) writer: Option<Waker>,
-    /// It is in the queue of those that wait for a window.
+    /// What it waits for is room, and not only that the stream ends.
+    pub(crate) wants_room: bool,
+    /// It is in the queue of those that wait for the connection's window, or for room in the output.
     pub(crate) is_blocked: bool,
 }
 
@@ -94,6 +96,7 @@ impl Stream {
             pending: VecDeque::new(),
             end: None,
             writer: None,
+            wants_room: false,
             is_blocked: false,
         }
     }

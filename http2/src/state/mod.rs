@@ -67,7 +67,7 @@ pub(crate) struct State {
     send_window: i64,
     peer_window: u32,
     peer_frame: usize,
-    /// Streams that wait for a window or for room in the output, in the order that they came.
+    /// Streams that wait for the connection's window or for room in the output, in the order that they came.
     blocked: VecDeque<Key>,
 
     /// What the connection may be sent.

@@ -69,14 +69,17 @@ impl State {
     /// Has a stream's writer woken when there is room.
     pub(crate) fn await_room(&mut self, key: Key, cx: &Context<'_>) {
         let Some(stream) = self.streams.get(key) else { return };
+        stream.wants_room = true;
         if !stream.writer.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             stream.writer = Some(cx.waker().clone());
         }
         self.block(key);
     }
 
+    /// Has a stream found when there is more room for all. One that has used up its own window is found by what opens that.
     pub(super) fn block(&mut self, key: Key) {
         if let Some(stream) = self.streams.get(key)
+            && stream.send_window > 0
             && !std::mem::replace(&mut stream.is_blocked, true)
         {
             self.blocked.push_back(key);
@@ -144,32 +147,44 @@ impl State {
         self.settle(key);
     }
 
-    /// There is more room for a stream.
-    pub(super) fn resume(&mut self, key: Key) {
+    /// There may be more room for a stream. How much its writer was woken for.
+    pub(super) fn resume(&mut self, key: Key) -> usize {
         if self.streams.get(key).is_some_and(|stream| !stream.pending.is_empty()) {
             self.pump(key);
         }
-        if let Some(stream) = self.streams.get(key)
-            && stream.pending.is_empty()
-            && let Some(writer) = stream.writer.take()
-        {
+        let room = self.room(key);
+        let Some(stream) = self.streams.get(key).filter(|stream| stream.wants_room) else { return 0 };
+        if room == 0 {
+            // To be woken for nothing would have it wait again, and be woken again.
+            self.block(key);
+            return 0;
+        }
+        stream.wants_room = false;
+        if let Some(writer) = stream.writer.take() {
             writer.wake();
         }
+        room
     }
 
-    /// There is more room for all.
+    /// There is more room for all: as many are woken as there is room for. They may not want it any more, so this must be asked
+    /// again when they have had their turn.
     pub(crate) fn resume_all(&mut self) {
+        let mut promised = 0;
         for _ in 0..self.blocked.len() {
+            if self.send_window <= promised {
+                return;
+            }
             let Some(key) = self.blocked.pop_front() else { return };
             if let Some(stream) = self.streams.get(key) {
                 stream.is_blocked = false;
             }
-            self.resume(key);
+            promised += self.resume(key) as i64;
         }
     }
 
-    pub(crate) fn has_blocked(&self) -> bool {
-        !self.blocked.is_empty()
+    /// Whether there are streams that wait, and room for one at least.
+    pub(crate) fn can_resume(&self) -> bool {
+        !self.blocked.is_empty() && self.send_window > 0 && self.output.len() <= self.settings.most_output / 4
     }
 
     /// WINDOW_UPDATE of the connection.

@@ -8,3 +8,4 @@ mod flow;
 mod forms;
 mod leaving;
 mod peer;
+mod wakes;
