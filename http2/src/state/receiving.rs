@@ -65,7 +65,20 @@ impl State {
         if end {
             self.received(key);
         }
+        self.open_windows(key);
         Ok(())
+    }
+
+    /// Opens both windows as far as they are free.
+    fn open_windows(&mut self, key: Key) {
+        if let Some(stream) = self.streams.get(key)
+            && !stream.received
+            && !stream.closed
+            && let Some(more) = stream.window.update()
+        {
+            frame::write_number(self.output.frames(), kind::WINDOW_UPDATE, stream.id, more);
+        }
+        self.open_window();
     }
 
     /// The request's last frame has come.
@@ -86,13 +99,7 @@ impl State {
             let bytes = bytes.min(stream.window.held());
             stream.window.release(bytes);
             self.window.release(bytes);
-            if !stream.received
-                && !stream.closed
-                && let Some(more) = stream.window.update()
-            {
-                frame::write_number(self.output.frames(), kind::WINDOW_UPDATE, stream.id, more);
-            }
-            self.open_window();
+            self.open_windows(key);
         }
     }
 
