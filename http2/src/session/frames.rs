@@ -22,8 +22,11 @@ pub(super) fn data(state: &mut State, head: Head, mut payload: Bytes) -> Result<
     }
     let Some(key) = state.streams.find(head.stream) else {
         state.discard(counted);
-        if head.stream > state.last {
+        if state.is_idle(head.stream) {
             return Err(Violation::protocol("DATA of a stream that was not opened"));
+        }
+        if state.is_too_late(head.stream) {
+            return state.idle_frame();
         }
         if state.was_reset(head.stream) {
             return Ok(());
@@ -70,7 +73,7 @@ pub(super) fn rst_stream(state: &mut State, head: Head, payload: &[u8]) -> Resul
     else {
         return Err(Violation::size("RST_STREAM has not four bytes"));
     };
-    if head.stream == 0 || head.stream > state.last {
+    if state.is_idle(head.stream) {
         return Err(Violation::protocol("RST_STREAM of a stream that was not opened"));
     }
     state.reset_by_peer(head.stream, code.into());
@@ -143,7 +146,7 @@ pub(super) fn window_update(state: &mut State, head: Head, payload: &[u8]) -> Re
         }
         return state.grow(more);
     }
-    if head.stream > state.last {
+    if state.is_idle(head.stream) {
         return Err(Violation::protocol("WINDOW_UPDATE of a stream that was not opened"));
     }
     let Some(key) = state.streams.find(head.stream) else { return Ok(()) };

@@ -1,6 +1,6 @@
 //! How streams are opened, reset and forgotten (RFC 9113 section 5.1).
 
-use super::State;
+use super::{Leaving, State};
 use crate::{
     error::{Error, Reason},
     flow::Window,
@@ -8,12 +8,6 @@ use crate::{
     stream::{Key, Sending, Stream},
 };
 use http::{HeaderMap, StatusCode};
-
-/// Streams that were reset from here: what the peer had sent before it knew is ignored.
-const RESETS_KEPT: usize = 128;
-
-/// Streams that have ended, whose peer may be told what it did wrong when it goes on.
-const ENDED_KEPT: usize = 32;
 
 /// What is read of a request that was refused here: what was in flight when the answer left.
 const MOST_UNREAD: u32 = 64 << 10;
@@ -45,20 +39,29 @@ impl State {
 
     /// Whether a stream that is not open was reset from here, not long ago.
     pub(crate) fn was_reset(&self, id: u32) -> bool {
-        self.resets.contains(&id)
+        self.past.was_reset(id)
     }
 
     pub(crate) fn has_ended(&self, id: u32) -> bool {
-        self.ended.contains(&id)
+        self.past.has_ended(id)
+    }
+
+    /// Whether the peer has not begun a stream (section 5.1): "Receiving any frame other than HEADERS or PRIORITY on a stream in this
+    /// state MUST be treated as a connection error". Those of even numbers would be begun from here, and never are.
+    pub(crate) fn is_idle(&self, id: u32) -> bool {
+        id.is_multiple_of(2) || (id > self.last && !self.is_too_late(id))
+    }
+
+    /// Whether a stream comes behind the last that is served. Section 6.8: "the sender can discard frames for streams initiated by
+    /// the receiver with identifiers higher than the identified last stream".
+    pub(crate) fn is_too_late(&self, id: u32) -> bool {
+        matches!(self.leaving, Leaving::After(last) if id > last)
     }
 
     /// Ends a stream from here.
     pub(crate) fn reset(&mut self, id: u32, reason: Reason) {
         frame::write_number(self.output.frames(), kind::RST_STREAM, id, reason.into());
-        if self.resets.len() == RESETS_KEPT {
-            self.resets.pop_front();
-        }
-        self.resets.push_back(id);
+        self.past.reset(id);
         if let Some(key) = self.streams.find(id) {
             self.fail(key, Error::Refused(reason));
         }
@@ -117,10 +120,7 @@ impl State {
         if blocked {
             self.blocked.retain(|other| *other != key);
         }
-        if self.ended.len() == ENDED_KEPT {
-            self.ended.pop_front();
-        }
-        self.ended.push_back(id);
+        self.past.end(id);
         if forgotten {
             self.streams.remove(key);
         }

@@ -247,3 +247,20 @@ async fn a_body_of_nothing_ends() {
     let end = pair.only(HEADERS).await;
     assert_eq!(end.flags, END_HEADERS | END_STREAM);
 }
+
+/// However many are reset at once, their clients have not read that when they end them.
+#[tokio::test]
+async fn trailers_of_many_that_were_reset_are_ignored() {
+    let settings = prism_http2::Settings { max_concurrent_streams: 1_000, ..settings() };
+    let mut pair = Pair::with(settings).await;
+    let streams = || (0..1_000).map(|at| 2 * at + 1);
+    pair.send(streams().flat_map(open).collect::<Vec<_>>()).await;
+    assert_eq!(pair.accepted.len(), 1_000);
+    pair.accepted.clear();
+    pair.frames().await;
+    let trailers = |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, fields(&[("sum", "1")]));
+    pair.send(streams().flat_map(|stream| frame(DATA, 0, stream, b"x")).collect::<Vec<_>>()).await;
+    pair.send(streams().flat_map(trailers).collect::<Vec<_>>()).await;
+    assert!(pair.frames().await.is_empty());
+    pair.lives("what was in flight").await;
+}

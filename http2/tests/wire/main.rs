@@ -8,4 +8,5 @@ mod flow;
 mod forms;
 mod leaving;
 mod peer;
+mod states;
 mod wakes;
