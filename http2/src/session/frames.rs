@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Reason, Violation},
-    frame::{self, Head, flag, kind},
+    frame::{self, Head, Setting, flag, kind},
     state::{LAST_PING, Leaving, OUR_PING, Ping, State},
 };
 use bytes::{Buf, Bytes};
@@ -91,8 +91,18 @@ pub(super) fn settings(state: &mut State, head: Head, payload: &[u8]) -> Result<
         state.acknowledged();
         return state.idle_frame();
     }
+    let mut window = None;
     for setting in frame::settings(payload)? {
-        state.apply(setting?)?;
+        // Thousands fit into a frame, of which one is worth something.
+        state.idle_frame()?;
+        match setting? {
+            Setting::InitialWindowSize(size) => window = Some(size),
+            setting => state.apply(setting),
+        }
+    }
+    // Every stream has a window: the last that is said here is what counts.
+    if let Some(size) = window {
+        state.resize_all(size)?;
     }
     let ack = Head { length: 0, kind: kind::SETTINGS, flags: flag::ACK, stream: 0 };
     state.output.frames().extend(ack.bytes());

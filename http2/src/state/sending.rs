@@ -211,31 +211,36 @@ impl State {
         Ok(())
     }
 
-    /// What the peer's SETTINGS say holds from here.
-    pub(crate) fn apply(&mut self, setting: frame::Setting) -> Result<(), Violation> {
+    /// What the peer's SETTINGS say of new streams' windows holds from here.
+    pub(crate) fn resize_all(&mut self, size: u32) -> Result<(), Violation> {
+        // Section 6.9.2: the difference is added to the window of every stream, which may become negative.
+        let change = i64::from(size) - i64::from(self.peer_window);
+        self.peer_window = size;
+        if change == 0 {
+            return Ok(());
+        }
+        for key in self.streams.keys() {
+            let Some(stream) = self.streams.get(key) else { continue };
+            stream.send_window += change;
+            if stream.send_window > i64::from(MOST_WINDOW) {
+                return Err(Violation::Connection(
+                    Reason::FLOW_CONTROL_ERROR,
+                    "INITIAL_WINDOW_SIZE makes a window larger than 2^31-1",
+                ));
+            }
+            if change > 0 {
+                self.resume(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// What else the peer's SETTINGS say.
+    pub(crate) fn apply(&mut self, setting: frame::Setting) {
         match setting {
             frame::Setting::HeaderTableSize(size) => self.encoder.set_max_table(size),
             frame::Setting::MaxFrameSize(size) => self.peer_frame = size as usize,
-            frame::Setting::InitialWindowSize(size) => {
-                // Section 6.9.2: the difference is added to the window of every stream, which may become negative.
-                let change = i64::from(size) - i64::from(self.peer_window);
-                self.peer_window = size;
-                for key in self.streams.keys() {
-                    let Some(stream) = self.streams.get(key) else { continue };
-                    stream.send_window += change;
-                    if stream.send_window > i64::from(MOST_WINDOW) {
-                        return Err(Violation::Connection(
-                            Reason::FLOW_CONTROL_ERROR,
-                            "INITIAL_WINDOW_SIZE makes a window larger than 2^31-1",
-                        ));
-                    }
-                    if change > 0 {
-                        self.resume(key);
-                    }
-                }
-            }
-            frame::Setting::Other => {}
+            frame::Setting::InitialWindowSize(_) | frame::Setting::Other => {}
         }
-        Ok(())
     }
 }

@@ -59,6 +59,35 @@ async fn header_blocks_without_an_end_end_it() {
     }
 }
 
+/// Each of which would have every stream's window counted anew.
+#[tokio::test]
+async fn settings_are_counted_and_not_their_frames() {
+    let mut pair = Pair::new().await;
+    pair.send(open(1)).await;
+    let many: Vec<u8> = (0..2_700).flat_map(|at| setting(4, at)).collect();
+    let ended = until_it_ends(&mut pair, |_| frame(SETTINGS, 0, 0, &many), 100).await;
+    assert!(ended.is_some_and(|at| at < 5), "{ended:?}");
+}
+
+/// Blocks that are decoded for nothing: of a stream that was reset, and behind the end.
+#[tokio::test]
+async fn headers_that_nobody_wants_end_it() {
+    let mut pair = Pair::new().await;
+    pair.send(open(1)).await;
+    pair.accepted.clear();
+    let ended = until_it_ends(&mut pair, |_| open(1), 20_000).await;
+    assert!(ended.is_some_and(|at| (5_000..15_000).contains(&at)), "{ended:?}");
+
+    let mut pair = Pair::new().await;
+    pair.send(open(1)).await;
+    let _held = pair.accepted.pop();
+    pair.server.graceful_shutdown();
+    let ping = pair.frames().await.pop().unwrap();
+    pair.send(frame(PING, ACK, 0, &ping.payload)).await;
+    let ended = until_it_ends(&mut pair, |at| open(2 * at + 3), 20_000).await;
+    assert!(ended.is_some_and(|at| (5_000..15_000).contains(&at)), "{ended:?}");
+}
+
 /// A reference of a byte to a large field (the "HPACK bomb"): it is counted as what it stands for, and costs no more than its bytes.
 #[tokio::test]
 async fn references_to_large_fields_are_counted() {
