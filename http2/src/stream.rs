@@ -237,6 +237,11 @@ impl Streams {
         self.open.len()
     }
 
+    /// How many there are, with those that are closed and of which there are handles.
+    pub(crate) fn kept(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
     pub(crate) fn keys(&self) -> Vec<Key> {
         self.open.values().copied().collect()
     }

@@ -9,6 +9,10 @@ use crate::{
 };
 use http::{HeaderMap, StatusCode};
 
+/// Streams that are over while there are still handles of them, beyond as many as can be open: more than a client gives up in
+/// earnest before there was a turn for those that serve it.
+const MORE_KEPT: usize = 1_000;
+
 /// What is read of a request that was refused here: what was in flight when the answer left.
 const MOST_UNREAD: u32 = 64 << 10;
 
@@ -20,8 +24,11 @@ impl State {
         self.streams.insert(Stream::new(id, promised, window, self.peer_window.into()))
     }
 
+    /// Whether no stream can be opened now. One that its client has reset is not open any more, and costs what it did until whoever
+    /// serves it has noticed ("rapid reset", CVE-2023-44487; the same of those that a client has us reset, CVE-2025-8671).
     pub(crate) fn is_full(&self) -> bool {
-        self.streams.open() >= self.settings.max_concurrent_streams as usize
+        let most = self.settings.max_concurrent_streams as usize;
+        self.streams.open() >= most || self.streams.kept() >= most.saturating_add(MORE_KEPT)
     }
 
     /// Answers a request that nobody is shown.
@@ -94,9 +101,6 @@ impl State {
             }
         } else if stream.received && stream.has_sent() {
             self.close(key);
-        } else if stream.refs == 0 && stream.sending != Sending::Ended {
-            let id = stream.id;
-            self.reset(id, Reason::CANCEL);
         } else if stream.refs == 0 && stream.has_sent() && stream.unread.is_none_or(|left| left == 0) {
             // RFC 9113 section 8.1: "a server MAY request that the client abort transmission of a request without error by
             // sending a RST_STREAM with an error code of NO_ERROR after sending a complete response".
@@ -125,6 +129,17 @@ impl State {
             self.streams.remove(key);
         }
         self.open_window();
+    }
+
+    /// Nobody will answer any more. Whoever reads the body elsewhere is told so, and its client need not wait for that.
+    pub(crate) fn give_up(&mut self, key: Key) {
+        if let Some(stream) = self.streams.get(key)
+            && !stream.closed
+            && stream.sending != Sending::Ended
+        {
+            let id = stream.id;
+            self.reset(id, Reason::CANCEL);
+        }
     }
 
     /// A handle is gone.

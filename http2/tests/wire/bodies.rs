@@ -3,6 +3,7 @@
 use crate::peer::*;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use prism_http2::Error;
 use std::future::poll_fn;
 
 fn headers(frames: &[Frame]) -> Vec<&Frame> {
@@ -168,6 +169,20 @@ async fn an_answer_that_is_given_up_is_cancelled() {
     respond.reset(1.into());
     drop(respond);
     pair.was_reset(5, CANCEL, "once").await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_given_up_is_cancelled_whoever_reads_its_request() {
+    let mut pair = Pair::new().await;
+    pair.frames().await;
+    pair.send(open(1)).await;
+    let (request, respond) = pair.one();
+    drop(respond);
+    pair.was_reset(1, CANCEL, "nobody answers").await;
+    let mut body = request.into_body();
+    assert!(matches!(piece(&mut body).await, Some(Some(Err(Error::Refused(_))))));
+    drop(body);
+    pair.lives("nobody reads").await;
 }
 
 #[tokio::test]

@@ -115,6 +115,35 @@ async fn more_streams_than_there_may_be_are_refused() {
     assert_eq!(pair.accepted.len(), 9);
 }
 
+/// However streams end, whoever serves them may not have noticed yet: there is a bound to that, too.
+#[tokio::test]
+async fn streams_that_are_over_and_held_are_bounded() {
+    let by_itself = |stream| frame(RST_STREAM, 0, stream, CANCEL.to_be_bytes());
+    let by_us = |stream| window_update(stream, 0);
+    let resets: [(&str, fn(u32) -> Vec<u8>); 2] = [("its client", by_itself), ("us", by_us)];
+    for (why, reset) in resets {
+        let mut pair = Pair::new().await;
+        pair.frames().await;
+        let mut refused = 0;
+        for at in 0..3_000 {
+            let stream = 2 * at + 1;
+            pair.send(open(stream)).await;
+            pair.send(reset(stream)).await;
+            let refusal =
+                |frame: &Frame| frame.kind == RST_STREAM && code_of(&frame.payload) == REFUSED_STREAM;
+            refused += pair.frames().await.iter().filter(|frame| refusal(frame)).count();
+            assert!(pair.ended.is_none(), "{why}: {:?}", pair.ended);
+        }
+        assert!((1_000..1_100).contains(&pair.accepted.len()), "{why}: {}", pair.accepted.len());
+        assert_eq!(refused, 3_000 - pair.accepted.len(), "{why}");
+        // As soon as they are noticed there is room.
+        pair.accepted.drain(..10);
+        let before = pair.accepted.len();
+        pair.send((0..8).flat_map(|at| open(2 * at + 10_001)).collect::<Vec<_>>()).await;
+        assert_eq!(pair.accepted.len(), before + 8, "{why}");
+    }
+}
+
 #[tokio::test]
 async fn what_clients_do_is_no_flood() {
     let mut pair = Pair::new().await;
