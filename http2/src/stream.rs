@@ -9,12 +9,13 @@ use std::{
     task::Waker,
 };
 
-/// So many pieces of a body may wait for their reader as they came: those of the largest window, in frames of 16 KiB that came in
-/// two parts each.
-const MOST_PIECES: usize = 128;
+/// So many pieces of a body may wait for their reader as they came, however small. Each keeps all that was read with it, up to
+/// 32 KiB, where others' bytes may have been the most.
+const MOST_PIECES: usize = 8;
 
-/// Beyond that, pieces below this are put together, so that a frame of one byte does not cost the memory of a piece.
-const SMALL: usize = 512;
+/// Beyond that, pieces below this are put together: then what waits keeps no more than some times its bytes, which the windows
+/// bound, and a frame of one byte does not cost the memory of a piece.
+const SMALL: usize = 4 << 10;
 
 /// Where the answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -118,9 +118,10 @@ async fn more_streams_than_there_may_be_are_refused() {
 /// However streams end, whoever serves them may not have noticed yet: there is a bound to that, too.
 #[tokio::test]
 async fn streams_that_are_over_and_held_are_bounded() {
-    let by_itself = |stream| frame(RST_STREAM, 0, stream, CANCEL.to_be_bytes());
-    let by_us = |stream| window_update(stream, 0);
-    let resets: [(&str, fn(u32) -> Vec<u8>); 2] = [("its client", by_itself), ("us", by_us)];
+    let resets: [(&str, Frames); 2] = [
+        ("its client", Box::new(|stream| frame(RST_STREAM, 0, stream, CANCEL.to_be_bytes()))),
+        ("us", Box::new(|stream| window_update(stream, 0))),
+    ];
     for (why, reset) in resets {
         let mut pair = Pair::new().await;
         pair.frames().await;

@@ -360,3 +360,25 @@ async fn what_a_reader_keeps_leaves_the_rest_of_its_window() {
     pair.send((0..4).flat_map(|_| frame(DATA, 0, 3, [0; 10_000])).collect::<Vec<_>>()).await;
     assert_eq!(updates(&pair.frames().await, 0), 25_000, "535 are left, and these are free");
 }
+
+/// A piece is a part of what was read at once, and keeps all of that. The more wait, the more of them are copied.
+#[tokio::test]
+async fn pieces_that_wait_keep_little_more_than_their_bytes() {
+    for (size, most) in [(1, 9), (1_000, 9), (4_000, 9), (5_000, 20)] {
+        let mut pair = Pair::new().await;
+        pair.send([open(1), open(3)].concat()).await;
+        let (mut slow, _respond) = pair.accepted.remove(0);
+        for at in 0..60_000_u32.div_ceil(size).min(1_000) {
+            let piece = vec![at as u8; size.min(60_000 - at * size) as usize];
+            pair.send([frame(DATA, 0, 1, piece), frame(0xfe, 0, 0, [0; 9_000])].concat()).await;
+        }
+        let mut pieces = Vec::new();
+        while let Some(Some(Ok(piece))) = piece(slow.body_mut()).await {
+            pieces.push(piece);
+        }
+        assert!(pieces.len() <= most, "{size}: {}", pieces.len());
+        let all = pieces.concat();
+        assert_eq!(all.len(), 60_000.min(1_000 * size as usize));
+        assert!(all.iter().enumerate().all(|(at, byte)| *byte == (at / size as usize) as u8));
+    }
+}
