@@ -74,6 +74,8 @@ impl State {
         if let Some(stream) = self.streams.get(key)
             && !stream.received
             && !stream.closed
+            && !stream.has_no_reader
+            && stream.unread.is_none()
             && let Some(more) = stream.window.update()
         {
             frame::write_number(self.output.frames(), kind::WINDOW_UPDATE, stream.id, more);
@@ -121,6 +123,8 @@ impl State {
                 if let Some(stream) = self.streams.get(key) {
                     stream.window.resize(size);
                 }
+                // A peer whose window has become less than nothing sends nothing that would have this looked at again.
+                self.open_windows(key);
             }
         }
     }

@@ -382,3 +382,23 @@ async fn pieces_that_wait_keep_little_more_than_their_bytes() {
         assert!(all.iter().enumerate().all(|(at, byte)| *byte == (at / size as usize) as u8));
     }
 }
+
+/// A client may send with the window that it knows. When it learns of the smaller one, what was read meanwhile is given back: it
+/// can send nothing more, and so nothing else would ever do that.
+#[tokio::test]
+async fn a_window_that_shrinks_behind_what_was_read_is_opened() {
+    let mut pair = Pair::with(Settings { stream_window: 16_384, ..settings() }).await;
+    pair.send([open(1), frame(DATA, 0, 1, [0; 15_000]), frame(DATA, 0, 1, [0; 15_000])].concat()).await;
+    let (request, _respond) = pair.one();
+    let mut body = request.into_body();
+    while let Some(Some(Ok(piece))) = piece(&mut body).await {
+        body.release(piece.len());
+    }
+    let before = updates(&pair.frames().await, 1);
+    pair.send(frame(SETTINGS, ACK, 0, [])).await;
+    assert_eq!(before + updates(&pair.frames().await, 1), 30_000);
+    pair.send(frame(DATA, 0, 1, [0; 16_384])).await;
+    pair.lives("all of the smaller one").await;
+    pair.send(frame(DATA, 0, 1, [0])).await;
+    pair.was_reset(1, FLOW_CONTROL_ERROR, "one more").await;
+}
