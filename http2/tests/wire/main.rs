@@ -7,6 +7,7 @@ mod floods;
 mod flow;
 mod forms;
 mod leaving;
+mod model;
 mod peer;
 mod states;
 mod wakes;
