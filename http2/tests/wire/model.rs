@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use prism_http2::{RecvStream, Respond, Settings};
 use std::{
     collections::{BTreeMap, VecDeque},
-    future::poll_fn,
+    sync::Arc,
 };
 
 /// A plain generator: what matters is that it repeats.
@@ -83,11 +83,25 @@ struct Model {
     ends: bool,
     /// Given to be sent, and not sent.
     queued: i64,
+
+    /// Rung for the reader and for the writer, and whether they wait for that.
+    bells: [Arc<Bell>; 2],
+    reads: bool,
+    writes: bool,
 }
 
 impl Model {
     fn refs(&self) -> usize {
         usize::from(self.respond.is_some()) + usize::from(self.body.is_some() && !self.whole)
+    }
+
+    /// How much a handler may send now, if anything; `None` when there is nobody to send it to.
+    fn room(&self, connection: i64) -> Option<Option<usize>> {
+        match connection.min(self.taken) {
+            _ if self.closed => Some(None),
+            room if room > 0 && self.queued == 0 => Some(Some(MOST_TURN.min(room as usize))),
+            _ => None,
+        }
     }
 
     fn has_reader(&self) -> bool {
@@ -299,7 +313,20 @@ impl World {
         assert_eq!((self.acks, self.settings, self.pongs), (0, 0, 0), "seed {seed}");
         assert_eq!(self.pair.server.take_given_up(), std::mem::take(&mut self.given_up), "seed {seed}");
         assert!(self.pair.accepted.is_empty());
-        for (id, stream) in &self.streams {
+        for (id, stream) in &mut self.streams {
+            let comes = !stream.queue.is_empty() || stream.client_has_ended || stream.failed;
+            if stream.body.is_some() && stream.reads && comes {
+                assert!(stream.bells[0].take() > 0, "seed {seed}: the reader of {id} is not woken");
+                stream.reads = false;
+            }
+            if stream.respond.is_some() && stream.writes && stream.room(self.taken).is_some() {
+                // There is room for all of them once only: those before it must have had their turns.
+                for _ in 0..self.most_streams {
+                    self.pair.turn().await;
+                }
+                assert!(stream.bells[1].take() > 0, "seed {seed}: the writer of {id} is not woken");
+                stream.writes = false;
+            }
             if stream.closed {
                 continue;
             }
@@ -356,6 +383,9 @@ impl World {
             has_head: false,
             ends: false,
             queued: 0,
+            bells: Default::default(),
+            reads: false,
+            writes: false,
         };
         if is_full {
             self.resets.push((id, REFUSED_STREAM));
@@ -537,7 +567,9 @@ impl World {
     async fn read(&mut self, id: u32) {
         let (seed, stream) = (self.seed, self.streams.get_mut(&id).unwrap());
         let Some(body) = &mut stream.body else { return };
-        let read = piece(body).await;
+        stream.bells[0].take();
+        let read = poll(&stream.bells[0], |cx| body.poll_data(cx));
+        stream.reads = read.is_none();
         if !stream.queue.is_empty() {
             let Some(Some(Ok(piece))) = read else { panic!("seed {seed}: {id}: {read:?}") };
             assert!(!piece.is_empty() && piece.len() <= stream.queue.len(), "seed {seed}: {id}");
@@ -551,7 +583,7 @@ impl World {
             Some(Some(Err(_))) => assert!(stream.failed && !stream.whole, "seed {seed}: {id}"),
             Some(None) => {
                 assert!(stream.client_has_ended && (stream.whole || !stream.failed), "seed {seed}: {id}");
-                let trailers = trailers(body).await.unwrap().unwrap();
+                let trailers = poll(&stream.bells[0], |cx| body.poll_trailers(cx)).unwrap().unwrap();
                 assert_eq!(trailers.is_some(), std::mem::take(&mut stream.has_trailers), "seed {seed}: {id}");
                 assert!(body.is_end_stream(), "seed {seed}: {id}");
             }
@@ -608,13 +640,11 @@ impl World {
             (stream.has_head, stream.ends) = (goes, goes && end);
             return;
         }
-        let room = now(poll_fn(|cx| respond.poll_room(cx))).await;
-        let expected = match self.taken.min(stream.taken) {
-            _ if stream.closed => Some(None),
-            room if room > 0 && stream.queued == 0 => Some(Some(MOST_TURN.min(room as usize))),
-            _ => None,
-        };
-        assert_eq!(room, expected, "seed {seed}: {id}");
+        stream.bells[1].take();
+        let room = poll(&stream.bells[1], |cx| respond.poll_room(cx));
+        stream.writes = room.is_none() && !stream.ends;
+        assert_eq!(room, stream.room(self.taken), "seed {seed}: {id}");
+        let Some(respond) = &mut stream.respond else { return };
         // A little more than there is room for, now and then.
         let most = room.flatten().unwrap_or(0) + if self.chance.one_in(4) { 1_000 } else { 0 };
         let length = self.chance.part(most as i64);
@@ -627,6 +657,7 @@ impl World {
             trailers.insert("grpc-status", HeaderValue::from_static("0"));
             respond.send_end(self.chance.one_in(2).then_some(trailers));
             stream.ends = !stream.closed || stream.ends;
+            stream.writes = false;
         }
     }
 
@@ -658,7 +689,7 @@ impl World {
             _ => {
                 let stream = self.streams.get_mut(&id).unwrap();
                 if let Some(respond) = &mut stream.respond {
-                    let reset = now(poll_fn(|cx| respond.poll_reset(cx))).await;
+                    let reset = poll(&stream.bells[1], |cx| respond.poll_reset(cx));
                     assert_eq!(reset.is_some(), stream.failed, "seed {}: {id}", self.seed);
                 }
             }

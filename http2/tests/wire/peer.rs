@@ -6,7 +6,11 @@ use prism_http2::{Accepted, Connection, Error, RecvStream, Respond, Settings};
 use std::{
     future::{Future, poll_fn},
     pin::pin,
-    task::Poll,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 use tokio::{
@@ -272,4 +276,28 @@ pub(crate) async fn trailers(body: &mut RecvStream) -> Option<Result<Option<Head
 
 pub(crate) fn ok(respond: &mut Respond, end: bool) -> bool {
     respond.send_head(StatusCode::OK, &HeaderMap::new(), end)
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+pub(crate) struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Bell {
+    pub(crate) fn take(&self) -> usize {
+        self.0.swap(0, Ordering::SeqCst)
+    }
+}
+
+/// What one poll gives; what it waits for rings the bell.
+pub(crate) fn poll<T>(bell: &Arc<Bell>, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Option<T> {
+    match poll(&mut Context::from_waker(&Waker::from(Arc::clone(bell)))) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
 }

@@ -4,28 +4,9 @@ use crate::peer::*;
 use bytes::Bytes;
 use prism_http2::Respond;
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    task::{Context, Poll, Wake, Waker},
+    sync::Arc,
+    task::{Context, Poll, Waker},
 };
-
-/// Counts how often it is woken.
-#[derive(Default)]
-struct Bell(AtomicUsize);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-impl Bell {
-    fn take(&self) -> usize {
-        self.0.swap(0, Ordering::SeqCst)
-    }
-}
 
 /// A connection and its streams in one task, as the proxy has them: every one is polled whenever it is woken. How often that is
 /// until nothing more happens.
