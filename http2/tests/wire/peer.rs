@@ -280,7 +280,7 @@ pub(crate) fn ok(respond: &mut Respond, end: bool) -> bool {
 
 /// Counts how often it is woken.
 #[derive(Default)]
-pub(crate) struct Bell(AtomicUsize);
+pub(crate) struct Bell(pub(crate) AtomicUsize);
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
