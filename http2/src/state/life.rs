@@ -34,8 +34,10 @@ impl State {
     /// Answers a request that nobody is shown.
     pub(crate) fn refuse(&mut self, id: u32, status: StatusCode, end: bool) {
         let key = self.open(id, None);
+        let window = self.stream_window;
         if let Some(stream) = self.streams.get(key) {
-            stream.unread = Some(MOST_UNREAD);
+            // Its window is not opened again, so that is all that can come.
+            stream.unread = Some(MOST_UNREAD.min(window));
         }
         if end {
             self.received(key);

@@ -43,7 +43,7 @@ impl State {
             }
         }
         if stream.has_no_reader || stream.unread.is_some() {
-            stream.unread = stream.unread.map(|left| left.saturating_sub(bytes));
+            stream.unread = stream.unread.map(|left| left.saturating_sub(bytes + padding));
             let held = stream.window.held();
             stream.window.release(held);
             self.discard(held);

@@ -4,6 +4,7 @@ use crate::peer::*;
 use bytes::Bytes;
 use prism_http2::Settings;
 use std::future::poll_fn;
+use tokio::{io::AsyncWriteExt, task::unconstrained};
 
 fn updates(frames: &[Frame], stream: u32) -> u32 {
     let updates = frames.iter().filter(|frame| frame.kind == WINDOW_UPDATE && frame.stream == stream);
@@ -401,4 +402,68 @@ async fn a_window_that_shrinks_behind_what_was_read_is_opened() {
     pair.lives("all of the smaller one").await;
     pair.send(frame(DATA, 0, 1, [0])).await;
     pair.was_reset(1, FLOW_CONTROL_ERROR, "one more").await;
+}
+
+/// What is left of a request that was refused is read for a while only, and its client is told when it cannot send any more:
+/// its window is not opened again.
+#[tokio::test]
+async fn a_refused_request_ends_with_its_window_at_the_latest() {
+    for padding in [0, 99] {
+        let mut pair = Pair::with(Settings { stream_window: 16_384, ..settings() }).await;
+        pair.send(frame(SETTINGS, ACK, 0, [])).await;
+        let head = [get(), field("x", &"y".repeat(16_000)), field("z", &"y".repeat(300))].concat();
+        let (first, second) = head.split_at(16_000);
+        pair.send([frame(HEADERS, 0, 1, first), frame(CONTINUATION, END_HEADERS, 1, second)].concat()).await;
+        assert_eq!(pair.only(HEADERS).await.flags, END_HEADERS | END_STREAM);
+        for _ in 0..16 {
+            assert!(pair.frames().await.iter().all(|frame| frame.kind != RST_STREAM));
+            let payload = [vec![padding], vec![0; 1_023]].concat();
+            pair.send(frame(DATA, if padding > 0 { PADDED } else { 0 }, 1, payload)).await;
+        }
+        pair.was_reset(1, NO_ERROR, "there is nothing left of its window").await;
+    }
+}
+
+/// A client that never reads cannot have more kept for it than is said: not of what it is answered, either.
+#[tokio::test]
+async fn what_is_answered_and_not_read_is_bounded() {
+    type Frames = fn(u32) -> Vec<u8>;
+    let kinds: [(&str, Frames); 4] = [
+        ("answers", |at| request(2 * at + 1)),
+        ("resets", |at| [open(2 * at + 1), window_update(2 * at + 1, 0)].concat()),
+        ("refusals", |at| [open(2 * at + 1), frame(HEADERS, END_HEADERS, 2 * at + 1, get())].concat()),
+        ("windows", |at| [open(2 * at + 1), frame(DATA, 0, 2 * at + 1, [0; 9_000])].concat()),
+    ];
+    for (why, bytes) in kinds {
+        let mut pair = Pair::silent(Settings { most_output: 100_000, ..settings() }, 8_000).await;
+        pair.client.write_all(&frame(SETTINGS, 0, 0, [])).await.unwrap();
+        let mut sent = 0;
+        for at in 0.. {
+            let bytes = bytes(at);
+            let mut written = 0;
+            while written < bytes.len()
+                && let Some(part) = now(unconstrained(pair.client.write(&bytes[written..]))).await
+            {
+                written += part.unwrap();
+                pair.turn().await;
+                assert!(pair.ended.is_none(), "{why}: {:?}", pair.ended);
+            }
+            if written < bytes.len() {
+                break;
+            }
+            for (_, mut respond) in pair.accepted.drain(..) {
+                ok(&mut respond, true);
+            }
+            sent = at;
+            assert!(sent < 40_000, "{why}: it reads on for ever");
+        }
+        let mut waits = 0;
+        loop {
+            match pair.read_anything().await {
+                0 => break,
+                read => waits += read,
+            }
+        }
+        assert!(waits > 150_000 && waits < 100_000 + (64 << 10) + (64 << 10), "{why}: {sent}: {waits}");
+    }
 }
