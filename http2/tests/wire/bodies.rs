@@ -4,7 +4,7 @@ use crate::peer::*;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use prism_http2::Error;
-use std::future::poll_fn;
+use std::{future::poll_fn, sync::Arc};
 
 fn headers(frames: &[Frame]) -> Vec<&Frame> {
     frames.iter().filter(|frame| frame.kind == HEADERS).collect()
@@ -278,4 +278,27 @@ async fn trailers_of_many_that_were_reset_are_ignored() {
     pair.send(streams().flat_map(trailers).collect::<Vec<_>>()).await;
     assert!(pair.frames().await.is_empty());
     pair.lives("what was in flight").await;
+}
+
+/// Whoever has a handle of a stream does not keep what was to be written to its client.
+#[tokio::test]
+async fn what_is_not_written_goes_with_its_connection() {
+    struct Payload(Arc<[u8; 5_000]>);
+    impl AsRef<[u8]> for Payload {
+        fn as_ref(&self) -> &[u8] {
+            &*self.0
+        }
+    }
+    let mut pair = Pair::silent(settings(), 1_000).await;
+    pair.send([frame(SETTINGS, 0, 0, []), request(1)].concat()).await;
+    let (_, mut respond) = pair.one();
+    let payload = Arc::new([7; 5_000]);
+    ok(&mut respond, false);
+    respond.send_data(Bytes::from_owner(Payload(Arc::clone(&payload))));
+    respond.send_end(None);
+    pair.turn().await;
+    assert_eq!(Arc::strong_count(&payload), 2);
+    drop(pair);
+    assert_eq!(Arc::strong_count(&payload), 1);
+    drop(respond);
 }
