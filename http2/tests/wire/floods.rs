@@ -177,3 +177,59 @@ async fn what_clients_do_is_no_flood() {
     }
     pair.lives("time passed").await;
 }
+
+/// Hours of a call that says something small now and then, each way, as clients make of it: Go's asks with a PING how long the way
+/// is whenever it reads, and nghttp2's updates windows for whatever it has read.
+#[tokio::test]
+async fn long_calls_of_small_messages_are_no_flood() {
+    let mut pair = Pair::new().await;
+    pair.send(open(1)).await;
+    let (request, mut respond) = pair.one();
+    let mut body = request.into_body();
+    ok(&mut respond, false);
+    for _ in 0..30_000 {
+        pair.send([frame(DATA, 0, 1, b"question"), frame(PING, 0, 0, [2, 4, 16, 16, 9, 14, 7, 7])].concat())
+            .await;
+        let question = piece(&mut body).await.unwrap().unwrap().unwrap();
+        body.release(question.len());
+        respond.send_data(bytes::Bytes::from_static(b"answer"));
+        pair.send([window_update(0, 6), window_update(1, 6)].concat()).await;
+        pair.frames().await;
+    }
+    pair.lives("a call of 30,000 messages").await;
+}
+
+/// Calls that are given up as fast as they are made, by hundreds at once, cost the others nothing.
+#[tokio::test]
+async fn many_calls_that_are_given_up_at_once_refuse_no_other() {
+    let mut pair = Pair::with(prism_http2::Settings { max_concurrent_streams: 100, ..settings() }).await;
+    let mut next = 1;
+    for round in 0..50 {
+        let mut bytes = Vec::new();
+        for _ in 0..500 {
+            bytes.extend([open(next), frame(DATA, 0, next, b"x")].concat());
+            bytes.extend(frame(RST_STREAM, 0, next, CANCEL.to_be_bytes()));
+            next += 2;
+        }
+        for _ in 0..100 {
+            bytes.extend(request(next));
+            next += 2;
+        }
+        // Firefox and older Chromium: what depends on what; and what has taken its place.
+        bytes.extend(frame(PRIORITY, 0, next + 100, [0, 0, 0, 0, 200]));
+        bytes.extend(frame(0x10, 0, 0, [0, 0, 0, 1, b'u', b'=', b'3']));
+        pair.send(bytes).await;
+        let (mut answered, mut failed) = (0, 0);
+        for (_, mut respond) in pair.accepted.drain(..) {
+            match ok(&mut respond, true) {
+                true => answered += 1,
+                false => failed += 1,
+            }
+        }
+        assert_eq!(answered, 100, "round {round}: {failed}");
+        let frames = pair.frames().await;
+        assert_eq!(frames.iter().filter(|frame| frame.kind == HEADERS).count(), 100);
+        assert!(frames.iter().all(|frame| frame.kind != RST_STREAM), "round {round}");
+    }
+    pair.lives("25,000 calls given up").await;
+}
