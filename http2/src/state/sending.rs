@@ -196,7 +196,10 @@ impl State {
                 "the connection's window is above 2^31-1",
             ));
         }
-        self.resume_all();
+        // While the output is full nobody could go on, and all would be asked in vain: whatever empties it asks again.
+        if self.output.len() < self.settings.most_output {
+            self.resume_all();
+        }
         Ok(())
     }
 
