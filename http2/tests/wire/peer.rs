@@ -127,6 +127,8 @@ pub(crate) struct Pair {
     /// What was accepted so far.
     pub(crate) accepted: Vec<Accepted>,
     pub(crate) ended: Option<Option<Error>>,
+    /// Rung when the server is to have a turn.
+    pub(crate) bell: Arc<Bell>,
 }
 
 impl Pair {
@@ -145,7 +147,7 @@ impl Pair {
         let (mut client, server) = tokio::io::duplex(pipe);
         client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
         let server = Connection::handshake(server, settings).await.unwrap();
-        Self { server, client, accepted: Vec::new(), ended: None }
+        Self { server, client, accepted: Vec::new(), ended: None, bell: Arc::default() }
     }
 
     /// Has the client send, and the server do what there is to do.
@@ -165,7 +167,9 @@ impl Pair {
     /// One turn of the server.
     pub(crate) async fn turn(&mut self) {
         // All that can be done is done in this turn.
-        unconstrained(poll_fn(|cx| {
+        let waker = Waker::from(Arc::clone(&self.bell));
+        unconstrained(poll_fn(|_| {
+            let cx = &mut Context::from_waker(&waker);
             while self.ended.is_none() {
                 match self.server.poll_accept(cx) {
                     Poll::Ready(Some(Ok(accepted))) => self.accepted.push(accepted),
@@ -178,6 +182,18 @@ impl Pair {
             Poll::Ready(())
         }))
         .await;
+    }
+
+    /// Turns until the server has nothing more to do.
+    pub(crate) async fn rest(&mut self) {
+        for _ in 0..100 {
+            self.bell.take();
+            self.turn().await;
+            if self.bell.take() == 0 {
+                return;
+            }
+        }
+        panic!("it spins");
     }
 
     /// Every frame that the server has written.

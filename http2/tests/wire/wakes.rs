@@ -191,3 +191,44 @@ async fn the_connection_is_woken_for_what_others_do() {
     pair.turn().await;
     assert!(matches!(pair.ended, Some(None)), "{:?}", pair.ended);
 }
+
+/// A client that reads nothing has its connection sleep, whatever there is to write and to end.
+#[tokio::test]
+async fn a_connection_whose_client_does_not_read_sleeps() {
+    for case in 0..5 {
+        let mut pair = Pair::silent(settings(), 2_000).await;
+        pair.send([frame(SETTINGS, 0, 0, setting(4, 1 << 24)), window_update(0, 1 << 24)].concat()).await;
+        pair.send([open(1), open(3)].concat()).await;
+        let (request, mut respond) = pair.accepted.remove(0);
+        let (_, mut other) = pair.one();
+        for respond in [&mut respond, &mut other] {
+            ok(respond, false);
+            respond.send_data(Bytes::from(vec![0; 400_000]));
+            assert!(poll(&Arc::default(), |cx| respond.poll_room(cx)).is_none());
+        }
+        pair.rest().await;
+        match case {
+            // It reads on no more.
+            0 => pair.client.write_all(&frame(PING, 0, 0, [0; 8])).await.unwrap(),
+            1 => pair.server.graceful_shutdown(),
+            2 => pair.server.abrupt_shutdown(prism_http2::Reason::NO_ERROR),
+            3 => drop((request, respond)),
+            _ => {
+                respond.send_end(None);
+                other.send_end(None);
+                drop((request, respond, other));
+                pair.server.graceful_shutdown();
+            }
+        }
+        pair.rest().await;
+        assert!(pair.ended.is_none(), "{case}");
+        // And goes on when it does.
+        let mut read = 0;
+        while let count @ 1.. = pair.read_anything().await {
+            read += count;
+            pair.rest().await;
+        }
+        assert!(read > 800_000, "{case}: {read}");
+        assert_eq!(pair.ended.is_some(), case == 2, "{case}");
+    }
+}
