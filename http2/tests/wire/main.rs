@@ -6,6 +6,7 @@ mod bodies;
 mod floods;
 mod flow;
 mod forms;
+mod hostile;
 mod leaving;
 mod model;
 mod peer;

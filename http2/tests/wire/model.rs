@@ -10,15 +10,7 @@ use std::{
     sync::Arc,
 };
 
-/// A plain generator: what matters is that it repeats.
-struct Chance(u64);
-
 impl Chance {
-    fn below(&mut self, most: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % most
-    }
-
     fn one_in(&mut self, many: u64) -> bool {
         self.below(many) == 0
     }
