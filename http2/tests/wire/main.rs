@@ -8,6 +8,7 @@ mod flow;
 mod forms;
 mod hostile;
 mod leaving;
+mod memory;
 mod model;
 mod peer;
 mod states;
