@@ -55,11 +55,13 @@ impl Window {
         self.target = size;
     }
 
-    /// By how much a WINDOW_UPDATE should open it now: not before half of it is free again, so that a frame is not answered
-    /// with a frame.
+    /// By how much a WINDOW_UPDATE should open it now: not before that doubles what the peer has left, so that a frame is not
+    /// answered with a frame. While everything is taken at once, that is half of the window. What somebody holds must not keep
+    /// back what is free: it may be held until more has come.
     pub(crate) fn update(&mut self) -> Option<u32> {
-        let room = i64::from(self.target) - i64::from(self.held) - self.left;
-        if room <= 0 || room < i64::from(self.target / 2) {
+        let free = i64::from(self.target) - i64::from(self.held);
+        let room = free - self.left;
+        if free <= 0 || room <= 0 || room < self.left {
             return None;
         }
         self.left += room;
@@ -74,15 +76,30 @@ mod tests {
     #[test]
     fn half_of_it_is_free_before_it_is_opened_again() {
         let mut window = Window::new(100);
-        assert!(window.receive(60));
+        assert!(window.receive(49));
         assert_eq!(window.update(), None, "nothing was taken");
         window.release(49);
         assert_eq!(window.update(), None);
+        assert!(window.receive(1));
         window.release(1);
         assert_eq!(window.update(), Some(50));
         assert_eq!(window.update(), None);
-        assert!(window.receive(90));
+        assert!(window.receive(100));
         assert!(!window.receive(1));
+    }
+
+    #[test]
+    fn what_is_held_keeps_back_nothing_else() {
+        let mut window = Window::new(100);
+        assert!(window.receive(70));
+        window.release(29);
+        assert_eq!(window.update(), None, "as much is left");
+        assert!(window.receive(10));
+        assert_eq!(window.update(), Some(29), "nobody has taken any more, and less is left");
+        assert!(window.receive(49));
+        assert_eq!(window.update(), None);
+        window.release(1);
+        assert_eq!(window.update(), Some(1));
     }
 
     #[test]

@@ -139,6 +139,7 @@ pub struct Respond {
 impl Drop for Respond {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
+        state.give_up(self.key);
         state.release(self.key);
         state.wake();
     }

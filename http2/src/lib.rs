@@ -7,6 +7,8 @@
 //! * what is received and not read is bounded by the windows, and small pieces of it are put together;
 //! * what waits to be written is bounded by [`Settings::most_output`]; beyond it bodies wait, and beyond what replies may take nothing is read;
 //! * a header block is bounded while it arrives, and fields are counted while they are decoded;
+//! * streams that are over are bounded, too, until whoever serves them has let them go (rapid reset and its kin, CVE-2023-44487 and
+//!   CVE-2025-8671);
 //! * frames that move nothing on are counted, and end the connection when they are too many (PING, SETTINGS and empty DATA floods,
 //!   CVE-2019-9512, -9515, -9518).
 //!

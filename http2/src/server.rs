@@ -3,6 +3,7 @@
 use crate::{
     error::{Error, Reason, Violation},
     handles::{Pinger, RecvStream, Respond},
+    output::Output,
     session::{Incoming, Session},
     settings::Settings,
     state::{Leaving, Shared, State},
@@ -27,6 +28,9 @@ const MOST_READ: usize = 32 << 10;
 
 /// So many requests are given out before more is read.
 const MOST_INCOMING: usize = 64;
+
+/// An idle connection keeps room for so many: calls that come one by one need no more.
+const KEPT_INCOMING: usize = 4;
 
 /// A request's body up to this size that is all there counts as read. That is no way around the windows: there are so many
 /// streams, and no more.
@@ -58,7 +62,10 @@ pub struct Connection<T> {
 
 impl<T> Drop for Connection<T> {
     fn drop(&mut self) {
-        self.shared.lock().end(&Error::Closed);
+        let mut state = self.shared.lock();
+        state.end(&Error::Closed);
+        // Handles may be kept for long, and nobody writes it any more.
+        state.output = Output::default();
     }
 }
 
@@ -236,8 +243,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 state.end(&error);
                 return Poll::Ready(Err(error));
             }
-            if state.has_blocked() && state.output.len() <= state.settings.most_output / 4 {
+            if state.can_resume() {
                 state.resume_all();
+                if state.can_resume() {
+                    // There were more than there is room for: what those leave that were woken is for the next.
+                    cx.waker().wake_by_ref();
+                }
                 if !state.output.is_empty() && written.is_ready() {
                     continue;
                 }
@@ -258,6 +269,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             if self.buffer.is_empty() {
                 self.buffer = BytesMut::new();
             }
+            self.session.incoming.shrink_to(KEPT_INCOMING);
         }
         Pin::new(&mut self.io).poll_flush(cx).map_err(Error::from)
     }
@@ -310,3 +322,6 @@ impl<T> Connection<T> {
         self.shared.lock().forgive(u32::MAX);
     }
 }
+
+#[cfg(test)]
+mod tests;

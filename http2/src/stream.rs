@@ -9,12 +9,13 @@ use std::{
     task::Waker,
 };
 
-/// So many pieces of a body may wait for their reader as they came: those of the largest window, in frames of 16 KiB that came in
-/// two parts each.
-const MOST_PIECES: usize = 128;
+/// So many pieces of a body may wait for their reader as they came, however small. Each keeps all that was read with it, up to
+/// 32 KiB, where others' bytes may have been the most.
+const MOST_PIECES: usize = 8;
 
-/// Beyond that, pieces below this are put together, so that a frame of one byte does not cost the memory of a piece.
-const SMALL: usize = 512;
+/// Beyond that, pieces below this are put together: then what waits keeps no more than some times its bytes, which the windows
+/// bound, and a frame of one byte does not cost the memory of a piece.
+const SMALL: usize = 4 << 10;
 
 /// Where the answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +68,9 @@ pub(crate) struct Stream {
     /// What follows it.
     pub(crate) end: Option<End>,
     pub(crate) writer: Option<Waker>,
-    /// It is in the queue of those that wait for a window.
+    /// What it waits for is room, and not only that the stream ends.
+    pub(crate) wants_room: bool,
+    /// It is in the queue of those that wait for the connection's window, or for room in the output.
     pub(crate) is_blocked: bool,
 }
 
@@ -94,6 +97,7 @@ impl Stream {
             pending: VecDeque::new(),
             end: None,
             writer: None,
+            wants_room: false,
             is_blocked: false,
         }
     }
@@ -232,6 +236,11 @@ impl Streams {
     /// How many are not closed.
     pub(crate) fn open(&self) -> usize {
         self.open.len()
+    }
+
+    /// How many there are, with those that are closed and of which there are handles.
+    pub(crate) fn kept(&self) -> usize {
+        self.places.len() - self.free.len()
     }
 
     pub(crate) fn keys(&self) -> Vec<Key> {

@@ -5,7 +5,7 @@ use crate::{
     error::{Reason, Violation},
     frame::{self, Head, flag},
     request::{Collected, Trailers},
-    state::{Leaving, State},
+    state::State,
     stream::Key,
 };
 use http::StatusCode;
@@ -72,9 +72,14 @@ impl Session {
         if let Some(key) = state.streams.find(id) {
             return self.trailers(state, key, end, block);
         }
+        if state.is_too_late(id) {
+            self.skip(block)?;
+            return state.idle_frame();
+        }
         if id <= state.last {
             if state.was_reset(id) {
-                return self.skip(block);
+                self.skip(block)?;
+                return state.idle_frame();
             }
             if state.has_ended(id) {
                 return Err(Violation::Connection(
@@ -85,11 +90,6 @@ impl Session {
             // Section 5.1.1: "The identifier of a newly established stream MUST be numerically greater than all streams that
             // the initiating endpoint has opened".
             return Err(Violation::protocol("HEADERS of a stream whose number is too low"));
-        }
-        if let Leaving::After(last) = state.leaving
-            && id > last
-        {
-            return self.skip(block);
         }
         state.last = id;
         if state.is_full() {

@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Reason, Violation},
-    frame::{self, Head, flag, kind},
+    frame::{self, Head, Setting, flag, kind},
     state::{LAST_PING, Leaving, OUR_PING, Ping, State},
 };
 use bytes::{Buf, Bytes};
@@ -22,8 +22,11 @@ pub(super) fn data(state: &mut State, head: Head, mut payload: Bytes) -> Result<
     }
     let Some(key) = state.streams.find(head.stream) else {
         state.discard(counted);
-        if head.stream > state.last {
+        if state.is_idle(head.stream) {
             return Err(Violation::protocol("DATA of a stream that was not opened"));
+        }
+        if state.is_too_late(head.stream) {
+            return state.idle_frame();
         }
         if state.was_reset(head.stream) {
             return Ok(());
@@ -78,7 +81,7 @@ pub(super) fn rst_stream(state: &mut State, head: Head, payload: &[u8]) -> Resul
     else {
         return Err(Violation::size("RST_STREAM has not four bytes"));
     };
-    if head.stream == 0 || head.stream > state.last {
+    if state.is_idle(head.stream) {
         return Err(Violation::protocol("RST_STREAM of a stream that was not opened"));
     }
     state.reset_by_peer(head.stream, code.into());
@@ -96,8 +99,18 @@ pub(super) fn settings(state: &mut State, head: Head, payload: &[u8]) -> Result<
         state.acknowledged();
         return state.idle_frame();
     }
+    let mut window = None;
     for setting in frame::settings(payload)? {
-        state.apply(setting?)?;
+        // Thousands fit into a frame, of which one is worth something.
+        state.idle_frame()?;
+        match setting? {
+            Setting::InitialWindowSize(size) => window = Some(size),
+            setting => state.apply(setting),
+        }
+    }
+    // Every stream has a window: the last that is said here is what counts.
+    if let Some(size) = window {
+        state.resize_all(size)?;
     }
     let ack = Head { length: 0, kind: kind::SETTINGS, flags: flag::ACK, stream: 0 };
     state.output.frames().extend(ack.bytes());
@@ -151,7 +164,7 @@ pub(super) fn window_update(state: &mut State, head: Head, payload: &[u8]) -> Re
         }
         return state.grow(more);
     }
-    if head.stream > state.last {
+    if state.is_idle(head.stream) {
         return Err(Violation::protocol("WINDOW_UPDATE of a stream that was not opened"));
     }
     let Some(key) = state.streams.find(head.stream) else { return Ok(()) };

@@ -1,6 +1,6 @@
 //! How streams are opened, reset and forgotten (RFC 9113 section 5.1).
 
-use super::State;
+use super::{Leaving, State};
 use crate::{
     error::{Error, Reason},
     flow::Window,
@@ -9,11 +9,9 @@ use crate::{
 };
 use http::{HeaderMap, StatusCode};
 
-/// Streams that were reset from here: what the peer had sent before it knew is ignored.
-const RESETS_KEPT: usize = 128;
-
-/// Streams that have ended, whose peer may be told what it did wrong when it goes on.
-const ENDED_KEPT: usize = 32;
+/// Streams that are over while there are still handles of them, beyond as many as can be open: more than a client gives up in
+/// earnest before there was a turn for those that serve it.
+const MORE_KEPT: usize = 1_000;
 
 /// What is read of a request that was refused here: what was in flight when the answer left.
 const MOST_UNREAD: u32 = 64 << 10;
@@ -26,15 +24,20 @@ impl State {
         self.streams.insert(Stream::new(id, promised, window, self.peer_window.into()))
     }
 
+    /// Whether no stream can be opened now. One that its client has reset is not open any more, and costs what it did until whoever
+    /// serves it has noticed ("rapid reset", CVE-2023-44487; the same of those that a client has us reset, CVE-2025-8671).
     pub(crate) fn is_full(&self) -> bool {
-        self.streams.open() >= self.settings.max_concurrent_streams as usize
+        let most = self.settings.max_concurrent_streams as usize;
+        self.streams.open() >= most || self.streams.kept() >= most.saturating_add(MORE_KEPT)
     }
 
     /// Answers a request that nobody is shown.
     pub(crate) fn refuse(&mut self, id: u32, status: StatusCode, end: bool) {
         let key = self.open(id, None);
+        let window = self.stream_window;
         if let Some(stream) = self.streams.get(key) {
-            stream.unread = Some(MOST_UNREAD);
+            // Its window is not opened again, so that is all that can come.
+            stream.unread = Some(MOST_UNREAD.min(window));
         }
         if end {
             self.received(key);
@@ -45,20 +48,29 @@ impl State {
 
     /// Whether a stream that is not open was reset from here, not long ago.
     pub(crate) fn was_reset(&self, id: u32) -> bool {
-        self.resets.contains(&id)
+        self.past.was_reset(id)
     }
 
     pub(crate) fn has_ended(&self, id: u32) -> bool {
-        self.ended.contains(&id)
+        self.past.has_ended(id)
+    }
+
+    /// Whether the peer has not begun a stream (section 5.1): "Receiving any frame other than HEADERS or PRIORITY on a stream in this
+    /// state MUST be treated as a connection error". Those of even numbers would be begun from here, and never are.
+    pub(crate) fn is_idle(&self, id: u32) -> bool {
+        id.is_multiple_of(2) || (id > self.last && !self.is_too_late(id))
+    }
+
+    /// Whether a stream comes behind the last that is served. Section 6.8: "the sender can discard frames for streams initiated by
+    /// the receiver with identifiers higher than the identified last stream".
+    pub(crate) fn is_too_late(&self, id: u32) -> bool {
+        matches!(self.leaving, Leaving::After(last) if id > last)
     }
 
     /// Ends a stream from here.
     pub(crate) fn reset(&mut self, id: u32, reason: Reason) {
         frame::write_number(self.output.frames(), kind::RST_STREAM, id, reason.into());
-        if self.resets.len() == RESETS_KEPT {
-            self.resets.pop_front();
-        }
-        self.resets.push_back(id);
+        self.past.reset(id);
         if let Some(key) = self.streams.find(id) {
             self.fail(key, Error::Refused(reason));
         }
@@ -91,9 +103,6 @@ impl State {
             }
         } else if stream.received && stream.has_sent() {
             self.close(key);
-        } else if stream.refs == 0 && stream.sending != Sending::Ended {
-            let id = stream.id;
-            self.reset(id, Reason::CANCEL);
         } else if stream.refs == 0 && stream.has_sent() && stream.unread.is_none_or(|left| left == 0) {
             // RFC 9113 section 8.1: "a server MAY request that the client abort transmission of a request without error by
             // sending a RST_STREAM with an error code of NO_ERROR after sending a complete response".
@@ -117,14 +126,22 @@ impl State {
         if blocked {
             self.blocked.retain(|other| *other != key);
         }
-        if self.ended.len() == ENDED_KEPT {
-            self.ended.pop_front();
-        }
-        self.ended.push_back(id);
+        self.past.end(id);
         if forgotten {
             self.streams.remove(key);
         }
         self.open_window();
+    }
+
+    /// Nobody will answer any more. Whoever reads the body elsewhere is told so, and its client need not wait for that.
+    pub(crate) fn give_up(&mut self, key: Key) {
+        if let Some(stream) = self.streams.get(key)
+            && !stream.closed
+            && stream.sending != Sending::Ended
+        {
+            let id = stream.id;
+            self.reset(id, Reason::CANCEL);
+        }
     }
 
     /// A handle is gone.

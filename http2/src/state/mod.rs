@@ -4,6 +4,7 @@
 //! another thread.
 
 mod life;
+mod past;
 mod receiving;
 mod sending;
 
@@ -16,6 +17,7 @@ use crate::{
     settings::Settings,
     stream::{Key, Streams},
 };
+use past::Past;
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -67,7 +69,7 @@ pub(crate) struct State {
     send_window: i64,
     peer_window: u32,
     peer_frame: usize,
-    /// Streams that wait for a window or for room in the output, in the order that they came.
+    /// Streams that wait for the connection's window or for room in the output, in the order that they came.
     blocked: VecDeque<Key>,
 
     /// What the connection may be sent.
@@ -79,8 +81,7 @@ pub(crate) struct State {
 
     /// The last stream that the peer has opened.
     pub(crate) last: u32,
-    resets: VecDeque<u32>,
-    ended: VecDeque<u32>,
+    past: Past,
     pub(crate) leaving: Leaving,
     pub(crate) peer_leaves: bool,
     /// Set when the connection is over, for every handle that is left.
@@ -120,8 +121,7 @@ impl State {
             stream_window: DEFAULT_WINDOW,
             unacknowledged: VecDeque::from([Some(settings.stream_window)]),
             last: 0,
-            resets: VecDeque::new(),
-            ended: VecDeque::new(),
+            past: Past::new(settings.max_concurrent_streams),
             leaving: Leaving::No,
             peer_leaves: false,
             over: None,

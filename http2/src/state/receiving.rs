@@ -43,7 +43,7 @@ impl State {
             }
         }
         if stream.has_no_reader || stream.unread.is_some() {
-            stream.unread = stream.unread.map(|left| left.saturating_sub(bytes));
+            stream.unread = stream.unread.map(|left| left.saturating_sub(bytes + padding));
             let held = stream.window.held();
             stream.window.release(held);
             self.discard(held);
@@ -65,7 +65,22 @@ impl State {
         if end {
             self.received(key);
         }
+        self.open_windows(key);
         Ok(())
+    }
+
+    /// Opens both windows as far as they are free.
+    fn open_windows(&mut self, key: Key) {
+        if let Some(stream) = self.streams.get(key)
+            && !stream.received
+            && !stream.closed
+            && !stream.has_no_reader
+            && stream.unread.is_none()
+            && let Some(more) = stream.window.update()
+        {
+            frame::write_number(self.output.frames(), kind::WINDOW_UPDATE, stream.id, more);
+        }
+        self.open_window();
     }
 
     /// The request's last frame has come.
@@ -86,13 +101,7 @@ impl State {
             let bytes = bytes.min(stream.window.held());
             stream.window.release(bytes);
             self.window.release(bytes);
-            if !stream.received
-                && !stream.closed
-                && let Some(more) = stream.window.update()
-            {
-                frame::write_number(self.output.frames(), kind::WINDOW_UPDATE, stream.id, more);
-            }
-            self.open_window();
+            self.open_windows(key);
         }
     }
 
@@ -114,6 +123,8 @@ impl State {
                 if let Some(stream) = self.streams.get(key) {
                     stream.window.resize(size);
                 }
+                // A peer whose window has become less than nothing sends nothing that would have this looked at again.
+                self.open_windows(key);
             }
         }
     }

@@ -69,14 +69,17 @@ impl State {
     /// Has a stream's writer woken when there is room.
     pub(crate) fn await_room(&mut self, key: Key, cx: &Context<'_>) {
         let Some(stream) = self.streams.get(key) else { return };
+        stream.wants_room = true;
         if !stream.writer.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             stream.writer = Some(cx.waker().clone());
         }
         self.block(key);
     }
 
+    /// Has a stream found when there is more room for all. One that has used up its own window is found by what opens that.
     pub(super) fn block(&mut self, key: Key) {
         if let Some(stream) = self.streams.get(key)
+            && stream.send_window > 0
             && !std::mem::replace(&mut stream.is_blocked, true)
         {
             self.blocked.push_back(key);
@@ -144,32 +147,44 @@ impl State {
         self.settle(key);
     }
 
-    /// There is more room for a stream.
-    pub(super) fn resume(&mut self, key: Key) {
+    /// There may be more room for a stream. How much its writer was woken for.
+    pub(super) fn resume(&mut self, key: Key) -> usize {
         if self.streams.get(key).is_some_and(|stream| !stream.pending.is_empty()) {
             self.pump(key);
         }
-        if let Some(stream) = self.streams.get(key)
-            && stream.pending.is_empty()
-            && let Some(writer) = stream.writer.take()
-        {
+        let room = self.room(key);
+        let Some(stream) = self.streams.get(key).filter(|stream| stream.wants_room) else { return 0 };
+        if room == 0 {
+            // To be woken for nothing would have it wait again, and be woken again.
+            self.block(key);
+            return 0;
+        }
+        stream.wants_room = false;
+        if let Some(writer) = stream.writer.take() {
             writer.wake();
         }
+        room
     }
 
-    /// There is more room for all.
+    /// There is more room for all: as many are woken as there is room for. They may not want it any more, so this must be asked
+    /// again when they have had their turn.
     pub(crate) fn resume_all(&mut self) {
+        let mut promised = 0;
         for _ in 0..self.blocked.len() {
+            if self.send_window <= promised {
+                return;
+            }
             let Some(key) = self.blocked.pop_front() else { return };
             if let Some(stream) = self.streams.get(key) {
                 stream.is_blocked = false;
             }
-            self.resume(key);
+            promised += self.resume(key) as i64;
         }
     }
 
-    pub(crate) fn has_blocked(&self) -> bool {
-        !self.blocked.is_empty()
+    /// Whether there are streams that wait, and room for one at least.
+    pub(crate) fn can_resume(&self) -> bool {
+        !self.blocked.is_empty() && self.send_window > 0 && self.output.len() <= self.settings.most_output / 4
     }
 
     /// WINDOW_UPDATE of the connection.
@@ -181,7 +196,10 @@ impl State {
                 "the connection's window is above 2^31-1",
             ));
         }
-        self.resume_all();
+        // While the output is full nobody could go on, and all would be asked in vain: whatever empties it asks again.
+        if self.output.len() < self.settings.most_output {
+            self.resume_all();
+        }
         Ok(())
     }
 
@@ -196,31 +214,36 @@ impl State {
         Ok(())
     }
 
-    /// What the peer's SETTINGS say holds from here.
-    pub(crate) fn apply(&mut self, setting: frame::Setting) -> Result<(), Violation> {
+    /// What the peer's SETTINGS say of new streams' windows holds from here.
+    pub(crate) fn resize_all(&mut self, size: u32) -> Result<(), Violation> {
+        // Section 6.9.2: the difference is added to the window of every stream, which may become negative.
+        let change = i64::from(size) - i64::from(self.peer_window);
+        self.peer_window = size;
+        if change == 0 {
+            return Ok(());
+        }
+        for key in self.streams.keys() {
+            let Some(stream) = self.streams.get(key) else { continue };
+            stream.send_window += change;
+            if stream.send_window > i64::from(MOST_WINDOW) {
+                return Err(Violation::Connection(
+                    Reason::FLOW_CONTROL_ERROR,
+                    "INITIAL_WINDOW_SIZE makes a window larger than 2^31-1",
+                ));
+            }
+            if change > 0 {
+                self.resume(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// What else the peer's SETTINGS say.
+    pub(crate) fn apply(&mut self, setting: frame::Setting) {
         match setting {
             frame::Setting::HeaderTableSize(size) => self.encoder.set_max_table(size),
             frame::Setting::MaxFrameSize(size) => self.peer_frame = size as usize,
-            frame::Setting::InitialWindowSize(size) => {
-                // Section 6.9.2: the difference is added to the window of every stream, which may become negative.
-                let change = i64::from(size) - i64::from(self.peer_window);
-                self.peer_window = size;
-                for key in self.streams.keys() {
-                    let Some(stream) = self.streams.get(key) else { continue };
-                    stream.send_window += change;
-                    if stream.send_window > i64::from(MOST_WINDOW) {
-                        return Err(Violation::Connection(
-                            Reason::FLOW_CONTROL_ERROR,
-                            "INITIAL_WINDOW_SIZE makes a window larger than 2^31-1",
-                        ));
-                    }
-                    if change > 0 {
-                        self.resume(key);
-                    }
-                }
-            }
-            frame::Setting::Other => {}
+            frame::Setting::InitialWindowSize(_) | frame::Setting::Other => {}
         }
-        Ok(())
     }
 }

@@ -3,7 +3,8 @@
 use crate::peer::*;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use std::future::poll_fn;
+use prism_http2::Error;
+use std::{future::poll_fn, sync::Arc};
 
 fn headers(frames: &[Frame]) -> Vec<&Frame> {
     frames.iter().filter(|frame| frame.kind == HEADERS).collect()
@@ -171,6 +172,20 @@ async fn an_answer_that_is_given_up_is_cancelled() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_given_up_is_cancelled_whoever_reads_its_request() {
+    let mut pair = Pair::new().await;
+    pair.frames().await;
+    pair.send(open(1)).await;
+    let (request, respond) = pair.one();
+    drop(respond);
+    pair.was_reset(1, CANCEL, "nobody answers").await;
+    let mut body = request.into_body();
+    assert!(matches!(piece(&mut body).await, Some(Some(Err(Error::Refused(_))))));
+    drop(body);
+    pair.lives("nobody reads").await;
+}
+
+#[tokio::test]
 async fn a_request_that_is_not_wanted_is_declined_when_its_answer_is_over() {
     let mut pair = Pair::new().await;
     pair.send(open(1)).await;
@@ -246,4 +261,44 @@ async fn a_body_of_nothing_ends() {
     respond.send_end(Some(trailers));
     let end = pair.only(HEADERS).await;
     assert_eq!(end.flags, END_HEADERS | END_STREAM);
+}
+
+/// However many are reset at once, their clients have not read that when they end them.
+#[tokio::test]
+async fn trailers_of_many_that_were_reset_are_ignored() {
+    let settings = prism_http2::Settings { max_concurrent_streams: 1_000, ..settings() };
+    let mut pair = Pair::with(settings).await;
+    let streams = || (0..1_000).map(|at| 2 * at + 1);
+    pair.send(streams().flat_map(open).collect::<Vec<_>>()).await;
+    assert_eq!(pair.accepted.len(), 1_000);
+    pair.accepted.clear();
+    pair.frames().await;
+    let trailers = |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, fields(&[("sum", "1")]));
+    pair.send(streams().flat_map(|stream| frame(DATA, 0, stream, b"x")).collect::<Vec<_>>()).await;
+    pair.send(streams().flat_map(trailers).collect::<Vec<_>>()).await;
+    assert!(pair.frames().await.is_empty());
+    pair.lives("what was in flight").await;
+}
+
+/// Whoever has a handle of a stream does not keep what was to be written to its client.
+#[tokio::test]
+async fn what_is_not_written_goes_with_its_connection() {
+    struct Payload(Arc<[u8; 5_000]>);
+    impl AsRef<[u8]> for Payload {
+        fn as_ref(&self) -> &[u8] {
+            &*self.0
+        }
+    }
+    let mut pair = Pair::silent(settings(), 1_000).await;
+    pair.send([frame(SETTINGS, 0, 0, []), request(1)].concat()).await;
+    let (_, mut respond) = pair.one();
+    let payload = Arc::new([7; 5_000]);
+    ok(&mut respond, false);
+    respond.send_data(Bytes::from_owner(Payload(Arc::clone(&payload))));
+    respond.send_end(None);
+    pair.turn().await;
+    assert_eq!(Arc::strong_count(&payload), 2);
+    drop(pair);
+    assert_eq!(Arc::strong_count(&payload), 1);
+    drop(respond);
 }

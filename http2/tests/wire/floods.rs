@@ -59,6 +59,35 @@ async fn header_blocks_without_an_end_end_it() {
     }
 }
 
+/// Each of which would have every stream's window counted anew.
+#[tokio::test]
+async fn settings_are_counted_and_not_their_frames() {
+    let mut pair = Pair::new().await;
+    pair.send(open(1)).await;
+    let many: Vec<u8> = (0..2_700).flat_map(|at| setting(4, at)).collect();
+    let ended = until_it_ends(&mut pair, |_| frame(SETTINGS, 0, 0, &many), 100).await;
+    assert!(ended.is_some_and(|at| at < 5), "{ended:?}");
+}
+
+/// Blocks that are decoded for nothing: of a stream that was reset, and behind the end.
+#[tokio::test]
+async fn headers_that_nobody_wants_end_it() {
+    let mut pair = Pair::new().await;
+    pair.send(open(1)).await;
+    pair.accepted.clear();
+    let ended = until_it_ends(&mut pair, |_| open(1), 20_000).await;
+    assert!(ended.is_some_and(|at| (5_000..15_000).contains(&at)), "{ended:?}");
+
+    let mut pair = Pair::new().await;
+    pair.send(open(1)).await;
+    let _held = pair.accepted.pop();
+    pair.server.graceful_shutdown();
+    let ping = pair.frames().await.pop().unwrap();
+    pair.send(frame(PING, ACK, 0, &ping.payload)).await;
+    let ended = until_it_ends(&mut pair, |at| open(2 * at + 3), 20_000).await;
+    assert!(ended.is_some_and(|at| (5_000..15_000).contains(&at)), "{ended:?}");
+}
+
 /// A reference of a byte to a large field (the "HPACK bomb"): it is counted as what it stands for, and costs no more than its bytes.
 #[tokio::test]
 async fn references_to_large_fields_are_counted() {
@@ -84,6 +113,36 @@ async fn more_streams_than_there_may_be_are_refused() {
     pair.send(frame(RST_STREAM, 0, 1, [0; 4])).await;
     pair.send(open(19)).await;
     assert_eq!(pair.accepted.len(), 9);
+}
+
+/// However streams end, whoever serves them may not have noticed yet: there is a bound to that, too.
+#[tokio::test]
+async fn streams_that_are_over_and_held_are_bounded() {
+    let resets: [(&str, Frames); 2] = [
+        ("its client", Box::new(|stream| frame(RST_STREAM, 0, stream, CANCEL.to_be_bytes()))),
+        ("us", Box::new(|stream| window_update(stream, 0))),
+    ];
+    for (why, reset) in resets {
+        let mut pair = Pair::new().await;
+        pair.frames().await;
+        let mut refused = 0;
+        for at in 0..3_000 {
+            let stream = 2 * at + 1;
+            pair.send(open(stream)).await;
+            pair.send(reset(stream)).await;
+            let refusal =
+                |frame: &Frame| frame.kind == RST_STREAM && code_of(&frame.payload) == REFUSED_STREAM;
+            refused += pair.frames().await.iter().filter(|frame| refusal(frame)).count();
+            assert!(pair.ended.is_none(), "{why}: {:?}", pair.ended);
+        }
+        assert!((1_000..1_100).contains(&pair.accepted.len()), "{why}: {}", pair.accepted.len());
+        assert_eq!(refused, 3_000 - pair.accepted.len(), "{why}");
+        // As soon as they are noticed there is room.
+        pair.accepted.drain(..10);
+        let before = pair.accepted.len();
+        pair.send((0..8).flat_map(|at| open(2 * at + 10_001)).collect::<Vec<_>>()).await;
+        assert_eq!(pair.accepted.len(), before + 8, "{why}");
+    }
 }
 
 #[tokio::test]
@@ -117,4 +176,60 @@ async fn what_clients_do_is_no_flood() {
         pair.server.forgive();
     }
     pair.lives("time passed").await;
+}
+
+/// Hours of a call that says something small now and then, each way, as clients make of it: Go's asks with a PING how long the way
+/// is whenever it reads, and nghttp2's updates windows for whatever it has read.
+#[tokio::test]
+async fn long_calls_of_small_messages_are_no_flood() {
+    let mut pair = Pair::new().await;
+    pair.send(open(1)).await;
+    let (request, mut respond) = pair.one();
+    let mut body = request.into_body();
+    ok(&mut respond, false);
+    for _ in 0..30_000 {
+        pair.send([frame(DATA, 0, 1, b"question"), frame(PING, 0, 0, [2, 4, 16, 16, 9, 14, 7, 7])].concat())
+            .await;
+        let question = piece(&mut body).await.unwrap().unwrap().unwrap();
+        body.release(question.len());
+        respond.send_data(bytes::Bytes::from_static(b"answer"));
+        pair.send([window_update(0, 6), window_update(1, 6)].concat()).await;
+        pair.frames().await;
+    }
+    pair.lives("a call of 30,000 messages").await;
+}
+
+/// Calls that are given up as fast as they are made, by hundreds at once, cost the others nothing.
+#[tokio::test]
+async fn many_calls_that_are_given_up_at_once_refuse_no_other() {
+    let mut pair = Pair::with(prism_http2::Settings { max_concurrent_streams: 100, ..settings() }).await;
+    let mut next = 1;
+    for round in 0..50 {
+        let mut bytes = Vec::new();
+        for _ in 0..500 {
+            bytes.extend([open(next), frame(DATA, 0, next, b"x")].concat());
+            bytes.extend(frame(RST_STREAM, 0, next, CANCEL.to_be_bytes()));
+            next += 2;
+        }
+        for _ in 0..100 {
+            bytes.extend(request(next));
+            next += 2;
+        }
+        // Firefox and older Chromium: what depends on what; and what has taken its place.
+        bytes.extend(frame(PRIORITY, 0, next + 100, [0, 0, 0, 0, 200]));
+        bytes.extend(frame(0x10, 0, 0, [0, 0, 0, 1, b'u', b'=', b'3']));
+        pair.send(bytes).await;
+        let (mut answered, mut failed) = (0, 0);
+        for (_, mut respond) in pair.accepted.drain(..) {
+            match ok(&mut respond, true) {
+                true => answered += 1,
+                false => failed += 1,
+            }
+        }
+        assert_eq!(answered, 100, "round {round}: {failed}");
+        let frames = pair.frames().await;
+        assert_eq!(frames.iter().filter(|frame| frame.kind == HEADERS).count(), 100);
+        assert!(frames.iter().all(|frame| frame.kind != RST_STREAM), "round {round}");
+    }
+    pair.lives("25,000 calls given up").await;
 }

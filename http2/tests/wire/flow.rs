@@ -46,9 +46,9 @@ async fn a_window_is_given_back_when_it_was_read() {
     }
     assert_eq!(read, 48_000);
     assert_eq!(updates(&pair.frames().await, 1), 0, "read, and not taken care of");
-    body.release(20_000);
-    assert_eq!(updates(&pair.frames().await, 1), 0, "not half of it");
-    body.release(28_000);
+    body.release(17_000);
+    assert_eq!(updates(&pair.frames().await, 1), 0, "less than is left");
+    body.release(31_000);
     assert_eq!(updates(&pair.frames().await, 1), 48_000);
     body.release(1 << 20);
     assert_eq!(updates(&pair.frames().await, 1), 0, "nothing is given back twice");
@@ -291,21 +291,93 @@ async fn windows_grow_and_shrink() {
     pair.was_reset(1, FLOW_CONTROL_ERROR, "one more").await;
 }
 
-/// A frame of one byte holds a byte, and not what it was read with.
+/// What one reader leaves lying takes its share of the connection's window, and not what is left for the others.
 #[tokio::test]
-async fn small_pieces_are_put_together() {
+async fn what_is_unread_leaves_the_rest_of_the_window_to_others() {
+    let mut pair = Pair::with(Settings { connection_window: 65_535, ..settings() }).await;
+    pair.frames().await;
+    pair.send([open(1), open(3)].concat()).await;
+    let (_unread, _respond) = pair.accepted.remove(0);
+    let (request, _other) = pair.one();
+    let mut body = request.into_body();
+    pair.send((0..4).flat_map(|_| frame(DATA, 0, 1, [0; 10_000])).collect::<Vec<_>>()).await;
+    let (mut left, mut uploaded) = (65_535 - 40_000, 0);
+    while uploaded < 500_000 {
+        assert!(left > 0, "it waits for ever after {uploaded} bytes");
+        let size = left.min(10_000);
+        pair.send(frame(DATA, 0, 3, vec![0; size as usize])).await;
+        while let Some(Some(Ok(piece))) = piece(&mut body).await {
+            body.release(piece.len());
+        }
+        uploaded += size;
+        left += updates(&pair.frames().await, 0);
+        left -= size;
+        assert!(left <= 25_535, "what is unread was given back");
+    }
+}
+
+/// A reader that cannot go on before more has come (a message that is not whole) gives back what it can, and gets more.
+#[tokio::test]
+async fn what_a_reader_keeps_leaves_the_rest_of_its_window() {
     let mut pair = Pair::new().await;
     pair.send(open(1)).await;
-    for at in 0..10_000_u32 {
-        pair.send(frame(DATA, 0, 1, [at as u8])).await;
-    }
     let (request, _respond) = pair.one();
     let mut body = request.into_body();
-    let mut pieces = Vec::new();
+    pair.frames().await;
+    let data = |size: usize| frame(DATA, 0, 1, vec![0; size]);
+    pair.send([data(15_000), data(10_000)].concat()).await;
+    body.release(25_000);
+    assert_eq!(updates(&pair.frames().await, 1), 0, "less than half of it");
+    pair.send([data(15_000), data(15_000), data(10_535)].concat()).await;
+    assert_eq!(updates(&pair.frames().await, 1), 25_000, "there is nothing left, and this is free");
+    // And of the connection's.
+    let mut pair = Pair::with(Settings { connection_window: 65_535, ..settings() }).await;
+    pair.send([open(1), open(3)].concat()).await;
+    let mut bodies: Vec<_> = pair.accepted.drain(..).collect();
+    pair.frames().await;
+    pair.send([data(15_000), data(10_000)].concat()).await;
+    bodies[0].0.body_mut().release(25_000);
+    assert_eq!(updates(&pair.frames().await, 0), 0, "less than half of it");
+    pair.send((0..4).flat_map(|_| frame(DATA, 0, 3, [0; 10_000])).collect::<Vec<_>>()).await;
+    assert_eq!(updates(&pair.frames().await, 0), 25_000, "535 are left, and these are free");
+}
+
+/// A client may send with the window that it knows. When it learns of the smaller one, what was read meanwhile is given back: it
+/// can send nothing more, and so nothing else would ever do that.
+#[tokio::test]
+async fn a_window_that_shrinks_behind_what_was_read_is_opened() {
+    let mut pair = Pair::with(Settings { stream_window: 16_384, ..settings() }).await;
+    pair.send([open(1), frame(DATA, 0, 1, [0; 15_000]), frame(DATA, 0, 1, [0; 15_000])].concat()).await;
+    let (request, _respond) = pair.one();
+    let mut body = request.into_body();
     while let Some(Some(Ok(piece))) = piece(&mut body).await {
-        pieces.push(piece);
+        body.release(piece.len());
     }
-    assert!(pieces.len() <= 130, "{}", pieces.len());
-    let all: Vec<u8> = pieces.concat();
-    assert_eq!(all, (0..10_000_u32).map(|at| at as u8).collect::<Vec<_>>());
+    let before = updates(&pair.frames().await, 1);
+    pair.send(frame(SETTINGS, ACK, 0, [])).await;
+    assert_eq!(before + updates(&pair.frames().await, 1), 30_000);
+    pair.send(frame(DATA, 0, 1, [0; 16_384])).await;
+    pair.lives("all of the smaller one").await;
+    pair.send(frame(DATA, 0, 1, [0])).await;
+    pair.was_reset(1, FLOW_CONTROL_ERROR, "one more").await;
+}
+
+/// What is left of a request that was refused is read for a while only, and its client is told when it cannot send any more:
+/// its window is not opened again.
+#[tokio::test]
+async fn a_refused_request_ends_with_its_window_at_the_latest() {
+    for padding in [0, 99] {
+        let mut pair = Pair::with(Settings { stream_window: 16_384, ..settings() }).await;
+        pair.send(frame(SETTINGS, ACK, 0, [])).await;
+        let head = [get(), field("x", &"y".repeat(16_000)), field("z", &"y".repeat(300))].concat();
+        let (first, second) = head.split_at(16_000);
+        pair.send([frame(HEADERS, 0, 1, first), frame(CONTINUATION, END_HEADERS, 1, second)].concat()).await;
+        assert_eq!(pair.only(HEADERS).await.flags, END_HEADERS | END_STREAM);
+        for _ in 0..16 {
+            assert!(pair.frames().await.iter().all(|frame| frame.kind != RST_STREAM));
+            let payload = [vec![padding], vec![0; 1_023]].concat();
+            pair.send(frame(DATA, if padding > 0 { PADDED } else { 0 }, 1, payload)).await;
+        }
+        pair.was_reset(1, NO_ERROR, "there is nothing left of its window").await;
+    }
 }

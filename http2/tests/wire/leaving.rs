@@ -109,3 +109,35 @@ async fn pings_are_answered_and_told() {
     drop(pair);
     assert!(!pinger.send());
 }
+
+/// Requests that come behind the end are for another connection; they end neither this one nor what is served on it.
+#[tokio::test]
+async fn whatever_comes_behind_the_end_is_ignored() {
+    let settings = prism_http2::Settings { connection_window: 65_535, ..settings() };
+    let mut pair = Pair::with(settings).await;
+    pair.send(request(1)).await;
+    pair.server.graceful_shutdown();
+    let ping = pair.frames().await.pop().unwrap();
+    assert_eq!(ping.kind, PING);
+    pair.send(frame(PING, ACK, 0, &ping.payload)).await;
+    pair.frames().await;
+    let mut given = 0;
+    for stream in [3, 5, 7] {
+        let trailers = frame(HEADERS, END_HEADERS | END_STREAM, stream, fields(&[("sum", "1")]));
+        let data = frame(DATA, 0, stream, vec![0; 15_000]);
+        let update = window_update(stream, 1_000);
+        let reset = frame(RST_STREAM, 0, stream, CANCEL.to_be_bytes());
+        pair.send([open(stream), data.clone(), update, data, trailers, reset].concat()).await;
+        assert!(pair.ended.is_none(), "{stream}: {:?}", pair.ended);
+        for frame in pair.frames().await {
+            // RFC 9113 section 6.8: of these, too, "DATA frames MUST be counted toward the connection flow-control window".
+            assert_eq!((frame.kind, frame.stream), (WINDOW_UPDATE, 0), "{stream}: {frame:?}");
+            given += code_of(&frame.payload);
+        }
+    }
+    assert!(given > 90_000 - 32_768, "{given}");
+    assert_eq!(pair.accepted.len(), 1);
+    assert!(ok(&mut pair.one().1, true));
+    assert_eq!(pair.frames().await.iter().filter(|frame| frame.kind == HEADERS).count(), 1);
+    assert!(matches!(pair.ended, Some(None)), "{:?}", pair.ended);
+}

@@ -6,10 +6,17 @@ use prism_http2::{Accepted, Connection, Error, RecvStream, Respond, Settings};
 use std::{
     future::{Future, poll_fn},
     pin::pin,
-    task::Poll,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    task::unconstrained,
+};
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
@@ -120,6 +127,8 @@ pub(crate) struct Pair {
     /// What was accepted so far.
     pub(crate) accepted: Vec<Accepted>,
     pub(crate) ended: Option<Option<Error>>,
+    /// Rung when the server is to have a turn.
+    pub(crate) bell: Arc<Bell>,
 }
 
 impl Pair {
@@ -138,7 +147,7 @@ impl Pair {
         let (mut client, server) = tokio::io::duplex(pipe);
         client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
         let server = Connection::handshake(server, settings).await.unwrap();
-        Self { server, client, accepted: Vec::new(), ended: None }
+        Self { server, client, accepted: Vec::new(), ended: None, bell: Arc::default() }
     }
 
     /// Has the client send, and the server do what there is to do.
@@ -157,7 +166,10 @@ impl Pair {
 
     /// One turn of the server.
     pub(crate) async fn turn(&mut self) {
-        poll_fn(|cx| {
+        // All that can be done is done in this turn.
+        let waker = Waker::from(Arc::clone(&self.bell));
+        unconstrained(poll_fn(|_| {
+            let cx = &mut Context::from_waker(&waker);
             while self.ended.is_none() {
                 match self.server.poll_accept(cx) {
                     Poll::Ready(Some(Ok(accepted))) => self.accepted.push(accepted),
@@ -168,8 +180,20 @@ impl Pair {
             }
             let _ = self.server.poll_flush(cx);
             Poll::Ready(())
-        })
+        }))
         .await;
+    }
+
+    /// Turns until the server has nothing more to do.
+    pub(crate) async fn rest(&mut self) {
+        for _ in 0..100 {
+            self.bell.take();
+            self.turn().await;
+            if self.bell.take() == 0 {
+                return;
+            }
+        }
+        panic!("it spins");
     }
 
     /// Every frame that the server has written.
@@ -177,8 +201,7 @@ impl Pair {
         self.turn().await;
         let mut bytes = Vec::new();
         // What is there is there at once.
-        while let Ok(Ok(read)) =
-            tokio::time::timeout(Duration::from_millis(1), self.client.read_buf(&mut bytes)).await
+        while let Some(Ok(read)) = now(unconstrained(self.client.read_buf(&mut bytes))).await
             && read > 0
         {}
         let mut frames = Vec::new();
@@ -269,4 +292,38 @@ pub(crate) async fn trailers(body: &mut RecvStream) -> Option<Result<Option<Head
 
 pub(crate) fn ok(respond: &mut Respond, end: bool) -> bool {
     respond.send_head(StatusCode::OK, &HeaderMap::new(), end)
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+pub(crate) struct Bell(pub(crate) AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Bell {
+    pub(crate) fn take(&self) -> usize {
+        self.0.swap(0, Ordering::SeqCst)
+    }
+}
+
+/// What one poll gives; what it waits for rings the bell.
+pub(crate) fn poll<T>(bell: &Arc<Bell>, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Option<T> {
+    match poll(&mut Context::from_waker(&Waker::from(Arc::clone(bell)))) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}
+
+/// A plain generator: what matters is that it repeats.
+pub(crate) struct Chance(pub(crate) u64);
+
+impl Chance {
+    pub(crate) fn below(&mut self, most: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % most
+    }
 }
