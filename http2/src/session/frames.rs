@@ -67,7 +67,7 @@ pub(super) fn priority(state: &mut State, head: Head, payload: &[u8]) -> Result<
     };
     match wrong {
         None => state.idle_frame(),
-        Some(reason) if head.stream <= state.last => Err(Violation::Stream(head.stream, reason)),
+        Some(reason) if !state.is_idle(head.stream) => Err(Violation::Stream(head.stream, reason)),
         // Section 6.4: "RST_STREAM frames MUST NOT be sent for a stream in the "idle" state."
         Some(reason) => {
             Err(Violation::Connection(reason, "PRIORITY that cannot be, of a stream that was not opened"))

@@ -116,6 +116,10 @@ impl Clock {
             if let Some(due) = self.due(now, grown) {
                 return Poll::Ready(due);
             }
+            if rest_deadline.is_some_and(|end| end <= now) {
+                // It has passed since the rests were looked at.
+                cx.waker().wake_by_ref();
+            }
             let idle_end = self.idle_since.map_or(now + self.idle_timeout, |since| since + self.idle_timeout);
             let keepalive = self.ping_sent.map_or(self.next_keepalive, |sent| sent + self.keepalive_timeout);
             let next = [

@@ -99,6 +99,7 @@ pub(super) async fn serve(edge: Rc<Edge>, io: Replay, peer: Option<SocketAddr>, 
         let due = clock.poll(cx, streams.is_empty(), growth.is_grown(), unread.next_deadline());
         if clock.take_beat() {
             connection.forgive();
+            given_up = GivenUp::default();
         }
         let windows = match due {
             Poll::Ready(Due::Pong) => growth.measured(taken),
@@ -112,15 +113,14 @@ pub(super) async fn serve(edge: Rc<Edge>, io: Replay, peer: Option<SocketAddr>, 
         }
         match due {
             Poll::Ready(Due::Dead) => return Poll::Ready(()),
-            Poll::Ready(Due::Idle) if !goaway_sent => {
-                connection.graceful_shutdown();
-                goaway_sent = true;
-                // Whether that is all is for the accepting to say.
+            // The clock has looked at this only; and whether an end is all that is left is for the accepting to say.
+            Poll::Ready(due) => {
+                if matches!(due, Due::Idle) && !std::mem::replace(&mut goaway_sent, true) {
+                    connection.graceful_shutdown();
+                }
                 cx.waker().wake_by_ref();
             }
-            // The clock has looked at this only.
-            Poll::Ready(Due::Pong | Due::Quiet) => cx.waker().wake_by_ref(),
-            Poll::Ready(Due::Idle) | Poll::Pending => {}
+            Poll::Pending => {}
         }
         // 5. One write of all that.
         match connection.poll_flush(cx) {
@@ -131,7 +131,8 @@ pub(super) async fn serve(edge: Rc<Edge>, io: Replay, peer: Option<SocketAddr>, 
     poll_fn(&mut poll).await;
 }
 
-/// Calls that a client has given up before there was an answer, of all of its connection.
+/// Calls that a client has given up before there was an answer, within a keep-alive interval: short deadlines while something is
+/// down, or days of long polls, are no attack.
 ///
 /// Each has opened a call behind the proxy and ended it, which costs those behind more than the client; and those that are
 /// reset before they are begun cost it, too ("rapid reset", CVE-2023-44487). As many may be given up as are not, and five

@@ -114,3 +114,25 @@ async fn and_never_while_there_is_a_stream() {
     let mut clock = Clock::new(&limits(), Duration::from_secs(600), connection.pinger(), Rc::default());
     assert!(matches!(due(&mut clock, false, true).await, Due::Dead));
 }
+
+/// The deadline of an unread rest may pass after the rests were looked at and before the clock is.
+#[tokio::test(start_paused = true)]
+async fn a_rest_whose_deadline_has_just_passed_is_looked_at_again() {
+    let (connection, _client) = handshake().await;
+    let mut clock = Clock::new(&limits(), Duration::from_secs(7_200), connection.pinger(), Rc::default());
+    let deadline = Instant::now() + Duration::from_secs(1);
+    let mut turns = 0;
+    let looked_at_again = poll_fn(|cx| {
+        turns += 1;
+        // The second turn is the one that the timer has woken.
+        if turns == 3 {
+            return Poll::Ready(Instant::now());
+        }
+        let polled = clock.poll(cx, false, false, Some(deadline));
+        assert!(polled.is_pending());
+        Poll::Pending
+    });
+    let again = timeout(Duration::from_secs(3_600), looked_at_again).await.expect("never looked at again");
+    // Timers fire on the next whole millisecond.
+    assert!(again <= deadline + Duration::from_millis(1), "{:?} later", again - deadline);
+}
