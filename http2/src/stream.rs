@@ -13,9 +13,10 @@ use std::{
 /// 32 KiB, where others' bytes may have been the most.
 const MOST_PIECES: usize = 8;
 
-/// Beyond that, pieces below this are put together: then what waits keeps no more than some times its bytes, which the windows
-/// bound, and a frame of one byte does not cost the memory of a piece.
-const SMALL: usize = 4 << 10;
+/// Beyond that they may while they have so many bytes on average, and small ones are put together when not: then what waits keeps
+/// no more than some times its bytes, which the windows bound, and a frame of one byte does not cost the memory of a piece. Large
+/// bodies never come to that: nothing of them is moved, though many a frame comes in two parts.
+const LEAST_AVERAGE: usize = 4 << 10;
 
 /// Where the answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +56,10 @@ pub(crate) struct Stream {
     /// How much of the body its head still promises.
     pub(crate) promised: Option<u64>,
     body: VecDeque<Bytes>,
+    /// Put together, behind `body`.
     small: BytesMut,
+    /// How many bytes there are in `body`.
+    in_pieces: usize,
     pub(crate) trailers: Option<HeaderMap>,
     pub(crate) reader: Option<Waker>,
     /// Whoever read the body has let it go.
@@ -89,6 +93,7 @@ impl Stream {
             promised,
             body: VecDeque::new(),
             small: BytesMut::new(),
+            in_pieces: 0,
             trailers: None,
             reader: None,
             has_no_reader: false,
@@ -107,21 +112,33 @@ impl Stream {
         if piece.is_empty() {
             return;
         }
-        if piece.len() < SMALL && self.body.len() >= MOST_PIECES {
+        let count = self.body.len() + 1;
+        if piece.len() < LEAST_AVERAGE
+            && count > MOST_PIECES
+            && self.in_pieces + piece.len() < count * LEAST_AVERAGE
+        {
             self.small.extend_from_slice(&piece);
             return;
         }
         if !self.small.is_empty() {
-            self.body.push_back(self.small.split().freeze());
+            let small = self.small.split().freeze();
+            self.push(small);
         }
+        self.push(piece);
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        self.in_pieces += piece.len();
         self.body.push_back(piece);
     }
 
     /// The next piece of the request's body.
     pub(crate) fn take(&mut self) -> Option<Bytes> {
-        self.body
-            .pop_front()
-            .or_else(|| (!self.small.is_empty()).then(|| std::mem::take(&mut self.small).freeze()))
+        let Some(piece) = self.body.pop_front() else {
+            return (!self.small.is_empty()).then(|| std::mem::take(&mut self.small).freeze());
+        };
+        self.in_pieces -= piece.len();
+        Some(piece)
     }
 
     pub(crate) fn has_body(&self) -> bool {
@@ -133,13 +150,14 @@ impl Stream {
         if !self.small.is_empty() || self.body.len() > 1 {
             return None;
         }
-        Some(self.body.pop_front().unwrap_or_default())
+        Some(self.take().unwrap_or_default())
     }
 
     /// Forgets what nobody will take.
     pub(crate) fn forget_body(&mut self) {
         self.body = VecDeque::new();
         self.small = BytesMut::new();
+        self.in_pieces = 0;
         self.trailers = None;
     }
 
