@@ -27,6 +27,11 @@ impl Session {
         let mut fragment = &payload[front..payload.len() - back];
         if head.has(flag::PRIORITY) {
             let Some((priority, rest)) = fragment.split_at_checked(5) else {
+                // Section 6.2: "Padding that exceeds the size remaining for the field block fragment MUST be treated as a
+                // PROTOCOL_ERROR."
+                if payload.len() >= front + 5 {
+                    return Err(Violation::protocol("padding reaches into the priority"));
+                }
                 return Err(Violation::size("HEADERS are too short for their priority"));
             };
             if frame::number(priority) == Some(head.stream) {

@@ -22,7 +22,7 @@ pub(super) fn data(state: &mut State, head: Head, mut payload: Bytes) -> Result<
     }
     let Some(key) = state.streams.find(head.stream) else {
         state.discard(counted);
-        if head.stream > state.last {
+        if state.is_idle(head.stream) {
             return Err(Violation::protocol("DATA of a stream that was not opened"));
         }
         if state.was_reset(head.stream) {
@@ -54,14 +54,20 @@ pub(super) fn priority(state: &mut State, head: Head, payload: &[u8]) -> Result<
         return Err(Violation::protocol("PRIORITY of no stream"));
     }
     // RFC 9113 section 6.3: "A PRIORITY frame with a length other than 5 octets MUST be treated as a stream error of type
-    // FRAME_SIZE_ERROR."
-    if payload.len() != 5 {
-        return Err(Violation::Stream(head.stream, Reason::FRAME_SIZE_ERROR));
+    // FRAME_SIZE_ERROR." RFC 7540 section 5.3.1: "A stream cannot depend on itself."
+    let (reason, why) = if payload.len() != 5 {
+        (Reason::FRAME_SIZE_ERROR, "PRIORITY has not five bytes")
+    } else if frame::number(payload) == Some(head.stream) {
+        (Reason::PROTOCOL_ERROR, "a stream depends on itself")
+    } else {
+        return state.idle_frame();
+    };
+    // Section 6.4: "RST_STREAM frames MUST NOT be sent for a stream in the "idle" state." Section 5.4.1: "an endpoint MAY choose
+    // to treat a stream error as a connection error."
+    if state.is_idle(head.stream) {
+        return Err(Violation::Connection(reason, why));
     }
-    if frame::number(payload) == Some(head.stream) {
-        return Err(Violation::Stream(head.stream, Reason::PROTOCOL_ERROR));
-    }
-    state.idle_frame()
+    Err(Violation::Stream(head.stream, reason))
 }
 
 pub(super) fn rst_stream(state: &mut State, head: Head, payload: &[u8]) -> Result<(), Violation> {
@@ -70,7 +76,7 @@ pub(super) fn rst_stream(state: &mut State, head: Head, payload: &[u8]) -> Resul
     else {
         return Err(Violation::size("RST_STREAM has not four bytes"));
     };
-    if head.stream == 0 || head.stream > state.last {
+    if head.stream == 0 || state.is_idle(head.stream) {
         return Err(Violation::protocol("RST_STREAM of a stream that was not opened"));
     }
     state.reset_by_peer(head.stream, code.into());
@@ -143,7 +149,7 @@ pub(super) fn window_update(state: &mut State, head: Head, payload: &[u8]) -> Re
         }
         return state.grow(more);
     }
-    if head.stream > state.last {
+    if state.is_idle(head.stream) {
         return Err(Violation::protocol("WINDOW_UPDATE of a stream that was not opened"));
     }
     let Some(key) = state.streams.find(head.stream) else { return Ok(()) };

@@ -43,6 +43,11 @@ impl State {
         self.release(key);
     }
 
+    /// Whether a stream was never opened. Section 5.1.1: streams of even numbers are the server's, and it opens none.
+    pub(crate) fn is_idle(&self, id: u32) -> bool {
+        id > self.last || id.is_multiple_of(2)
+    }
+
     /// Whether a stream that is not open was reset from here, not long ago.
     pub(crate) fn was_reset(&self, id: u32) -> bool {
         self.resets.contains(&id)
