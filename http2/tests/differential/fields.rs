@@ -161,6 +161,12 @@ pub(crate) fn trailers(chance: &mut Chance) -> Vec<Field> {
 
 /// Does something to them that they may not survive.
 pub(crate) fn damage(chance: &mut Chance, fields: &mut Vec<Field>) {
+    // Too large, as often as not.
+    if chance.one_in(10) {
+        let at = chance.below(fields.len() + 1);
+        fields.insert(at, (b"x-large".into(), vec![b'v'; 1_000 + chance.below(1_500)]));
+        return;
+    }
     let (at, other) = (chance.below(fields.len() + 1), chance.below(fields.len().max(1)));
     match chance.below(6) {
         0 | 1 => fields.insert(at, (name(chance), value(chance))),
