@@ -96,7 +96,8 @@ impl Session {
         }
         if id <= state.last {
             if state.was_reset(id) {
-                return self.skip(block);
+                self.skip(block)?;
+                return state.idle_frame();
             }
             if state.has_ended(id) {
                 return Err(Violation::Connection(
@@ -111,7 +112,8 @@ impl Session {
         if let Leaving::After(last) = state.leaving
             && id > last
         {
-            return self.skip(block);
+            self.skip(block)?;
+            return state.idle_frame();
         }
         state.last = id;
         if state.is_full() {

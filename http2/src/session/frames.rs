@@ -26,7 +26,7 @@ pub(super) fn data(state: &mut State, head: Head, mut payload: Bytes) -> Result<
             return Err(Violation::protocol("DATA of a stream that was not opened"));
         }
         if state.was_reset(head.stream) {
-            return Ok(());
+            return if payload.is_empty() { state.idle_frame() } else { Ok(()) };
         }
         return Err(Violation::Stream(head.stream, Reason::STREAM_CLOSED));
     };

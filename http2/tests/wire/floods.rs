@@ -46,6 +46,23 @@ async fn floods_end_the_connection() {
     }
 }
 
+/// Of a stream that was reset from here: the peer may not know yet, but what it says costs as much.
+#[tokio::test]
+async fn floods_of_what_was_reset_end_the_connection() {
+    let cases: [(&str, Vec<u8>); 4] = [
+        ("HEADERS", frame(HEADERS, END_HEADERS | END_STREAM, 1, [])),
+        ("HEADERS with fields", frame(HEADERS, END_HEADERS | END_STREAM, 1, field("a", "b"))),
+        ("empty DATA", frame(DATA, 0, 1, [])),
+        ("padding alone", frame(DATA, PADDED, 1, [1, 0])),
+    ];
+    for (why, bytes) in cases {
+        let mut pair = Pair::new().await;
+        pair.send(frame(HEADERS, END_HEADERS, 1, field(":method", "GET"))).await;
+        let ended = until_it_ends(&mut pair, |_| bytes.clone(), 20_000).await;
+        assert!(ended.is_some_and(|at| (5_000..15_000).contains(&at)), "{why}: {ended:?}");
+    }
+}
+
 #[tokio::test]
 async fn header_blocks_without_an_end_end_it() {
     for size in [0_usize, 1, 16_384] {
