@@ -37,7 +37,9 @@ impl Writer {
         let mut out = Vec::new();
         if chance.one_in(10) {
             for _ in 0..1 + chance.below(2) {
-                self.limit = [0, 60, 200, 4096][chance.below(4)];
+                // What some of the fields fit in exactly, among others.
+                let some = &fields[..chance.below(fields.len() + 1)];
+                self.limit = [0, 200, 4096, size(some.iter()).min(4096)][chance.below(4)];
                 self.evict();
                 integer(0x20, 0x1f, self.limit, &mut out);
             }
@@ -71,11 +73,15 @@ impl Writer {
     }
 
     fn evict(&mut self) {
-        while self.table.iter().map(|(name, value)| name.len() + value.len() + 32).sum::<usize>() > self.limit
-        {
+        while size(self.table.iter()) > self.limit {
             self.table.pop_back();
         }
     }
+}
+
+/// RFC 7541 section 4.1.
+fn size<'a>(fields: impl Iterator<Item = &'a Field>) -> usize {
+    fields.map(|(name, value)| name.len() + value.len() + 32).sum()
 }
 
 fn string(chance: &mut Chance, text: &[u8], out: &mut Vec<u8>) {

@@ -62,6 +62,8 @@ pub(crate) trait Call {
 
 pub(crate) trait Server {
     type Call: Call;
+    /// Crumbs of a cookie are joined (section 8.2.3) by whoever uses it.
+    const LEAVES_CRUMBS: bool;
     /// The next request, and whatever else there is to do.
     fn poll(&mut self, cx: &mut Context<'_>) -> Option<(Request<()>, Self::Call)>;
 }
@@ -75,14 +77,13 @@ pub(crate) struct Run<S: Server> {
     said: Vec<u8>,
 }
 
-fn sorted(headers: &HeaderMap, is_request: bool) -> Vec<(String, Vec<Vec<u8>>)> {
+fn sorted(headers: &HeaderMap, joins: bool) -> Vec<(String, Vec<Vec<u8>>)> {
     let mut all: Vec<_> = headers
         .keys()
         .map(|name| {
             let mut values: Vec<_> =
                 headers.get_all(name).iter().map(|value| value.as_bytes().to_vec()).collect();
-            // Section 8.2.3 wants crumbs joined, which h2 leaves to others.
-            if is_request && name == header::COOKIE {
+            if joins && name == header::COOKIE {
                 values = vec![values.join(&b"; "[..])];
             }
             (name.to_string(), values)
@@ -110,7 +111,7 @@ impl<S: Server> Run<S> {
                 self.seen.push(Seen {
                     method: request.method().to_string(),
                     uri: request.uri().to_string(),
-                    headers: sorted(request.headers(), true),
+                    headers: sorted(request.headers(), S::LEAVES_CRUMBS),
                     body: Vec::new(),
                     end: End::Not,
                 });
@@ -222,6 +223,7 @@ impl Ours {
 
 impl Server for Ours {
     type Call = (prism_http2::RecvStream, Respond);
+    const LEAVES_CRUMBS: bool = false;
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Option<(Request<()>, Self::Call)> {
         let connection = self.0.as_mut()?;
@@ -272,6 +274,7 @@ impl Theirs {
 
 impl Server for Theirs {
     type Call = (h2::RecvStream, h2::server::SendResponse<Bytes>);
+    const LEAVES_CRUMBS: bool = true;
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Option<(Request<()>, Self::Call)> {
         match self.0.as_mut()?.poll_accept(cx) {
