@@ -97,10 +97,18 @@ async fn more_streams_than_there_may_be_are_refused() {
     pair.send((0..9).flat_map(|at| open(2 * at + 1)).collect::<Vec<_>>()).await;
     assert_eq!(pair.accepted.len(), 8);
     pair.was_reset(17, REFUSED_STREAM, "the ninth").await;
+    // Its fields go into the table all the same (RFC 7541 section 6.2.1), and so do trailers that come too late.
+    let indexed = |name: &str| [&[0x40][..], &field(name, "x")[1..]].concat();
+    pair.send(frame(HEADERS, END_HEADERS, 19, [get(), indexed("first")].concat())).await;
+    pair.was_reset(19, REFUSED_STREAM, "the tenth").await;
+    pair.send(frame(HEADERS, END_HEADERS | END_STREAM, 19, indexed("second"))).await;
+    assert!(pair.frames().await.is_empty());
     // One that is over makes room, whichever way it went.
     pair.send(frame(RST_STREAM, 0, 1, [0; 4])).await;
-    pair.send(open(19)).await;
+    pair.send(frame(HEADERS, END_HEADERS, 21, [&get()[..], &[0x80 | 62, 0x80 | 63]].concat())).await;
     assert_eq!(pair.accepted.len(), 9);
+    let headers = pair.accepted[8].0.headers();
+    assert_eq!((&headers["first"], &headers["second"]), (&"x".parse().unwrap(), &"x".parse().unwrap()));
 }
 
 #[tokio::test]

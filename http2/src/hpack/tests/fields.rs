@@ -3,6 +3,7 @@
 use super::{
     blocks::{Block, INDEXED, NEVER, PLAIN},
     decode, decoder,
+    reference::allowed,
 };
 use crate::hpack::Malformed;
 
@@ -61,6 +62,20 @@ fn names_that_are_no_tokens_in_lower_case() {
     assert_eq!(field(&[0xff], b""), Err(Malformed::Name));
     assert_eq!(field(&[b'A'; 100], b""), Err(Malformed::Name));
     assert_eq!(field(&[b'"'; 100], b""), Err(Malformed::Name));
+}
+
+/// RFC 9110 section 5.6.2 and RFC 9113 section 8.2.1, octet by octet, wherever it is.
+#[test]
+fn every_octet_of_a_name() {
+    for octet in 0..=255 {
+        for name in
+            [vec![octet], vec![octet, b'a'], vec![b'a', octet], [&[b'a'; 70][..], &[octet], b"a"].concat()]
+        {
+            let is_pseudo = name[0] == b':';
+            let why = if is_pseudo { Malformed::PseudoName } else { Malformed::Name };
+            assert_eq!(field(&name, b"x").err(), (!allowed(&name, b"x")).then_some(why), "{name:?}");
+        }
+    }
 }
 
 #[test]
