@@ -4,8 +4,10 @@
 //! malformed request or response" (section 8.1.1).
 
 use crate::hpack::{Field, Malformed};
+use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
+    header::{self, Entry},
     uri::{Authority, PathAndQuery, Scheme},
 };
 
@@ -26,6 +28,8 @@ struct Fields {
     most: usize,
     size: usize,
     malformed: bool,
+    /// There are several `cookie`s.
+    has_crumbs: bool,
 }
 
 impl Fields {
@@ -42,9 +46,30 @@ impl Fields {
     fn add(&mut self, name: HeaderName, value: HeaderValue) {
         if is_of_a_connection(&name) || (name == header::TE && value != "trailers") {
             self.malformed = true;
-        } else {
-            self.headers.append(name, value);
+            return;
         }
+        self.has_crumbs |= name == header::COOKIE && self.headers.contains_key(header::COOKIE);
+        // A map of `http` holds no more than 24,576 names: beyond that the fields are too large, whatever their bytes are.
+        if self.headers.try_append(name, value).is_err() {
+            self.size = usize::MAX;
+        }
+    }
+
+    /// Section 8.2.3: "If there are multiple Cookie header fields after decompression, these MUST be concatenated into a single
+    /// octet string using the two-octet delimiter of 0x3b, 0x20 (the ASCII string "; ") before being passed into a non-HTTP/2
+    /// context".
+    fn join_crumbs(&mut self) {
+        if !self.has_crumbs {
+            return;
+        }
+        let Entry::Occupied(mut cookie) = self.headers.entry(header::COOKIE) else { return };
+        let crumbs: Vec<&[u8]> = cookie.iter().map(HeaderValue::as_bytes).collect();
+        let is_sensitive = cookie.iter().any(HeaderValue::is_sensitive);
+        let Ok(mut joined) = HeaderValue::from_maybe_shared(Bytes::from(crumbs.join(&b"; "[..]))) else {
+            return;
+        };
+        joined.set_sensitive(is_sensitive);
+        cookie.insert(joined);
     }
 }
 
@@ -96,21 +121,28 @@ impl Collected {
 
     /// The request, and how long its body is to be where it says so; `None` if it is malformed.
     pub(crate) fn request(self) -> Option<(Request<()>, Option<u64>)> {
-        let Self { method, scheme, authority, path, fields } = self;
+        let Self { method, scheme, authority, path, mut fields } = self;
         if fields.malformed || fields.size > fields.most {
             return None;
         }
         let promised = promised(&fields.headers)?;
         let method = method?;
         let mut uri = http::uri::Parts::default();
-        // Section 8.5: CONNECT has an authority, and neither a scheme nor a path. All others have both.
+        // Section 8.5: CONNECT has an authority, which "contains the host and port to connect to", and neither a scheme nor a
+        // path. All others have both.
         let is_connect = method == Method::CONNECT;
-        if is_connect && (authority.is_none() || scheme.is_some() || path.is_some()) {
+        let has_port = authority.as_ref().is_some_and(|authority| authority.port_u16().is_some());
+        if is_connect && (!has_port || scheme.is_some() || path.is_some()) {
             return None;
         }
         if !is_connect && (scheme.is_none() || path.is_none()) {
             return None;
         }
+        // Section 8.3.1: "A request in asterisk form (for OPTIONS) includes the value '*'", and no other does.
+        if method != Method::OPTIONS && path.as_ref().is_some_and(|path| path == "*") {
+            return None;
+        }
+        fields.join_crumbs();
         // A target without an authority is written without its scheme, too.
         uri.scheme = scheme.filter(|_| authority.is_some());
         uri.authority = authority;

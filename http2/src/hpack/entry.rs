@@ -76,11 +76,12 @@ fn check(name: Name, value: Bytes) -> Result<Field, Unusable> {
 fn pseudo_header(name: &Name, value: Bytes) -> Option<Field> {
     match name {
         Name::Path => path(value).map(Field::Path),
-        Name::Authority => Authority::from_maybe_shared(value).ok().map(Field::Authority),
+        Name::Authority => authority(value).map(Field::Authority),
         Name::Method => Method::from_bytes(&value).ok().map(Field::Method),
-        // `http` does not mind what a scheme starts with. RFC 3986 section 3.1: "Scheme names consist of a sequence of
-        // characters beginning with a letter".
-        Name::Scheme if value.first().is_some_and(u8::is_ascii_alphabetic) => {
+        // `http` does not mind what a scheme starts with, and takes a tilde. RFC 3986 section 3.1: "Scheme names consist of a
+        // sequence of characters beginning with a letter and followed by any combination of letters, digits, plus ("+"),
+        // period ("."), or hyphen ("-")."
+        Name::Scheme if value.first().is_some_and(u8::is_ascii_alphabetic) && !value.contains(&b'~') => {
             Scheme::try_from(&value[..]).ok().map(Field::Scheme)
         }
         Name::Protocol => header_value(value).filter(|value| !value.is_empty()).map(Field::Protocol),
@@ -96,6 +97,27 @@ fn header_value(value: Bytes) -> Option<HeaderValue> {
         return None;
     }
     HeaderValue::from_maybe_shared(value).ok()
+}
+
+/// RFC 9113 section 8.3.1: `:authority` "MUST NOT include the deprecated userinfo subcomponent"; the rest is a host and perhaps a
+/// port (RFC 3986 section 3.2), and of `http` and `https` no empty host (RFC 9110 section 4.2.1). `http` would take any of it, a
+/// port that is no number, and brackets wherever they are.
+fn authority(value: Bytes) -> Option<Authority> {
+    let host_end = match value.first()? {
+        b'[' => value.iter().position(|octet| *octet == b']')? + 1,
+        _ => value.iter().position(|octet| *octet == b':').unwrap_or(value.len()),
+    };
+    let (host, port) = value.split_at(host_end);
+    let is_host = match host {
+        [b'[', literal @ .., b']'] => !literal.is_empty() && !literal.contains(&b'@'),
+        _ => !host.is_empty() && !host.iter().any(|octet| matches!(octet, b'[' | b']' | b'@')),
+    };
+    let is_port = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    if is_host && is_port { Authority::from_maybe_shared(value).ok() } else { None }
 }
 
 /// RFC 9113 section 8.3.1: `:path` "includes the path and query parts of the target URI", which start with a slash; or it is `*`.

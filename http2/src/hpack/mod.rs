@@ -41,7 +41,7 @@ pub(crate) enum Field {
     Method(Method),
     /// `:scheme`.
     Scheme(Scheme),
-    /// `:authority`, never empty.
+    /// `:authority`, a host and perhaps a port.
     Authority(Authority),
     /// `:path`, which is `*` or starts with a slash and has no fragment.
     Path(PathAndQuery),

@@ -25,21 +25,25 @@ impl Session {
         }
         let (front, back) = frame::padding(head, payload)?;
         let mut fragment = &payload[front..payload.len() - back];
+        let mut depends_on_itself = false;
         if head.has(flag::PRIORITY) {
             let Some((priority, rest)) = fragment.split_at_checked(5) else {
+                // Section 6.2: "Padding that exceeds the size remaining for the field block fragment MUST be treated as a
+                // PROTOCOL_ERROR."
+                if payload.len() >= front + 5 {
+                    return Err(Violation::protocol("padding reaches into the priority"));
+                }
                 return Err(Violation::size("HEADERS are too short for their priority"));
             };
-            if frame::number(priority) == Some(head.stream) {
-                // Section 5.3.1 of RFC 7540: "A stream cannot depend on itself."
-                return Err(Violation::protocol("a stream depends on itself"));
-            }
+            depends_on_itself = frame::number(priority) == Some(head.stream);
             fragment = rest;
         }
         let end = head.has(flag::END_STREAM);
         if head.has(flag::END_HEADERS) {
-            return self.fields(state, head.stream, end, fragment);
+            return self.whole(state, head.stream, end, depends_on_itself, fragment);
         }
-        self.block = Some(Block { stream: head.stream, end, bytes: fragment.to_vec(), frames: 0 });
+        let bytes = fragment.to_vec();
+        self.block = Some(Block { stream: head.stream, end, depends_on_itself, bytes, frames: 0 });
         Ok(())
     }
 
@@ -64,7 +68,25 @@ impl Session {
             return Ok(());
         }
         let Some(block) = self.block.take() else { return Ok(()) };
-        self.fields(state, block.stream, block.end, &block.bytes)
+        self.whole(state, block.stream, block.end, block.depends_on_itself, &block.bytes)
+    }
+
+    fn whole(
+        &mut self,
+        state: &mut State,
+        id: u32,
+        end: bool,
+        depends_on_itself: bool,
+        block: &[u8],
+    ) -> Result<(), Violation> {
+        // RFC 7540 section 5.3.1: "A stream cannot depend on itself. An endpoint MUST treat this as a stream error (Section
+        // 5.4.2) of type PROTOCOL_ERROR." A stream that is open already, or over, depends on nothing any more.
+        if depends_on_itself && state.is_idle(id) {
+            state.last = id;
+            self.skip(block)?;
+            return Err(Violation::Stream(id, Reason::PROTOCOL_ERROR));
+        }
+        self.fields(state, id, end, block)
     }
 
     /// A whole header block.

@@ -29,7 +29,7 @@ pub(super) fn data(state: &mut State, head: Head, mut payload: Bytes) -> Result<
             return state.idle_frame();
         }
         if state.was_reset(head.stream) {
-            return Ok(());
+            return if payload.is_empty() { state.idle_frame() } else { Ok(()) };
         }
         return Err(Violation::Stream(head.stream, Reason::STREAM_CLOSED));
     };
@@ -57,22 +57,23 @@ pub(super) fn priority(state: &mut State, head: Head, payload: &[u8]) -> Result<
         return Err(Violation::protocol("PRIORITY of no stream"));
     }
     // RFC 9113 section 6.3: "A PRIORITY frame with a length other than 5 octets MUST be treated as a stream error of type
-    // FRAME_SIZE_ERROR." Section 5.3.1 of RFC 7540: "A stream cannot depend on itself."
-    let wrong = if payload.len() != 5 {
-        Some(Reason::FRAME_SIZE_ERROR)
+    // FRAME_SIZE_ERROR." RFC 7540 section 5.3.1: "A stream cannot depend on itself."
+    let (reason, why) = if payload.len() != 5 {
+        (Reason::FRAME_SIZE_ERROR, "PRIORITY has not five bytes")
     } else if frame::number(payload) == Some(head.stream) {
-        Some(Reason::PROTOCOL_ERROR)
+        (Reason::PROTOCOL_ERROR, "a stream depends on itself")
     } else {
-        None
+        return state.idle_frame();
     };
-    match wrong {
-        None => state.idle_frame(),
-        Some(reason) if !state.is_idle(head.stream) => Err(Violation::Stream(head.stream, reason)),
-        // Section 6.4: "RST_STREAM frames MUST NOT be sent for a stream in the "idle" state."
-        Some(reason) => {
-            Err(Violation::Connection(reason, "PRIORITY that cannot be, of a stream that was not opened"))
-        }
+    // Section 6.4: "RST_STREAM frames MUST NOT be sent for a stream in the "idle" state." Section 5.4.1: "an endpoint MAY choose
+    // to treat a stream error as a connection error."
+    if state.is_idle(head.stream) {
+        return Err(Violation::Connection(reason, why));
     }
+    if state.is_too_late(head.stream) {
+        return state.idle_frame();
+    }
+    Err(Violation::Stream(head.stream, reason))
 }
 
 pub(super) fn rst_stream(state: &mut State, head: Head, payload: &[u8]) -> Result<(), Violation> {

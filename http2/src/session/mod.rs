@@ -25,6 +25,7 @@ pub(crate) struct Incoming {
 struct Block {
     stream: u32,
     end: bool,
+    depends_on_itself: bool,
     bytes: Vec<u8>,
     frames: usize,
 }

@@ -46,6 +46,23 @@ async fn floods_end_the_connection() {
     }
 }
 
+/// Of a stream that was reset from here: the peer may not know yet, but what it says costs as much.
+#[tokio::test]
+async fn floods_of_what_was_reset_end_the_connection() {
+    let cases: [(&str, Vec<u8>); 4] = [
+        ("HEADERS", frame(HEADERS, END_HEADERS | END_STREAM, 1, [])),
+        ("HEADERS with fields", frame(HEADERS, END_HEADERS | END_STREAM, 1, field("a", "b"))),
+        ("empty DATA", frame(DATA, 0, 1, [])),
+        ("padding alone", frame(DATA, PADDED, 1, [1, 0])),
+    ];
+    for (why, bytes) in cases {
+        let mut pair = Pair::new().await;
+        pair.send(frame(HEADERS, END_HEADERS, 1, field(":method", "GET"))).await;
+        let ended = until_it_ends(&mut pair, |_| bytes.clone(), 20_000).await;
+        assert!(ended.is_some_and(|at| (5_000..15_000).contains(&at)), "{why}: {ended:?}");
+    }
+}
+
 #[tokio::test]
 async fn header_blocks_without_an_end_end_it() {
     for size in [0_usize, 1, 16_384] {
@@ -109,10 +126,18 @@ async fn more_streams_than_there_may_be_are_refused() {
     pair.send((0..9).flat_map(|at| open(2 * at + 1)).collect::<Vec<_>>()).await;
     assert_eq!(pair.accepted.len(), 8);
     pair.was_reset(17, REFUSED_STREAM, "the ninth").await;
+    // Its fields go into the table all the same (RFC 7541 section 6.2.1), and so do trailers that come too late.
+    let indexed = |name: &str| [&[0x40][..], &field(name, "x")[1..]].concat();
+    pair.send(frame(HEADERS, END_HEADERS, 19, [get(), indexed("first")].concat())).await;
+    pair.was_reset(19, REFUSED_STREAM, "the tenth").await;
+    pair.send(frame(HEADERS, END_HEADERS | END_STREAM, 19, indexed("second"))).await;
+    assert!(pair.frames().await.is_empty());
     // One that is over makes room, whichever way it went.
     pair.send(frame(RST_STREAM, 0, 1, [0; 4])).await;
-    pair.send(open(19)).await;
+    pair.send(frame(HEADERS, END_HEADERS, 21, [&get()[..], &[0x80 | 62, 0x80 | 63]].concat())).await;
     assert_eq!(pair.accepted.len(), 9);
+    let headers = pair.accepted[8].0.headers();
+    assert_eq!((&headers["first"], &headers["second"]), (&"x".parse().unwrap(), &"x".parse().unwrap()));
 }
 
 /// However streams end, whoever serves them may not have noticed yet: there is a bound to that, too.

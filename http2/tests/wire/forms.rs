@@ -2,6 +2,7 @@
 
 use crate::peer::*;
 use http::{Method, Version};
+use prism_http2::Settings;
 
 fn with(more: &[(&str, &str)]) -> Vec<u8> {
     let all: Vec<_> = GET.iter().chain(more).copied().collect();
@@ -85,6 +86,25 @@ async fn malformed_requests_are_reset() {
             fields(&[(":method", "CONNECT"), (":authority", "a:1"), (":scheme", "http")]),
         ),
         ("CONNECT to nobody", fields(&[(":method", "CONNECT")])),
+        ("CONNECT without a port", fields(&[(":method", "CONNECT"), (":authority", "a")])),
+        ("CONNECT to an empty port", fields(&[(":method", "CONNECT"), (":authority", "a:")])),
+        ("CONNECT to a port beyond all", fields(&[(":method", "CONNECT"), (":authority", "a:65536")])),
+        ("CONNECT with userinfo", fields(&[(":method", "CONNECT"), (":authority", "u@a:1")])),
+        (
+            "CONNECT of another protocol, which was not offered",
+            fields(&[
+                (":method", "CONNECT"),
+                (":protocol", "websocket"),
+                (":scheme", "http"),
+                (":authority", "a:1"),
+                (":path", "/"),
+            ]),
+        ),
+        ("an asterisk that is not of OPTIONS", [without(":path"), field(":path", "*")].concat()),
+        ("userinfo", [without(":authority"), field(":authority", "user:word@edge")].concat()),
+        ("an empty length", with(&[("content-length", "")])),
+        ("a list of lengths", with(&[("content-length", "0, 0")])),
+        ("the same length twice", with(&[("content-length", "0"), ("content-length", "0")])),
         ("a length that is none", with(&[("content-length", "abc")])),
         ("a signed length", with(&[("content-length", "+0")])),
         ("two lengths", with(&[("content-length", "0"), ("content-length", "1")])),
@@ -107,13 +127,30 @@ async fn frames_that_end_the_connection() {
     let cases = [
         ("HEADERS of stream 0", PROTOCOL_ERROR, frame(HEADERS, END_HEADERS, 0, get())),
         ("HEADERS of an even stream", PROTOCOL_ERROR, frame(HEADERS, END_HEADERS, 2, get())),
-        (
-            "a stream that depends on itself",
-            PROTOCOL_ERROR,
-            frame(HEADERS, END_HEADERS | 0x20, 1, [priority(1), get()].concat()),
-        ),
         ("a lower stream", PROTOCOL_ERROR, [request(5), request(3)].concat()),
         ("all padding", PROTOCOL_ERROR, frame(HEADERS, END_HEADERS | PADDED, 1, [6, 0, 0, 0, 0, 0])),
+        (
+            "padding that reaches into the priority",
+            PROTOCOL_ERROR,
+            frame(HEADERS, END_HEADERS | PADDED | 0x20, 1, [3, 0, 0, 0, 0, 0, 0]),
+        ),
+        (
+            "DATA of a stream that no client can open",
+            PROTOCOL_ERROR,
+            [open(5), frame(DATA, 0, 2, [1])].concat(),
+        ),
+        (
+            "RST_STREAM of a stream that no client can open",
+            PROTOCOL_ERROR,
+            [open(5), frame(RST_STREAM, 0, 4, [0; 4])].concat(),
+        ),
+        (
+            "WINDOW_UPDATE of a stream that no client can open",
+            PROTOCOL_ERROR,
+            [open(5), window_update(4, 1)].concat(),
+        ),
+        ("PRIORITY that is short, of no stream yet", FRAME_SIZE_ERROR, frame(PRIORITY, 0, 1, [0; 4])),
+        ("PRIORITY on itself, of no stream yet", PROTOCOL_ERROR, frame(PRIORITY, 0, 1, priority(1))),
         ("padding without a length", FRAME_SIZE_ERROR, frame(HEADERS, END_HEADERS | PADDED, 1, [])),
         ("a priority that is cut", FRAME_SIZE_ERROR, frame(HEADERS, END_HEADERS | 0x20, 1, [0; 4])),
         ("DATA of stream 0", PROTOCOL_ERROR, frame(DATA, 0, 0, [])),
@@ -254,6 +291,38 @@ async fn frames_that_end_a_stream() {
     }
 }
 
+/// Section 8.2.3.
+#[tokio::test]
+async fn crumbs_of_a_cookie_are_one() {
+    let mut pair = Pair::new().await;
+    let block = with(&[("cookie", "a=b"), ("x", "y"), ("cookie", "c=d; e=f"), ("cookie", "g")]);
+    // The last is never indexed (RFC 7541 section 6.2.3).
+    let block = [&block[..], &[0x10], &field("cookie", "h=i")[1..]].concat();
+    pair.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, block)).await;
+    let (request, _respond) = pair.one();
+    let cookies: Vec<_> = request.headers().get_all("cookie").iter().collect();
+    assert_eq!(cookies, ["a=b; c=d; e=f; g; h=i"]);
+    assert!(cookies[0].is_sensitive());
+    assert_eq!(request.headers().len(), 2);
+}
+
+/// More than a map of `http` can hold, where the settings allow as many bytes.
+#[tokio::test]
+async fn more_names_than_can_be_held_are_too_large() {
+    let large = || Settings { max_header_list: 16 << 20, max_frame: 1 << 20, ..settings() };
+    let names: Vec<u8> = (0..30_000).flat_map(|at| field(&format!("n{at}"), "")).collect();
+    let mut pair = Pair::with(large()).await;
+    pair.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, [get(), names.clone()].concat())).await;
+    let answer = pair.only(HEADERS).await;
+    assert!(answer.payload.windows(3).any(|text| text == b"431"), "{answer:?}");
+    assert!(pair.accepted.is_empty());
+    let mut pair = Pair::with(large()).await;
+    pair.send(open(1)).await;
+    pair.frames().await;
+    pair.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, names)).await;
+    pair.was_reset(1, PROTOCOL_ERROR, "trailers").await;
+}
+
 #[tokio::test]
 async fn what_has_no_meaning_is_ignored() {
     let mut pair = Pair::new().await;
@@ -267,6 +336,19 @@ async fn what_has_no_meaning_is_ignored() {
     assert_eq!(pair.accepted.len(), 1);
     pair.frames().await;
     pair.lives("nothing happened").await;
+}
+
+/// And the table stays in step.
+#[tokio::test]
+async fn a_stream_that_depends_on_itself_is_reset() {
+    let mut pair = Pair::new().await;
+    pair.frames().await;
+    let block = [&[0, 0, 0, 1, 9][..], &get(), &[0x40, 1, b'c', 1, b'd']].concat();
+    let (first, second) = block.split_at(9);
+    pair.send([frame(HEADERS, 0x20, 1, first), frame(CONTINUATION, END_HEADERS, 1, second)].concat()).await;
+    pair.was_reset(1, PROTOCOL_ERROR, "on itself").await;
+    pair.send(frame(HEADERS, END_HEADERS | END_STREAM, 3, [&get()[..], &[0x80 | 62]].concat())).await;
+    assert_eq!(pair.one().0.headers()["c"], "d");
 }
 
 #[tokio::test]

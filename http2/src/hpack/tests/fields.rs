@@ -3,6 +3,7 @@
 use super::{
     blocks::{Block, INDEXED, NEVER, PLAIN},
     decode, decoder,
+    reference::allowed,
 };
 use crate::hpack::Malformed;
 
@@ -63,6 +64,20 @@ fn names_that_are_no_tokens_in_lower_case() {
     assert_eq!(field(&[b'"'; 100], b""), Err(Malformed::Name));
 }
 
+/// RFC 9110 section 5.6.2 and RFC 9113 section 8.2.1, octet by octet, wherever it is.
+#[test]
+fn every_octet_of_a_name() {
+    for octet in 0..=255 {
+        for name in
+            [vec![octet], vec![octet, b'a'], vec![b'a', octet], [&[b'a'; 70][..], &[octet], b"a"].concat()]
+        {
+            let is_pseudo = name[0] == b':';
+            let why = if is_pseudo { Malformed::PseudoName } else { Malformed::Name };
+            assert_eq!(field(&name, b"x").err(), (!allowed(&name, b"x")).then_some(why), "{name:?}");
+        }
+    }
+}
+
 #[test]
 fn names_that_are() {
     for name in [
@@ -120,7 +135,7 @@ fn pseudo_headers_whose_value_is_none_of_their_kind() {
     let long = format!("/{}", "a".repeat(1 << 16));
     let cases: [(&str, &[&str]); 5] = [
         (":method", &["", " ", "GET ", "G T", "GET\r\n", "GET\0", "(", "\u{e9}"]),
-        (":scheme", &["", " ", "http:", "http s", "1http", "ht\0tp", "\u{e9}", "http://"]),
+        (":scheme", &["", " ", "ht~tp", "http:", "http s", "1http", "ht\0tp", "\u{e9}", "http://"]),
         (
             ":path",
             &[
@@ -145,7 +160,14 @@ fn pseudo_headers_whose_value_is_none_of_their_kind() {
                 "//a\n",
             ],
         ),
-        (":authority", &["", " ", "a b", "a/b", "a?b", "a#b", "[::1", "::1]", "a\0", "a\r\n", "a@", "a:1:2"]),
+        (
+            ":authority",
+            &[
+                "", " ", "a b", "a/b", "a?b", "a#b", "[::1", "::1]", "a\0", "a\r\n", "a@", "a:1:2", "u@a",
+                "u:p@a:1", "@a", ":1", ":", "a:b", "a:1b", "a:-1", "[::1]a", "[::1]:b", "a[::1]", "[]",
+                "[]:1", "[u@a]",
+            ],
+        ),
         (":protocol", &["", " ", "a\n", " a"]),
     ];
     for (name, values) in cases {
@@ -172,7 +194,7 @@ fn pseudo_headers_that_are_right() {
         (":method", &["GET", "POST", "PATCH", "QUERY", "M-SEARCH", "A-METHOD-OF-MANY-LETTERS", "get"]),
         (":scheme", &["http", "https", "ws", "coap+tcp"]),
         (":path", &["/", "*", "/a", "/a/b?c=d&e", "/?", "//a", "/a%20b", "/a?b?c", "/\u{e9}"]),
-        (":authority", &["a", "a:1", "[::1]:80", "EXAMPLE.org", "127.0.0.1:8443"]),
+        (":authority", &["a", "a:1", "a:", "[::1]", "[::1]:80", "EXAMPLE.org", "127.0.0.1:8443"]),
         (":protocol", &["websocket", "connect-udp"]),
     ];
     for (name, values) in cases {
