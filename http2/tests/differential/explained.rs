@@ -110,15 +110,18 @@ fn block(step: &Step, history: &History, ours: &Outcome, theirs: &Outcome) -> An
         [Said::End(STREAM_CLOSED)] if history.ended.contains(&step.stream) => {
             Answer::Known("5.1: HEADERS of a stream that is closed end the connection")
         }
-        [] if block.is_first && size == MOST_HEADER_LIST => {
+        // It was given to the application, which may have answered.
+        [] | [Said::Answer(_)] if block.is_first && size == MOST_HEADER_LIST && is_as_sent(fields, ours) => {
             Answer::Known("6.5.2: SETTINGS_MAX_HEADER_LIST_SIZE is what may be; h2 takes less")
         }
-        [] if block.is_first && is_as_sent(fields, ours) && !theirs.said.iter().any(is_refusal) => {
+        [] | [Said::Answer(_)]
+            if block.is_first && is_as_sent(fields, ours) && !theirs.said.iter().any(is_refusal) =>
+        {
             Answer::Known(
                 "4.3: the plain decoder reads what ours does; h2 loses its place at an empty name in a block of several frames",
             )
         }
-        [] if block.is_first && fields.iter().any(has_many_digits) => {
+        [] | [Said::Answer(_)] if block.is_first && fields.iter().any(has_many_digits) => {
             Answer::Known("RFC 9110, 8.6: a length of many zeros is a length; h2 takes 19 digits")
         }
         [Said::Reset(stream, STREAM_CLOSED)] if stream == step.stream && history.ended.contains(&stream) => {
