@@ -1,10 +1,10 @@
 //! The ways in which the two may differ, each with the sentence of RFC 9113 by which ours is right, or free to be so.
 
 use crate::{
-    malformed,
+    expected, malformed,
     reader::{CONTINUATION, DATA, HEADERS, PRIORITY, PUSH_PROMISE, SETTINGS, Step, WINDOW_UPDATE},
     reference::Raw,
-    servers::{MOST_HEADER_LIST, Outcome, Said},
+    servers::{End, MOST_HEADER_LIST, Outcome, Said, Seen},
 };
 use std::collections::BTreeSet;
 
@@ -50,17 +50,17 @@ impl History {
 }
 
 pub(crate) fn explain(step: &Step, history: &History, ours: &Outcome, theirs: &Outcome) -> Answer {
-    if let ([Said::End(our)], true) = (&ours.said[..], theirs.is_over()) {
-        return code(step, *our);
-    }
     if step.is_first_frame && !step.is_settings() && ours.said == [Said::End(PROTOCOL_ERROR)] {
         return Answer::Known("3.4: \"MUST be followed by a SETTINGS frame\", which h2 does not miss");
     }
-    if step.is_within && ours.said.is_empty() {
+    if let ([Said::End(our)], true) = (&ours.said[..], theirs.is_over()) {
+        return code(step, *our);
+    }
+    if step.is_within && !step.interrupts && ours.said.is_empty() {
         return Answer::Known("4.3: a block is judged when it is whole; h2 decodes it as it comes");
     }
     let is_head = matches!(step.kind, HEADERS | CONTINUATION);
-    if step.is_within && !is_head && ours.said == [Said::End(PROTOCOL_ERROR)] {
+    if step.interrupts && ours.said == [Said::End(PROTOCOL_ERROR)] {
         return Answer::Known(
             "6.10: nothing comes within a block, even of a stream that h2 has given up by then",
         );
@@ -70,7 +70,7 @@ pub(crate) fn explain(step: &Step, history: &History, ours: &Outcome, theirs: &O
             "5.1.1: a stream's number is odd, and above those before; h2 looks at its fields first",
         );
     }
-    if is_head { block(step, history, ours) } else { other(step, history, ours, theirs) }
+    if is_head { block(step, history, ours, theirs) } else { other(step, history, ours, theirs) }
 }
 
 /// Both have ended the connection, for reasons that they name differently.
@@ -82,6 +82,8 @@ fn code(step: &Step, our: u32) -> Answer {
         COMPRESSION_ERROR => step.block.as_ref().is_some_and(|block| block.fields.is_none()),
         // Section 5.1.
         STREAM_CLOSED => step.block.is_some(),
+        // Section 8.4; h2 looks at what is in it.
+        PROTOCOL_ERROR => step.kind == PUSH_PROMISE,
         // Section 6.5.2.
         FLOW_CONTROL_ERROR => step.kind == SETTINGS,
         _ => false,
@@ -90,7 +92,7 @@ fn code(step: &Step, our: u32) -> Answer {
 }
 
 /// A header block has ended.
-fn block(step: &Step, history: &History, ours: &Outcome) -> Answer {
+fn block(step: &Step, history: &History, ours: &Outcome, theirs: &Outcome) -> Answer {
     let Some(block) = &step.block else { return Answer::Unknown };
     let Some(fields) = &block.fields else {
         return match ours.said[..] {
@@ -108,7 +110,18 @@ fn block(step: &Step, history: &History, ours: &Outcome) -> Answer {
         [Said::End(STREAM_CLOSED)] if history.ended.contains(&step.stream) => {
             Answer::Known("5.1: HEADERS of a stream that is closed end the connection")
         }
-        [] if block.is_first && fields.iter().any(has_many_digits) => {
+        // It was given to the application, which may have answered.
+        [] | [Said::Answer(_)] if block.is_first && size == MOST_HEADER_LIST && is_as_sent(fields, ours) => {
+            Answer::Known("6.5.2: SETTINGS_MAX_HEADER_LIST_SIZE is what may be; h2 takes less")
+        }
+        [] | [Said::Answer(_)]
+            if block.is_first && is_as_sent(fields, ours) && !theirs.said.iter().any(is_refusal) =>
+        {
+            Answer::Known(
+                "4.3: the plain decoder reads what ours does; h2 loses its place at an empty name in a block of several frames",
+            )
+        }
+        [] | [Said::Answer(_)] if block.is_first && fields.iter().any(has_many_digits) => {
             Answer::Known("RFC 9110, 8.6: a length of many zeros is a length; h2 takes 19 digits")
         }
         [Said::Reset(stream, STREAM_CLOSED)] if stream == step.stream && history.ended.contains(&stream) => {
@@ -130,6 +143,16 @@ fn block(step: &Step, history: &History, ours: &Outcome) -> Answer {
         }
         _ => Answer::Unknown,
     }
+}
+
+/// The last request is what its fields say, by the plain decoder and the plain reading of section 8.
+fn is_as_sent(fields: &[Raw], ours: &Outcome) -> bool {
+    let given = ours.seen.last().map(|seen| Seen { end: End::Not, ..seen.clone() });
+    given.is_some_and(|given| given == expected::request(fields))
+}
+
+fn is_refusal(said: &Said) -> bool {
+    matches!(said, Said::Reset(..) | Said::End(_))
 }
 
 fn has_many_digits((name, value, _): &Raw) -> bool {

@@ -10,7 +10,7 @@ const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const PUSH_PROMISE: u8 = 5;
 const PING: u8 = 6;
-const GOAWAY: u8 = 7;
+pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const CONTINUATION: u8 = 9;
 
@@ -24,6 +24,8 @@ const WITH_PRIORITY: u8 = 0x20;
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) is_first_frame: bool,
+    /// It comes within another's header block.
+    pub(crate) interrupts: bool,
     pub(crate) kind: u8,
     pub(crate) flags: u8,
     pub(crate) stream: u32,
@@ -48,12 +50,19 @@ pub(crate) struct Reader {
     reference: Reference,
     open: Option<(bool, Vec<u8>)>,
     seen: BTreeSet<u32>,
+    last_head: u32,
     is_new: bool,
 }
 
 impl Default for Reader {
     fn default() -> Self {
-        Self { reference: Reference::new(4096), open: None, seen: BTreeSet::new(), is_new: true }
+        Self {
+            reference: Reference::new(4096),
+            open: None,
+            seen: BTreeSet::new(),
+            last_head: 0,
+            is_new: true,
+        }
     }
 }
 
@@ -126,6 +135,7 @@ impl Reader {
         let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & 0x7fff_ffff;
         let mut step = Step {
             is_first_frame: std::mem::take(&mut self.is_new),
+            interrupts: self.open.is_some() && (kind != CONTINUATION || self.last_head != stream),
             kind,
             flags,
             stream,
@@ -135,6 +145,7 @@ impl Reader {
         };
         match kind {
             HEADERS => {
+                self.last_head = stream;
                 let fragment = fragment(flags, payload);
                 self.open = fragment.map(|fragment| (flags & END_STREAM != 0, fragment.to_vec()));
             }

@@ -51,7 +51,7 @@ fn aside(chance: &mut Chance, stream: u32) -> Frame {
     let setting = [0, 1, 2, 3, 4, 5, 6, 8, 0xabcd][chance.below(9)] as u16;
     let value = [0, 1, 2, 100, 4096, 16_384, 65_535, (1 << 24) - 1, 1 << 24, 0x7fff_ffff, 0x8000_0000]
         [chance.below(11)];
-    match chance.below(9) {
+    match chance.below(10) {
         0 => (6, chance.below(2) as u8, 0, vec![7; 8]),
         1 => (4, 0, 0, [&setting.to_be_bytes()[..], &number(value)].concat()),
         2 => (4, 0, 0, vec![]),
@@ -59,7 +59,8 @@ fn aside(chance: &mut Chance, stream: u32) -> Frame {
         4 => (8, 0, stream, number(chance.below(3) as u32)),
         5 => (2, 0, stream, vec![0, 0, 0, chance.below(6) as u8, 3]),
         6 => (3, 0, stream, number(chance.below(16) as u32)),
-        7 => (0xfe, chance.below(256) as u8, stream, vec![1; chance.below(20)]),
+        7 => (7, 0, 0, vec![0; 8 + chance.below(3)]),
+        8 => (0xfe, chance.below(256) as u8, stream, vec![1; chance.below(20)]),
         _ => (0, 0, stream, vec![]),
     }
 }
@@ -67,6 +68,9 @@ fn aside(chance: &mut Chance, stream: u32) -> Frame {
 /// Frames of one request in their order.
 fn request(chance: &mut Chance, writer: &mut Writer, stream: u32, damaged: bool) -> Vec<Frame> {
     let mut pieces: Vec<Vec<u8>> = (0..chance.below(4)).map(|at| vec![at as u8; chance.below(30)]).collect();
+    if chance.one_in(10) {
+        pieces.push(vec![b'l'; chance.below(9_000)]);
+    }
     if chance.one_in(3) {
         pieces.clear();
     }
