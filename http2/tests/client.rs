@@ -3,7 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
+mod chance;
+
 use bytes::{Bytes, BytesMut};
+use chance::Chance;
 use h2::{
     RecvStream,
     client::{self, SendRequest},
@@ -21,17 +24,6 @@ use std::{
     time::Duration,
 };
 use tokio::io::DuplexStream;
-
-/// A plain generator: what matters is that it repeats.
-#[derive(Clone)]
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, most: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % most
-    }
-}
 
 fn settings() -> Settings {
     Settings {

@@ -71,6 +71,7 @@ impl Session {
         self.whole(state, block.stream, block.end, block.depends_on_itself, &block.bytes)
     }
 
+    /// A whole header block, unless its stream depends on itself.
     fn whole(
         &mut self,
         state: &mut State,

@@ -1,6 +1,6 @@
 //! Writes header blocks in every form that RFC 7541 has, with a table of its own.
 
-use crate::{Chance, codes::CODES, fields::Field};
+use crate::{chance::Chance, codes::CODES, fields::Field};
 use std::collections::VecDeque;
 
 /// Index and field of some entries of the static table (RFC 7541 appendix A).
@@ -36,10 +36,10 @@ impl Writer {
     pub(crate) fn block(&mut self, chance: &mut Chance, fields: &[Field]) -> Vec<u8> {
         let mut out = Vec::new();
         if chance.one_in(10) {
-            for _ in 0..1 + chance.below(2) {
+            for _ in 0..1 + chance.index(2) {
                 // What some of the fields fit in exactly, among others.
-                let some = &fields[..chance.below(fields.len() + 1)];
-                self.limit = [0, 200, 4096, size(some.iter()).min(4096)][chance.below(4)];
+                let some = &fields[..chance.index(fields.len() + 1)];
+                self.limit = [0, 200, 4096, size(some.iter()).min(4096)][chance.index(4)];
                 self.evict();
                 integer(0x20, 0x1f, self.limit, &mut out);
             }
@@ -58,7 +58,7 @@ impl Writer {
             }
             let named = entries().find(|(_, other, _)| *other == &name[..]).filter(|_| !chance.one_in(4));
             let named = named.map(|(index, ..)| index);
-            let (first, mask) = [(0x40, 0x3f), (0x00, 0x0f), (0x10, 0x0f)][chance.below(3)];
+            let (first, mask) = [(0x40, 0x3f), (0x00, 0x0f), (0x10, 0x0f)][chance.index(3)];
             integer(first, mask, named.unwrap_or(0), &mut out);
             if named.is_none() {
                 string(chance, name, &mut out);

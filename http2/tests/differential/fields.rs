@@ -1,6 +1,6 @@
 //! Lists of fields: requests as they should be, and what is done to them.
 
-use crate::Chance;
+use crate::chance::Chance;
 
 pub(crate) type Field = (Vec<u8>, Vec<u8>);
 
@@ -108,18 +108,18 @@ const VALUES: [&str; 64] = [
 ];
 
 fn any(chance: &mut Chance, most: usize) -> Vec<u8> {
-    (0..chance.below(most)).map(|_| chance.below(256) as u8).collect()
+    (0..chance.index(most)).map(|_| chance.index(256) as u8).collect()
 }
 
 fn name(chance: &mut Chance) -> Vec<u8> {
-    if chance.one_in(20) { any(chance, 6) } else { NAMES[chance.below(NAMES.len())].into() }
+    if chance.one_in(20) { any(chance, 6) } else { NAMES[chance.index(NAMES.len())].into() }
 }
 
 fn value(chance: &mut Chance) -> Vec<u8> {
-    match chance.below(30) {
+    match chance.index(30) {
         0 => any(chance, 20),
-        1 => vec![b'v'; chance.below(1_500)],
-        _ => VALUES[chance.below(VALUES.len())].into(),
+        1 => vec![b'v'; chance.index(1_500)],
+        _ => VALUES[chance.index(VALUES.len())].into(),
     }
 }
 
@@ -147,14 +147,14 @@ pub(crate) fn request(chance: &mut Chance) -> Vec<Field> {
         ("x-empty", ""),
         ("accept-encoding", "gzip, deflate"),
     ];
-    fields.extend((0..chance.below(6)).map(|_| more[chance.below(more.len())]));
+    fields.extend((0..chance.index(6)).map(|_| more[chance.index(more.len())]));
     fields.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
 }
 
 pub(crate) fn trailers(chance: &mut Chance) -> Vec<Field> {
     let all = [("grpc-status", "0"), ("x-sum", "17"), ("x-empty", "")];
-    (0..chance.below(4))
-        .map(|_| all[chance.below(3)])
+    (0..chance.index(4))
+        .map(|_| all[chance.index(3)])
         .map(|(name, value)| (name.into(), value.into()))
         .collect()
 }
@@ -163,12 +163,12 @@ pub(crate) fn trailers(chance: &mut Chance) -> Vec<Field> {
 pub(crate) fn damage(chance: &mut Chance, fields: &mut Vec<Field>) {
     // Too large, as often as not.
     if chance.one_in(10) {
-        let at = chance.below(fields.len() + 1);
-        fields.insert(at, (b"x-large".into(), vec![b'v'; 1_000 + chance.below(1_500)]));
+        let at = chance.index(fields.len() + 1);
+        fields.insert(at, (b"x-large".into(), vec![b'v'; 1_000 + chance.index(1_500)]));
         return;
     }
-    let (at, other) = (chance.below(fields.len() + 1), chance.below(fields.len().max(1)));
-    match chance.below(6) {
+    let (at, other) = (chance.index(fields.len() + 1), chance.index(fields.len().max(1)));
+    match chance.index(6) {
         0 | 1 => fields.insert(at, (name(chance), value(chance))),
         2 if at < fields.len() => drop(fields.remove(at)),
         3 if at < fields.len() => fields.insert(other, fields[at].clone()),

@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stderr, reason = "a test")]
 
 mod blocks;
+#[path = "../chance/mod.rs"]
+mod chance;
 #[path = "../../src/hpack/tests/codes.rs"]
 mod codes;
 mod expected;
@@ -18,32 +20,30 @@ mod reference;
 mod servers;
 mod sessions;
 
+use chance::Chance;
 use explained::{Answer, History, explain};
 use reader::Reader;
 use servers::{End, MOST_HEADER_LIST, Ours, Run, Said, Seen, Theirs};
 use std::collections::BTreeMap;
 
-/// A plain generator: what matters is that it repeats.
-pub(crate) struct Chance(u64);
-
 impl Chance {
+    /// Seeds that lie side by side begin far apart.
     pub(crate) fn new(seed: u64) -> Self {
         let mut chance = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         chance.below(2);
         chance
     }
 
-    pub(crate) fn below(&mut self, most: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % most
+    pub(crate) fn index(&mut self, most: usize) -> usize {
+        self.below(most as u64) as usize
     }
 
     pub(crate) fn one_in(&mut self, many: usize) -> bool {
-        self.below(many) == 0
+        self.index(many) == 0
     }
 
     pub(crate) fn of<'a, T: ?Sized>(&mut self, choices: &[&'a T]) -> &'a T {
-        choices[self.below(choices.len())]
+        choices[self.index(choices.len())]
     }
 }
 
@@ -63,7 +63,7 @@ fn compare(seed: u64) -> Result<Option<&'static str>, String> {
     let mut log = String::new();
     for frame in reader::frames(&session) {
         let step = reader.read(frame);
-        let cut = chance.below(frame.len() + 1);
+        let cut = chance.index(frame.len() + 1);
         let (our, their) = (ours.feed(frame, cut), theirs.feed(frame, cut));
         log += &format!("{step:?}\n  ours:   {our:?}\n  theirs: {their:?}\n");
         if step.kind == reader::HEADERS && step.depends_on_itself() {
@@ -136,7 +136,7 @@ fn what_is_right_is_taken_and_nothing_else() {
         let (mut seen, mut is_open) = (Vec::new(), false);
         for frame in reader::frames(&session) {
             let step = reader.read(frame);
-            let outcome = ours.feed(frame, chance.below(frame.len() + 1));
+            let outcome = ours.feed(frame, chance.index(frame.len() + 1));
             let context = || format!("seed {seed}, {step:?}\n{outcome:?}");
             assert!(!outcome.is_over(), "{}", context());
             let Some(block) = &step.block else {

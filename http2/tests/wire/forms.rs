@@ -1,6 +1,6 @@
 //! What frames and requests must look like.
 
-use crate::peer::*;
+use crate::{chance::Chance, peer::*};
 use http::{Method, Version};
 use prism_http2::Settings;
 
@@ -428,12 +428,8 @@ async fn large_heads_are_answered_and_the_table_stays_in_step() {
 
 #[tokio::test]
 async fn no_bytes_panic() {
-    // A plain generator: what matters is that there are many, and that they repeat.
-    let mut seed = 7_u64;
-    let mut next = move || {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) as u32
-    };
+    let mut chance = Chance(7);
+    let mut next = move || chance.below(1 << 31) as u32;
     for _ in 0..3_000 {
         let mut pair = Pair::new().await;
         for _ in 0..next() % 12 {

@@ -1,7 +1,7 @@
 //! Sessions of chance with clients that keep to no rule that ends the connection no sooner: whatever they do, nothing spins, and
 //! in the end the connection's window is whole and no stream is left.
 
-use crate::peer::*;
+use crate::{chance::Chance, peer::*};
 use bytes::Bytes;
 use http::HeaderMap;
 use prism_http2::{RecvStream, Respond, Settings};

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 mod bodies;
+#[path = "../chance/mod.rs"]
+mod chance;
 mod floods;
 mod flow;
 mod forms;

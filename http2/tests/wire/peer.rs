@@ -317,13 +317,3 @@ pub(crate) fn poll<T>(bell: &Arc<Bell>, poll: impl FnOnce(&mut Context<'_>) -> P
         Poll::Pending => None,
     }
 }
-
-/// A plain generator: what matters is that it repeats.
-pub(crate) struct Chance(pub(crate) u64);
-
-impl Chance {
-    pub(crate) fn below(&mut self, most: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % most
-    }
-}

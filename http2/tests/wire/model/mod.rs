@@ -4,7 +4,7 @@
 mod client;
 mod handler;
 
-use crate::peer::*;
+use crate::{chance::Chance, peer::*};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use prism_http2::{RecvStream, Respond, Settings};
